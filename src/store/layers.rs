@@ -1,0 +1,130 @@
+//! Layers and their forms: index, directory, blob.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError};
+use crate::image::{Descriptor, DiffId, Digest, Sha256};
+
+/// Names a layer in the store.
+///
+/// A base's layer is named by its diff id, so that all builds share it. A layer that a step made
+/// has a name of its own: two builds of one step may differ, and neither may change under the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LayerId(Digest);
+
+/// A layer's blob: what an image manifest and config say of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRecord {
+    /// Identity of the uncompressed tar.
+    pub diff_id: DiffId,
+    /// The blob.
+    pub descriptor: Descriptor,
+}
+
+impl LayerId {
+    /// The name of a base's layer.
+    pub fn of_base(diff_id: &DiffId) -> Self {
+        Self(diff_id.0)
+    }
+
+    /// A new name for the result of the step with this key.
+    pub fn fresh(key: &Digest) -> Self {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut hasher = Sha256::new();
+        hasher.update(key.raw());
+        hasher.update(&std::process::id().to_le_bytes());
+        hasher.update(&now.as_nanos().to_le_bytes());
+        hasher.update(&COUNTER.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        Self(hasher.finish())
+    }
+
+    /// The lock under which the layer's forms are made.
+    pub fn digest(&self) -> &Digest {
+        &self.0
+    }
+}
+
+const INDEX: &str = "index";
+const DIRECTORY: &str = "fs";
+const BLOB: &str = "blob.json";
+
+impl Store {
+    fn layer_place(&self, layer: &LayerId) -> PathBuf {
+        self.place("layers", &layer.0)
+    }
+
+    /// Whether the layer is known at all.
+    pub fn has_layer(&self, layer: &LayerId) -> bool {
+        self.layer_place(layer).exists()
+    }
+
+    /// The encoded index, where it was made.
+    pub fn layer_index(&self, layer: &LayerId) -> Option<Vec<u8>> {
+        fs::read(self.layer_place(layer).join(INDEX)).ok()
+    }
+
+    /// The directory form, where it was made.
+    pub fn layer_directory(&self, layer: &LayerId) -> Option<PathBuf> {
+        let path = self.layer_place(layer).join(DIRECTORY);
+        path.exists().then_some(path)
+    }
+
+    /// The blob form, where it was made and the blob is still here.
+    pub fn layer_blob(&self, layer: &LayerId) -> Option<BlobRecord> {
+        let bytes = fs::read(self.layer_place(layer).join(BLOB)).ok()?;
+        let record: BlobRecord = serde_json::from_slice(&bytes).ok()?;
+        self.has_blob(&record.descriptor).then_some(record)
+    }
+
+    /// Keeps a layer's index.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it cannot be written.
+    pub fn put_layer_index(&self, layer: &LayerId, index: &[u8]) -> Result<(), StoreError> {
+        self.write_whole(&self.prepare_layer(layer)?.join(INDEX), index)
+    }
+
+    /// Gives a directory tree in scratch space its name as the layer's directory form. Where
+    /// another build was first, the tree is left to its scratch directory.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it cannot be renamed.
+    pub fn adopt_layer_directory(&self, layer: &LayerId, tree: &Path) -> Result<PathBuf, StoreError> {
+        let path = self.prepare_layer(layer)?.join(DIRECTORY);
+        match fs::rename(tree, &path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
+            other => other.map_err(StoreError::at("rename", &path))?,
+        }
+        Ok(path)
+    }
+
+    /// Remembers a layer's blob.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it cannot be written.
+    pub fn put_layer_blob(&self, layer: &LayerId, record: &BlobRecord) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(record).expect("records hold only text keys");
+        self.write_whole(&self.prepare_layer(layer)?.join(BLOB), &bytes)
+    }
+
+    fn prepare_layer(&self, layer: &LayerId) -> Result<PathBuf, StoreError> {
+        let path = self.layer_place(layer);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(StoreError::at("create", &path)(error))
+            }
+            _ => Ok(path),
+        }
+    }
+
+}

@@ -1,0 +1,35 @@
+//! Content on disk: blobs, layers in their forms, cache records, resolved references, scratch space.
+//!
+//! Owns: everything below `--root`.
+//!
+//! ```text
+//! blobs/sha256/<hex>       what registries hold: manifests, configs, compressed layers
+//! layers/<hex>/index       a layer's entries, without contents
+//! layers/<hex>/fs/         the layer as a lower directory of an overlay mount
+//! layers/<hex>/blob.json   diff id and descriptor of the layer's blob
+//! steps/<hex>              cache record: step key -> layer
+//! refs/<hex>               an image name and the digest that it stood for when last asked
+//! locks/<hex>              taken while one of several builds makes a thing that all of them want
+//! scratch/<build>/         work in progress; removed by the next build when its owner has died
+//! ```
+//!
+//! Invariants:
+//! - Nothing has its final name before it is whole: files and directories are made in scratch space
+//!   and renamed. A build that is killed leaves only scratch space behind.
+//! - A layer directory never changes once it has its name; forms are added to it, never replaced.
+//! - A record that cannot be read is a miss, never a failure and never a wrong result.
+
+mod blobs;
+mod error;
+mod layers;
+mod lock;
+mod records;
+mod root;
+mod scratch;
+
+pub use error::StoreError;
+pub use layers::{BlobRecord, LayerId};
+pub use lock::Lock;
+pub use records::{ReferenceRecord, StepRecord};
+pub use root::Store;
+pub use scratch::ScratchDir;

@@ -1,0 +1,72 @@
+//! The store's root directory and the places below it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::scratch::Scratch;
+use super::{Lock, ScratchDir, StoreError};
+use crate::image::Digest;
+
+/// A store on disk, open for one build.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    scratch: Scratch,
+}
+
+impl Store {
+    /// Opens the store below `root`, creating what is missing.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the directories cannot be created.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        for place in ["blobs/sha256", "layers", "steps", "refs", "locks", "scratch"] {
+            let path = root.join(place);
+            fs::create_dir_all(&path).map_err(StoreError::at("create", &path))?;
+        }
+        let root = fs::canonicalize(root).map_err(StoreError::at("open", root))?;
+        let scratch = Scratch::new(&root.join("scratch"))?;
+        Ok(Self { root, scratch })
+    }
+
+    /// The absolute path of the store.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn place(&self, kind: &str, digest: &Digest) -> PathBuf {
+        self.root.join(kind).join(digest.hex())
+    }
+
+    /// Waits until no other build, nor another part of this one, makes the thing named `digest`.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the lock file cannot be used.
+    pub fn lock(&self, digest: &Digest) -> Result<Lock, StoreError> {
+        Lock::wait(&self.place("locks", digest))
+    }
+
+    /// A fresh directory for work in progress, removed when dropped.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it cannot be created.
+    pub fn scratch_dir(&self) -> Result<ScratchDir, StoreError> {
+        self.scratch.directory()
+    }
+
+    /// Removes what builds left behind that were killed. `remove` removes a directory tree, also
+    /// one that is owned by mapped ids.
+    pub fn remove_stale_scratch(&self, remove: &dyn Fn(&Path)) {
+        self.scratch.remove_stale(remove);
+    }
+
+    /// Writes a small file under its final name in one step.
+    pub(super) fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let temporary = self.scratch.file_path();
+        fs::write(&temporary, bytes).map_err(StoreError::at("write", &temporary))?;
+        fs::rename(&temporary, path).map_err(StoreError::at("rename", path))
+    }
+}

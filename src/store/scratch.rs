@@ -1,0 +1,125 @@
+//! Work in progress of one build.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Lock, StoreError};
+
+/// One build's scratch space: a directory, and beside it a lock that shows that its owner lives.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    places: PathBuf,
+    directory: PathBuf,
+    next: AtomicU64,
+    _alive: Lock,
+}
+
+/// A directory in scratch space, removed with all its contents when dropped.
+#[derive(Debug)]
+pub struct ScratchDir {
+    path: PathBuf,
+}
+
+const LOCK_SUFFIX: &str = ".lock";
+
+impl Scratch {
+    pub(super) fn new(places: &Path) -> Result<Self, StoreError> {
+        // A process id alone may be that of an earlier build, or of one in another pid namespace.
+        for attempt in 0_u32.. {
+            let name = format!("{}-{attempt}", std::process::id());
+            let directory = places.join(&name);
+            let lock = places.join(name + LOCK_SUFFIX);
+            let Some(alive) = Lock::attempt(&lock)? else { continue };
+            match fs::create_dir(&directory) {
+                Ok(()) => {
+                    return Ok(Self {
+                        places: places.to_owned(),
+                        directory,
+                        next: AtomicU64::new(0),
+                        _alive: alive,
+                    });
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::at("create", &directory)(error)),
+            }
+        }
+        unreachable!("one of four thousand million names is free")
+    }
+
+    pub(super) fn file_path(&self) -> PathBuf {
+        self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    pub(super) fn directory(&self) -> Result<ScratchDir, StoreError> {
+        let path = self.file_path();
+        fs::create_dir(&path).map_err(StoreError::at("create", &path))?;
+        Ok(ScratchDir { path })
+    }
+
+    pub(super) fn remove_stale(&self, remove: &dyn Fn(&Path)) {
+        let Ok(places) = fs::read_dir(&self.places) else { return };
+        for place in places.flatten() {
+            let path = place.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let lock_path = match name.strip_suffix(LOCK_SUFFIX) {
+                Some(stem) if !self.places.join(stem).exists() => path.clone(),
+                Some(_) => continue,
+                None => self.places.join(format!("{name}{LOCK_SUFFIX}")),
+            };
+            // Who holds the lock removes; a lock that is held belongs to a living build.
+            if let Ok(Some(_held)) = Lock::attempt(&lock_path) {
+                remove(&path);
+                drop(fs::remove_file(&lock_path));
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by a later build.
+        drop(fs::remove_dir_all(&self.directory));
+        let mut lock = self.directory.clone().into_os_string();
+        lock.push(LOCK_SUFFIX);
+        drop(fs::remove_file(lock));
+    }
+}
+
+impl ScratchDir {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_dead_owners_lose_their_space() {
+        let root = tempfile::tempdir().unwrap();
+        let living = Scratch::new(root.path()).unwrap();
+        let kept = living.directory().unwrap();
+        fs::create_dir(root.path().join("4242-0")).unwrap();
+        fs::write(root.path().join("4242-0.lock"), b"").unwrap();
+        living.remove_stale(&|path| drop(fs::remove_dir_all(path)));
+        assert!(kept.path().exists());
+        assert!(!root.path().join("4242-0").exists());
+        assert!(!root.path().join("4242-0.lock").exists());
+    }
+
+    #[test]
+    fn nothing_is_left_by_a_build_that_ends() {
+        let root = tempfile::tempdir().unwrap();
+        drop(Scratch::new(root.path()).unwrap());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+}
