@@ -218,6 +218,8 @@ impl Renderer for Terminal {
     }
 
     fn error(&mut self, at: Duration, text: &str, out: &mut Vec<u8>) {
+        // Before the output, so that nothing stands between it and the error.
+        self.scroll_settled(at, true);
         for line in self.steps.failures(|_| String::new()) {
             self.scroll(Style::Normal, line);
         }
