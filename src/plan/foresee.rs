@@ -1,0 +1,83 @@
+//! Which RUN instructions a build may carry out, known before anything is resolved.
+//!
+//! Whether a platform can be run on this machine must be known before anything is pulled.
+
+use std::collections::BTreeMap;
+
+use fanfold_platforms::Platform;
+
+use super::stage::{self, BaseName};
+use super::{PlanError, Request};
+use crate::dockerfile::{Dockerfile, Kind, Span};
+
+/// A RUN instruction that a build may have to carry out on a platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSite {
+    /// The platform of its stage.
+    pub platform: Platform,
+    /// Its place.
+    pub span: Span,
+    /// The instruction on one line.
+    pub text: String,
+}
+
+/// The first RUN of each platform, among the stages that the targets need.
+///
+/// # Errors
+///
+/// Fails as [`super::plan`] does for faults in FROM lines and the target's name.
+pub fn foresee_runs(dockerfile: &Dockerfile, request: &Request) -> Result<Vec<RunSite>, PlanError> {
+    let target_stage = stage::target_stage(dockerfile, request)?;
+    let mut sites = Vec::new();
+    for target in &request.platforms {
+        let mut walk = Walk { dockerfile, request, target, platforms: BTreeMap::new(), sites: &mut sites };
+        walk.visit(target_stage)?;
+    }
+    Ok(sites)
+}
+
+struct Walk<'a> {
+    dockerfile: &'a Dockerfile,
+    request: &'a Request,
+    target: &'a Platform,
+    platforms: BTreeMap<usize, Platform>,
+    sites: &'a mut Vec<RunSite>,
+}
+
+impl Walk<'_> {
+    /// Visits a stage and what it needs, and gives its platform.
+    fn visit(&mut self, index: usize) -> Result<Platform, PlanError> {
+        if let Some(platform) = self.platforms.get(&index) {
+            return Ok(platform.clone());
+        }
+        let stage = &self.dockerfile.stages[index];
+        let from = stage::from_line(self.dockerfile, self.request, index, self.target)?;
+        let platform = match &from.base {
+            BaseName::Stage(base) => {
+                let inherited = self.visit(*base)?;
+                stage::inherited_platform(stage, &from, &inherited)?
+            }
+            _ => from.explicit.unwrap_or_else(|| self.target.clone()),
+        };
+        self.platforms.insert(index, platform.clone());
+        for instruction in &stage.instructions {
+            match &instruction.kind {
+                Kind::Run(_) if self.sites.iter().all(|site| site.platform != platform) => {
+                    self.sites.push(RunSite {
+                        platform: platform.clone(),
+                        span: instruction.span,
+                        text: instruction.text.clone(),
+                    });
+                }
+                Kind::Copy(copy) => {
+                    let other = copy.from.as_deref();
+                    if let Some(other) = other.and_then(|name| stage::find(self.dockerfile, name, index)) {
+                        self.visit(other)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(platform)
+    }
+}

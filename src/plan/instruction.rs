@@ -1,0 +1,404 @@
+//! Carries a stage through its instructions: metadata is folded into the config, work becomes steps.
+
+use fanfold_platforms::Platform;
+
+use super::history;
+use super::key::Key;
+use super::planner::{Planner, StageState, Stop};
+use super::platform_args::is_proxy;
+use super::scope::Scope;
+use super::stage::display_name;
+use super::{HistoryLine, Network, Op, Origin, PlanError, RunOp, StepId, WorkdirOp};
+use crate::dockerfile::{
+    self, ArgDecl, Command, HealthTest, Instruction, Kind, Run, Script, Span, Stage, expand, ports, signal,
+};
+use crate::image::Digest;
+
+/// SHELL where none is set.
+const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// A stage on its way from FROM to its last instruction.
+pub(super) struct StageBuilder<'p, 'a> {
+    pub(super) planner: &'p mut Planner<'a>,
+    pub(super) index: usize,
+    pub(super) target: Platform,
+    globals: Scope,
+    pub(super) state: StageState,
+    cmd_set: bool,
+    number: u32,
+    of: u32,
+}
+
+/// How many steps a stage has, its FROM included.
+pub(super) fn count_steps(stage: &Stage) -> u32 {
+    let works = |instruction: &&Instruction| {
+        matches!(instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
+    };
+    1 + u32::try_from(stage.instructions.iter().filter(works).count()).unwrap_or(u32::MAX - 1)
+}
+
+/// An absolute path without `.`, `..`, doubled or trailing slashes; `..` ends at the root.
+pub(super) fn clean_path(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+impl<'p, 'a> StageBuilder<'p, 'a> {
+    pub(super) fn new(
+        planner: &'p mut Planner<'a>,
+        index: usize,
+        target: Platform,
+        globals: Scope,
+        state: StageState,
+    ) -> Self {
+        let of = count_steps(&planner.dockerfile.stages[index]);
+        Self { planner, index, target, globals, state, cmd_set: false, number: 1, of }
+    }
+
+    pub(super) fn finish(self) -> StageState {
+        self.state
+    }
+
+    /// Applies one instruction.
+    pub(super) fn apply(&mut self, instruction: &Instruction) -> Result<(), Stop> {
+        let span = instruction.span;
+        match &instruction.kind {
+            Kind::Arg(declarations) => self.arg(declarations, span)?,
+            Kind::Env(pairs) => {
+                let pairs = self.expand_pairs(pairs, span)?;
+                for (name, value) in &pairs {
+                    self.state.config.config.set_env(name, value);
+                    self.state.scope.set(name, value);
+                }
+                self.metadata(history::pairs("ENV", pairs.iter().map(|(k, v)| (k.as_str(), Some(v.as_str())))));
+            }
+            Kind::Label(pairs) => {
+                let pairs = self.expand_pairs(pairs, span)?;
+                self.state.config.config.labels.extend(pairs.iter().cloned());
+                self.metadata(history::pairs("LABEL", pairs.iter().map(|(k, v)| (k.as_str(), Some(v.as_str())))));
+            }
+            Kind::Run(run) => self.run(run, instruction)?,
+            Kind::Copy(copy) => self.copy(copy, instruction)?,
+            Kind::Add(add) => self.add(add, instruction)?,
+            Kind::Cmd(command) => {
+                let words = self.command(command);
+                self.metadata(history::quoted("CMD", &words));
+                self.state.config.config.cmd = Some(words);
+                self.state.config.config.args_escaped = true;
+                self.cmd_set = true;
+            }
+            Kind::Entrypoint(command) => {
+                let words = self.command(command);
+                self.metadata(history::quoted("ENTRYPOINT", &words));
+                self.state.config.config.entrypoint = (!words.is_empty()).then_some(words);
+                if !self.cmd_set {
+                    self.state.config.config.cmd = None;
+                }
+            }
+            Kind::Shell(words) => {
+                self.state.config.config.shell = Some(words.clone());
+                self.metadata(history::plain("SHELL", words));
+            }
+            Kind::Expose(words) => self.expose(words, span)?,
+            Kind::Volume(words) => self.volume(words, span)?,
+            Kind::User(word) => {
+                let user = self.expand(word, span)?;
+                self.metadata(format!("USER {user}"));
+                self.state.config.config.user = user;
+            }
+            Kind::Workdir(word) => self.workdir(word, instruction)?,
+            Kind::Healthcheck(check) => {
+                self.metadata(history::healthcheck(check));
+                self.state.config.config.healthcheck = Some(healthcheck(check));
+            }
+            Kind::Stopsignal(word) => {
+                let text = self.expand(word, span)?;
+                signal::check(&text).map_err(|error| PlanError::at(span, error))?;
+                self.metadata(format!("STOPSIGNAL {text}"));
+                self.state.config.config.stop_signal = Some(text);
+            }
+            Kind::Maintainer(text) => {
+                self.metadata(format!("MAINTAINER {text}"));
+                self.state.config.author = Some(text.clone());
+            }
+            Kind::Onbuild(_) => return Err(PlanError::unsupported(span, "ONBUILD").into()),
+        }
+        Ok(())
+    }
+
+    /// Adds a history line of an instruction that makes no layer.
+    fn metadata(&mut self, created_by: String) {
+        self.state.history.push(HistoryLine { created_by, layer: None });
+    }
+
+    /// Fills in the variables of one word.
+    pub(super) fn expand(&mut self, word: &str, span: Span) -> Result<String, PlanError> {
+        let scope = &self.state.scope;
+        let expanded = expand::expand(word, self.planner.dockerfile.escape, &|name| scope.get(name))
+            .map_err(|error| PlanError::at(span, error.to_string()))?;
+        self.note_undefined(&expanded.undefined, span);
+        Ok(expanded.text)
+    }
+
+    pub(super) fn note_undefined(&mut self, names: &[String], span: Span) {
+        for name in names {
+            let declared = self.state.scope.arguments().iter().any(|(known, _)| known == name);
+            if declared {
+                continue;
+            }
+            let global = self.globals.get(name).is_some();
+            let advice = if global {
+                format!("; it is defined outside this stage: add `ARG {name}` to the stage")
+            } else {
+                dockerfile::suggest::nearest(name, self.state.scope.names())
+                    .map(|known| format!(" (did you mean ${known}?)"))
+                    .unwrap_or_default()
+            };
+            let text = format!("Usage of undefined variable '${name}'{advice}");
+            let warning = (text, span);
+            if !self.planner.graph.warnings.contains(&warning) {
+                self.planner.graph.warnings.push(warning);
+            }
+        }
+    }
+
+    /// Fills in all pairs of one instruction, which sees the values from before it.
+    fn expand_pairs(&mut self, pairs: &[(String, String)], span: Span) -> Result<Vec<(String, String)>, PlanError> {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                let name = self.expand(name, span)?;
+                Ok((name, self.expand(value, span)?))
+            })
+            .collect()
+    }
+
+    fn arg(&mut self, declarations: &[ArgDecl], span: Span) -> Result<(), PlanError> {
+        let mut shown = Vec::new();
+        for declaration in declarations {
+            let name = &declaration.name;
+            let value = match (self.planner.request.build_args.get(name), &declaration.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(self.expand(default, span)?),
+                (None, None) => self.globals.get(name),
+            };
+            self.state.scope.declare(name, value.as_deref());
+            shown.push((name.clone(), value));
+        }
+        self.metadata(history::pairs("ARG", shown.iter().map(|(k, v)| (k.as_str(), v.as_deref()))));
+        Ok(())
+    }
+
+    fn shell(&self) -> Vec<String> {
+        let set = self.state.config.config.shell.clone();
+        set.unwrap_or_else(|| DEFAULT_SHELL.map(str::to_owned).to_vec())
+    }
+
+    fn command(&self, command: &Command) -> Vec<String> {
+        match command {
+            Command::Exec(words) => words.clone(),
+            Command::Shell(text) => {
+                let mut words = self.shell();
+                words.push(text.clone());
+                words
+            }
+        }
+    }
+
+    fn expose(&mut self, words: &[String], span: Span) -> Result<(), PlanError> {
+        let mut sorted = words.to_vec();
+        sorted.sort();
+        let mut expanded = Vec::new();
+        for word in &sorted {
+            let scope = &self.state.scope;
+            let (parts, undefined) =
+                expand::expand_words(word, self.planner.dockerfile.escape, &|name| scope.get(name))
+                    .map_err(|error| PlanError::at(span, error.to_string()))?;
+            self.note_undefined(&undefined, span);
+            expanded.extend(parts);
+        }
+        let ports = ports::parse(&expanded).map_err(|error| PlanError::at(span, error.to_string()))?;
+        self.metadata(history::plain("EXPOSE", &ports));
+        self.state.config.config.exposed_ports.extend(ports);
+        Ok(())
+    }
+
+    fn volume(&mut self, words: &[String], span: Span) -> Result<(), PlanError> {
+        let mut volumes = Vec::new();
+        for word in words {
+            let volume = self.expand(word, span)?;
+            if volume.is_empty() {
+                return Err(PlanError::at(span, "VOLUME specified can not be an empty string"));
+            }
+            volumes.push(volume);
+        }
+        self.metadata(history::plain("VOLUME", &volumes));
+        self.state.config.config.volumes.extend(volumes);
+        Ok(())
+    }
+
+    /// The stage's working directory, absolute and clean.
+    pub(super) fn cwd(&self) -> String {
+        clean_path(&self.state.config.config.working_dir)
+    }
+
+    /// The key of the stage's state so far.
+    pub(super) fn tip_key(&self) -> Option<Digest> {
+        self.state.tip.map(|tip| self.planner.graph.step(tip).key)
+    }
+
+    /// Adds a step on top of the stage, with its history line.
+    pub(super) fn push(&mut self, key: Digest, op: Op, instruction: &Instruction, created_by: String) -> StepId {
+        self.number += 1;
+        let origin = Origin {
+            stage: display_name(self.planner.dockerfile, self.index),
+            text: instruction.text.clone(),
+            span: instruction.span,
+            number: self.number,
+            of: self.of,
+        };
+        let platform = self.state.platform.clone();
+        let id = self.planner.intern(key, op, self.state.tip, platform, origin);
+        self.state.tip = Some(id);
+        self.state.history.push(HistoryLine { created_by, layer: Some(id) });
+        id
+    }
+
+    fn workdir(&mut self, word: &str, instruction: &Instruction) -> Result<(), PlanError> {
+        let value = self.expand(word, instruction.span)?;
+        let shown = if value.starts_with('/') {
+            value
+        } else {
+            clean_path(&format!("{}/{value}", self.state.config.config.working_dir))
+        };
+        let path = clean_path(&shown);
+        self.state.config.config.working_dir = shown;
+        let created_by = format!("WORKDIR {}", self.state.config.config.working_dir);
+        if path == "/" {
+            self.metadata(created_by);
+            return Ok(());
+        }
+        let user = self.state.config.config.user.clone();
+        let key = Key::new("workdir", self.tip_key().as_ref())
+            .text(&path)
+            .text(&user)
+            .number(self.planner.request.epoch)
+            .finish();
+        self.push(key, Op::Workdir(WorkdirOp { path, user }), instruction, created_by);
+        Ok(())
+    }
+
+    fn run(&mut self, run: &Run, instruction: &Instruction) -> Result<(), PlanError> {
+        let span = instruction.span;
+        if !run.mounts.is_empty() {
+            return Err(PlanError::unsupported(span, "RUN --mount"));
+        }
+        if run.security.as_deref().is_some_and(|mode| mode != "sandbox") {
+            return Err(PlanError::unsupported(span, "RUN --security=insecure")
+                .with_hint("no step of a build runs with more privilege than another"));
+        }
+        if !run.devices.is_empty() {
+            return Err(PlanError::unsupported(span, "RUN --device"));
+        }
+        let network = match run.network.as_deref() {
+            None | Some("default") => self.planner.request.network,
+            Some("none") => Network::None,
+            Some("host") => Network::Host,
+            Some(other) => return Err(PlanError::at(span, format!("invalid network mode \"{other}\""))),
+        };
+        let argv = match run.script() {
+            Script::Exec(words) => words,
+            Script::Text(text) => {
+                let mut words = self.shell();
+                words.push(text);
+                words
+            }
+            Script::Shebang { name, .. } => {
+                return Err(PlanError::unsupported(span, &format!("a RUN heredoc with an interpreter line (<<{name})")));
+            }
+        };
+        let env = self.state.scope.variables().to_vec();
+        let request = self.planner.request;
+        let declared = |name: &str| env.iter().any(|(known, _)| known == name);
+        let proxies = request
+            .build_args
+            .iter()
+            .filter(|(name, _)| is_proxy(name) && !declared(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let op = RunOp {
+            cwd: self.cwd(),
+            user: self.state.config.config.user.clone(),
+            network,
+            extra_hosts: request.extra_hosts.clone(),
+            shm_size: request.shm_size,
+            ulimits: request.ulimits.clone(),
+            argv,
+            env,
+            proxies,
+        };
+        let keyed: Vec<_> = op.env.iter().filter(|(name, _)| !is_proxy(name)).collect();
+        let key = Key::new("run", self.tip_key().as_ref())
+            .text(&self.state.platform.to_string())
+            .list(op.argv.iter().map(String::as_str))
+            .list(keyed.iter().map(|(name, _)| name.as_str()))
+            .list(keyed.iter().map(|(_, value)| value.as_str()))
+            .text(&op.cwd)
+            .text(&op.user)
+            .text(match network {
+                Network::Host => "host",
+                Network::None => "none",
+            })
+            .list(op.extra_hosts.iter().map(|(name, _)| name.as_str()))
+            .list(op.extra_hosts.iter().map(|(_, address)| address.as_str()))
+            .number(request.epoch)
+            .finish();
+        let arguments: Vec<_> =
+            self.state.scope.arguments().iter().filter(|(name, _)| !is_proxy(name)).cloned().collect();
+        let created_by = history::run(&arguments, &op.argv);
+        self.push(key, Op::Run(op), instruction, created_by);
+        Ok(())
+    }
+}
+
+fn healthcheck(check: &dockerfile::Healthcheck) -> crate::image::Healthcheck {
+    let test = match &check.test {
+        HealthTest::None => vec!["NONE".to_owned()],
+        HealthTest::Shell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
+        HealthTest::Exec(words) => std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect(),
+    };
+    crate::image::Healthcheck {
+        test,
+        interval: check.interval,
+        timeout: check.timeout,
+        start_period: check.start_period,
+        start_interval: check.start_interval,
+        retries: check.retries,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_and_stay_below_the_root() {
+        for (path, want) in [
+            ("", "/"),
+            ("/", "/"),
+            ("/a/b/", "/a/b"),
+            ("/a//b/../c/", "/a/c"),
+            ("/../../a", "/a"),
+            ("a/./b", "/a/b"),
+        ] {
+            assert_eq!(clean_path(path), want, "{path}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Stages: what they are built on, for which platform, and by which names they are found.
+
+use fanfold_platforms::Platform;
+
+use super::platform_args::platform_args;
+use super::scope::Scope;
+use super::{PlanError, PlanErrorKind, Request};
+use crate::dockerfile::{Dockerfile, Kind, Stage, expand, suggest};
+use crate::image::Reference;
+
+/// What a FROM names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BaseName {
+    /// Nothing at all.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// An image in a registry.
+    Image(Reference),
+}
+
+/// A FROM line for one target platform, with its variables filled in.
+#[derive(Debug, Clone)]
+pub(super) struct From {
+    /// What it names.
+    pub(super) base: BaseName,
+    /// `--platform`, where it stands on the line.
+    pub(super) explicit: Option<Platform>,
+    /// Arguments declared before the first FROM, and the platform arguments.
+    pub(super) globals: Scope,
+}
+
+/// Index of the stage that is to be built.
+pub(super) fn target_stage(dockerfile: &Dockerfile, request: &Request) -> Result<usize, PlanError> {
+    let last = dockerfile.stages.len().checked_sub(1);
+    let last = last.ok_or_else(|| PlanError::request("dockerfile contains no stages to build"))?;
+    let Some(wanted) = &request.target else { return Ok(last) };
+    if let Some(index) = find(dockerfile, wanted, dockerfile.stages.len()) {
+        return Ok(index);
+    }
+    let error = PlanError::request(format!("target stage \"{wanted}\" could not be found"));
+    let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
+    Err(match suggest::nearest(wanted, names) {
+        Some(name) => error.with_hint(format!("did you mean {name}?")),
+        None => error,
+    })
+}
+
+/// The stage of this name or number among the first `before` ones; the latest of equal names.
+pub(super) fn find(dockerfile: &Dockerfile, name: &str, before: usize) -> Option<usize> {
+    let lower = name.to_lowercase();
+    let by_name = dockerfile.stages[..before]
+        .iter()
+        .rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
+    by_name.or_else(|| name.parse().ok().filter(|index| *index < before))
+}
+
+/// What people call the stage.
+pub(super) fn display_name(dockerfile: &Dockerfile, index: usize) -> String {
+    dockerfile.stages[index].name.clone().unwrap_or_else(|| format!("stage-{index}"))
+}
+
+/// Arguments declared before the first FROM, as one target platform sees them.
+fn globals(dockerfile: &Dockerfile, request: &Request, target: &Platform) -> Result<Scope, PlanError> {
+    let stage = match &request.target {
+        Some(name) => name.clone(),
+        None => {
+            let last = dockerfile.stages.last().and_then(|stage| stage.name.clone());
+            last.unwrap_or_else(|| "default".to_owned())
+        }
+    };
+    let mut scope = Scope::default();
+    for (name, value) in platform_args(&request.build_platform, target, &stage) {
+        let given = request.build_args.get(&name);
+        scope.set(&name, given.unwrap_or(&value));
+    }
+    for instruction in &dockerfile.preamble {
+        let Kind::Arg(declarations) = &instruction.kind else { continue };
+        for declaration in declarations {
+            let value = match (request.build_args.get(&declaration.name), &declaration.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => {
+                    let expanded = expand::expand(default, dockerfile.escape, &|name| scope.get(name))
+                        .map_err(|error| PlanError::at(instruction.span, error.to_string()))?;
+                    Some(expanded.text)
+                }
+                (None, None) => None,
+            };
+            scope.declare(&declaration.name, value.as_deref());
+        }
+    }
+    Ok(scope)
+}
+
+/// Fills in the variables of a stage's FROM line for one target platform.
+pub(super) fn from_line(
+    dockerfile: &Dockerfile,
+    request: &Request,
+    index: usize,
+    target: &Platform,
+) -> Result<From, PlanError> {
+    let stage = &dockerfile.stages[index];
+    let globals = globals(dockerfile, request, target)?;
+    let fill = |word: &str| {
+        expand::expand(word, dockerfile.escape, &|name| globals.get(name))
+            .map_err(|error| PlanError::at(stage.span, error.to_string()))
+    };
+    let explicit = match &stage.platform {
+        None => None,
+        Some(word) => {
+            let text = fill(word)?.text;
+            if text.is_empty() {
+                return Err(PlanError::at(stage.span, format!("empty platform value from expression {word}")));
+            }
+            let platform: Platform = text.parse().map_err(|error| {
+                PlanError::at(stage.span, format!("failed to parse platform {text}: {error}"))
+            })?;
+            Some(platform)
+        }
+    };
+    let expanded = fill(&stage.base)?;
+    let name = expanded.text;
+    if name.is_empty() {
+        let mut error = PlanError::at(stage.span, format!("base name ({}) should not be blank", stage.base));
+        if let Some(variable) = expanded.undefined.first() {
+            error = error.with_hint(undeclared_hint(variable, &globals));
+        }
+        return Err(error);
+    }
+    let base = match find_by_name(dockerfile, &name, index) {
+        Some(stage) => BaseName::Stage(stage),
+        None if name == "scratch" => BaseName::Scratch,
+        None => BaseName::Image(name.parse().map_err(|error| not_a_base(dockerfile, stage, &name, &error))?),
+    };
+    Ok(From { base, explicit, globals })
+}
+
+/// FROM takes names alone: a number is an image.
+fn find_by_name(dockerfile: &Dockerfile, name: &str, before: usize) -> Option<usize> {
+    let lower = name.to_lowercase();
+    dockerfile.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()))
+}
+
+fn not_a_base(
+    dockerfile: &Dockerfile,
+    stage: &Stage,
+    name: &str,
+    error: &crate::image::ReferenceError,
+) -> PlanError {
+    let fault = PlanError::at(
+        stage.span,
+        format!("failed to parse stage name \"{name}\": invalid reference format: {error}"),
+    );
+    let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
+    match suggest::nearest(name, names) {
+        Some(known) => fault.with_hint(format!("did you mean the stage {known}?")),
+        None => fault,
+    }
+}
+
+fn undeclared_hint(variable: &str, globals: &Scope) -> String {
+    match suggest::nearest(variable, globals.names()) {
+        Some(known) => format!("`{variable}` has no value; did you mean ${known}?"),
+        None => format!(
+            "`{variable}` has no value: declare it with a default before the first FROM (`ARG {variable}=…`) or pass --build-arg {variable}=…"
+        ),
+    }
+}
+
+/// The platform of a stage on another one: that stage's, and `--platform` may only say the same.
+pub(super) fn inherited_platform(
+    stage: &Stage,
+    from: &From,
+    inherited: &Platform,
+) -> Result<Platform, PlanError> {
+    match &from.explicit {
+        Some(explicit) if explicit != inherited => Err(PlanError::at(
+            stage.span,
+            format!(
+                "--platform={explicit} has no effect on the stage `{}`, which is for {inherited}",
+                stage.base
+            ),
+        )
+        .with_hint("put --platform on the FROM that names the image, or drop it here")
+        .with_kind(PlanErrorKind::Invalid)),
+        _ => Ok(inherited.clone()),
+    }
+}
