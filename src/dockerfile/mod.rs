@@ -1,0 +1,55 @@
+//! The Dockerfile language: text in, stages of instructions out.
+//!
+//! Owns: lines, continuations and comments; directives; instruction and flag syntax; heredocs;
+//! variable expansion; patterns and `.dockerignore`; the build checks that need the text alone;
+//! excerpts for messages.
+//! Refuses: every instruction, flag, directive and frontend that it does not know, with the line
+//! and the nearest known word. Nothing is skipped silently.
+//!
+//! Invariants:
+//! - Pure: no file, no environment, no clock.
+//! - No input makes it panic, and the time for a file grows with its size only.
+//! - What the parser gives back is raw: quotes, escapes and `$` are resolved by [`expand`], later,
+//!   when the stage's environment is known.
+//!
+//! Sources: the Dockerfile reference of BuildKit's frontend (1.26), with the differences that are
+//! listed in the user documentation.
+
+mod arguments;
+mod ast;
+mod checks;
+mod commands;
+mod copies;
+mod directives;
+pub mod duration;
+mod excerpt;
+pub mod expand;
+mod flags;
+mod from;
+mod healthcheck;
+mod heredoc;
+pub mod ignore;
+mod keyword;
+mod lines;
+mod lint;
+mod onbuild;
+mod parse;
+pub mod pattern;
+pub mod ports;
+mod run;
+pub mod signal;
+mod stages;
+mod statement;
+pub mod suggest;
+mod syntax_error;
+mod words;
+
+pub use ast::{
+    Add, ArgDecl, Command, Copy, Directives, Dockerfile, HealthTest, Healthcheck, Heredoc,
+    Instruction, Kind, Run, Script, Span, Stage, Warning,
+};
+pub use checks::{CheckOptions, Checks, ParseCheckError};
+pub use directives::is_own_frontend;
+pub use excerpt::{excerpt, render};
+pub use parse::{parse, parse_trigger};
+pub use syntax_error::SyntaxError;
