@@ -1,0 +1,1 @@
+chmod 700 d/s; chmod 755 d/s

@@ -1,0 +1,32 @@
+//! What the black-box tests share: a sealed place to run the binary in, a real
+//! registry, the base images, and a reader that believes nothing about an
+//! image until it has checked it.
+//!
+//! Nothing here uses fanfold's own code: what the tests know about an image
+//! they find out from its bytes.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every test program uses a part of this"
+)]
+
+mod elf;
+mod fixtures;
+mod host;
+mod image;
+mod proxy;
+mod registry;
+mod run;
+mod tree;
+mod world;
+
+pub(crate) use elf::machine as elf_machine;
+pub(crate) use fixtures::{BASE_PLATFORMS, base, busybox, debian, registry as shared_registry};
+pub(crate) use host::HostState;
+pub(crate) use image::{Image, Index, Layer, sha256};
+pub(crate) use proxy::{Fault, Proxy};
+pub(crate) use registry::{Registry, RegistryOptions};
+pub(crate) use run::{Outcome, Run, tool};
+pub(crate) use tree::{Kind, Node, Tree, escape};
+pub(crate) use world::{User, World, is_root, native_platform, users};

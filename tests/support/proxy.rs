@@ -1,0 +1,135 @@
+//! A proxy before a registry that misbehaves on purpose.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// Every second request is answered with 503.
+    EverySecond,
+    /// The first so many requests are cut off without an answer.
+    CutFirst(usize),
+    /// Every request is answered with this status.
+    Always(u16),
+    /// Uploads are refused with this status; reading works.
+    Uploads(u16),
+}
+
+/// A running proxy. It serves until the test program ends.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    port: u16,
+    seen: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    /// Serves `registry` (a port of the loopback interface) with `fault`.
+    pub(crate) fn start(registry: u16, fault: Fault) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let (seen, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counters = (Arc::clone(&seen), Arc::clone(&failed));
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (seen, failed) = (Arc::clone(&counters.0), Arc::clone(&counters.1));
+                std::thread::spawn(move || serve(client, registry, fault, &seen, &failed));
+            }
+        });
+        Self { port, seen, failed }
+    }
+
+    /// `localhost:PORT/NAME`.
+    pub(crate) fn name(&self, name: &str) -> String {
+        format!("localhost:{}/{name}", self.port)
+    }
+
+    /// How many requests came.
+    pub(crate) fn seen(&self) -> usize {
+        self.seen.load(Ordering::SeqCst)
+    }
+
+    /// How many of them failed on purpose.
+    pub(crate) fn failed(&self) -> usize {
+        self.failed.load(Ordering::SeqCst)
+    }
+}
+
+/// One request on one connection, which is closed afterwards: nothing of HTTP
+/// needs to be understood but where the head ends.
+fn serve(
+    client: TcpStream,
+    registry: u16,
+    fault: Fault,
+    seen: &AtomicUsize,
+    failed: &AtomicUsize,
+) -> Option<()> {
+    let mut reader = BufReader::new(client.try_clone().ok()?);
+    let (head, method) = read_head(&mut reader)?;
+    let number = seen.fetch_add(1, Ordering::SeqCst);
+    let status = match fault {
+        Fault::None => None,
+        Fault::EverySecond => (number % 2 == 1).then_some(503),
+        Fault::CutFirst(count) => (number < count).then_some(0),
+        Fault::Always(status) => Some(status),
+        Fault::Uploads(status) => {
+            matches!(method.as_str(), "POST" | "PUT" | "PATCH").then_some(status)
+        }
+    };
+    let mut client_out = client.try_clone().ok()?;
+    if let Some(status) = status {
+        failed.fetch_add(1, Ordering::SeqCst);
+        if status != 0 {
+            let answer = format!(
+                "HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            client_out.write_all(answer.as_bytes()).ok()?;
+            // Reads the body away, else the answer may be lost in a reset.
+            let _ = client.set_read_timeout(Some(std::time::Duration::from_millis(200)));
+            let _ = client.shutdown(Shutdown::Write);
+            let _ = std::io::copy(&mut reader, &mut std::io::sink());
+        }
+        let _ = client.shutdown(Shutdown::Both);
+        return Some(());
+    }
+    let mut upstream = TcpStream::connect((Ipv4Addr::LOCALHOST, registry)).ok()?;
+    upstream.write_all(&head).ok()?;
+    let mut upstream_out = upstream.try_clone().ok()?;
+    std::thread::spawn(move || {
+        // The client's body; it ends when the connection does.
+        let _ = std::io::copy(&mut reader, &mut upstream_out);
+    });
+    let _ = std::io::copy(&mut upstream, &mut client_out);
+    let _ = upstream.shutdown(Shutdown::Both);
+    let _ = client.shutdown(Shutdown::Both);
+    Some(())
+}
+
+/// The head of a request with `Connection: close`, and its method.
+fn read_head(reader: &mut impl BufRead) -> Option<(Vec<u8>, String)> {
+    let mut head = Vec::new();
+    let mut method = String::new();
+    loop {
+        let mut line = Vec::new();
+        reader
+            .take(64 << 10)
+            .read_until(b'\n', &mut line)
+            .ok()
+            .filter(|read| *read > 0)?;
+        if head.is_empty() {
+            method = String::from_utf8_lossy(&line).split(' ').next()?.to_owned();
+        }
+        if line == b"\r\n" {
+            head.extend_from_slice(b"Connection: close\r\n\r\n");
+            return Some((head, method));
+        }
+        if !line.to_ascii_lowercase().starts_with(b"connection:") {
+            head.extend_from_slice(&line);
+        }
+    }
+}
