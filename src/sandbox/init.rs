@@ -1,0 +1,188 @@
+//! Process 1 of a command: sets up its root, starts it, and waits for it.
+//!
+//! The command is not process 1 itself. To process 1 the kernel delivers no signal that it has no
+//! handler for, not even its own: an emulator that means to die of the signal of the program it
+//! runs would wait for ever, and orphans would stay as zombies.
+//!
+//! Invariants:
+//! - Process 1 is not dumpable: the command can neither trace it nor look into its descriptors,
+//!   memory or executable by /proc/1.
+//! - When it ends, the kernel ends all processes of the command, and then unmounts its root.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use nix::sys::wait::{WaitStatus, waitpid};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::UnmountFlags;
+use rustix::process::DumpableBehavior;
+
+use crate::image::{Accounts, Identity};
+
+use super::enter::Ended;
+use super::exec;
+use super::identity;
+use super::mounts;
+use super::overlay;
+use super::root::{Kind, Root};
+use super::spec::{Network, RunSpec};
+use super::sys;
+use super::wire::{Failure, Message, Step};
+
+/// Exit code of a process that has reported a failure.
+pub(super) const FAILED: i32 = 125;
+
+/// Runs in the new namespaces until the command has ended; gives the exit code.
+pub(super) fn main(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> i32 {
+    match run(spec, coordinator, helper) {
+        Ok(()) => 0,
+        Err(failure) => {
+            // Nobody listens any more when the build was killed.
+            let _ = Message::Failed(failure).send(coordinator);
+            FAILED
+        }
+    }
+}
+
+/// A root that this process has moved into.
+struct Prepared {
+    identity: Identity,
+    null: OwnedFd,
+}
+
+fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<(), Failure> {
+    // Whatever /proc is mounted, its entry for this process has the number that the helper needs
+    // to find it there.
+    let own = rustix::fs::readlink("/proc/self", Vec::new()).step("/proc/self")?;
+    let own = own.to_str().ok().and_then(|text| text.parse().ok());
+    let own = own
+        .ok_or_else(|| io::Error::other("not a number"))
+        .step("/proc/self")?;
+    Message::Started(own).send(helper).step("answering")?;
+    Message::receive(helper).step("waiting for the ids")?;
+
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    rustix::system::sethostname(spec.hostname.as_bytes()).step("sethostname")?;
+    if spec.network == Network::None {
+        sys::bring_up_loopback().step("loopback device")?;
+    }
+    // In namespaces of its own a command would have every capability again. Where an outer
+    // container has made the setting read-only, what that container allows holds.
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+    let prepared = enter_root(spec, helper)?;
+
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("prctl")?;
+    let Some(command) = sys::clone_process(0).step("clone")? else {
+        let failure = become_command(spec, prepared);
+        // As above.
+        let _ = Message::Failed(failure).send(coordinator);
+        sys::exit_now(FAILED);
+    };
+    identity::drop_all_capabilities().step("capset")?;
+    let ended = loop {
+        match waitpid(None, None).step("waitpid")? {
+            WaitStatus::Exited(pid, code) if pid == command => break Ended::Exited(code),
+            WaitStatus::Signaled(pid, signal, _) if pid == command => {
+                break Ended::Signaled(signal as i32);
+            }
+            _ => {}
+        }
+    };
+    Message::Ended {
+        ended,
+        stubs_left: Vec::new(),
+    }
+    .send(helper)
+    .step("answering")
+}
+
+/// Mounts the root with all that belongs into it, and makes it the root of this process.
+fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> {
+    overlay::mount(&spec.lowers, &spec.upper, &spec.work, &spec.merged)
+        .map_err(|error| overlay::explain(error, &spec.upper))
+        .step("mounting the layers")?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory =
+        rustix::fs::open(&spec.merged, flags, Mode::empty()).step("opening the root")?;
+    let mut root = Root::new(directory).step("opening the root")?;
+    // Before /proc is there: no file of the image can then lead to a process.
+    let accounts = Accounts::new(
+        root.read("etc/passwd").step("reading /etc/passwd")?,
+        root.read("etc/group").step("reading /etc/group")?,
+    );
+    let identity = accounts
+        .identity(&spec.user)
+        .map_err(io::Error::other)
+        .step("user")?;
+    let null = fill_root(spec, &mut root)?;
+    Message::Stubs(root.stubs().to_vec())
+        .send(helper)
+        .step("answering")?;
+    let cwd = root.open(&spec.cwd, flags).map_err(|error| {
+        let path = String::from_utf8_lossy(&spec.cwd);
+        io::Error::other(format!("workdir `{path}` does not exist: {error}"))
+    });
+    let cwd = cwd.step("workdir")?;
+
+    rustix::process::fchdir(root.directory()).step("fchdir")?;
+    rustix::process::pivot_root(".", ".").step("pivot_root")?;
+    // The old root now lies over the new one.
+    rustix::mount::unmount(".", UnmountFlags::DETACH).step("leaving the old root")?;
+    rustix::process::chdir("/").step("chdir")?;
+    rustix::process::fchdir(&cwd).step("workdir")?;
+    let path = rustix::process::getcwd(Vec::new()).step("workdir")?;
+    if !path.as_bytes().starts_with(b"/") {
+        return Err(io::Error::other("it is outside of the root")).step("workdir");
+    }
+    Ok(Prepared { identity, null })
+}
+
+/// Mounts what every command has. Gives an open /dev/null of the root.
+fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
+    let proc = mounts::proc(root).step("mounting /proc")?;
+    let (dev, covers) = mounts::dev(root, spec.shm_size).step("mounting /dev")?;
+    mounts::protect_proc(&proc, &covers).step("protecting /proc")?;
+    mounts::sys(root, &covers).step("mounting /sys")?;
+    let target = root
+        .mount_point(b"/etc/resolv.conf", Kind::File)
+        .step("/etc/resolv.conf")?;
+    mounts::file(&spec.resolv_conf, &target).step("mounting /etc/resolv.conf")?;
+    let target = root
+        .mount_point(b"/etc/hosts", Kind::File)
+        .step("/etc/hosts")?;
+    mounts::hosts(&spec.hosts, &spec.extra_hosts, &dev, &target).step("mounting /etc/hosts")?;
+    for bind in &spec.binds {
+        let step = format!("mounting {}", String::from_utf8_lossy(&bind.target));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let source = rustix::fs::open(&bind.root, flags, Mode::empty()).step(&step)?;
+        let source = Root::new(source).step(&step)?;
+        mounts::bind(&source, &bind.source, root, &bind.target, bind.read_only).step(&step)?;
+    }
+    // On the read-only mount: through another descriptor of the host's node, its owner could
+    // change its mode.
+    rustix::fs::openat(
+        &dev,
+        "null",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .step("opening /dev/null")
+}
+
+/// Turns this process into the command; comes back only with a failure.
+fn become_command(spec: &RunSpec, prepared: Prepared) -> Failure {
+    let Prepared { identity, null } = prepared;
+    let ready = || -> Result<(), Failure> {
+        rustix::process::setsid().step("setsid")?;
+        nix::unistd::dup2_stdin(&null).step("dup2")?;
+        identity::set_limits(&spec.ulimits)?;
+        identity::assume(&identity)?;
+        sys::reset_signals().step("resetting signals")?;
+        sys::close_on_exec_from(3).step("close_range")
+    };
+    match ready() {
+        Ok(()) => exec::execute(spec, &identity.home),
+        Err(failure) => failure,
+    }
+}

@@ -1,0 +1,51 @@
+//! Namespaces, mounts and processes: the build's own, and those of each command.
+//!
+//! Owns: entering user, mount and process namespaces; overlay roots; what a command finds in its
+//! root and what it may do; handlers of foreign programs; removing what other ids own.
+//! Refuses: a command without a user namespace, a writable /sys or /proc/sys, a mount on a path
+//! that leads out of the root, a host-wide handler.
+//!
+//! Invariants:
+//! - This is the only room with `unsafe`, all of it in `sys.rs`.
+//! - Nothing here knows of tokio, and nothing but [`Sandbox::spawn`] and the values it gives
+//!   belongs into a process with threads.
+//! - A command sees descriptors 0, 1 and 2 alone, no environment but its own, no process but its
+//!   own, and cannot change anything of the host, also when host root started the build.
+//!
+//! The processes, outermost first: the original one waits ([`enter()`]); inside it the build runs
+//! ([`Sandbox`]); for each command a helper (`helper.rs`) makes namespaces, process 1 (`init.rs`)
+//! sets up the root, and its child is the command.
+//!
+//! Sources: namespaces(7), user_namespaces(7), pivot_root(2), the kernel's overlayfs and
+//! binfmt_misc documents, OCI runtime-spec.
+
+mod binfmt;
+mod enter;
+mod exec;
+mod helper;
+mod identity;
+mod idmap;
+mod init;
+mod mapping;
+mod mounts;
+mod overlay;
+mod probe;
+mod refusal;
+mod remove;
+mod root;
+mod run;
+mod spec;
+mod sys;
+mod wire;
+
+pub use binfmt::{Binfmt, BinfmtError};
+pub use enter::{Config, Ended, Entered, Sandbox, enter, probe_isolation};
+pub use helper::hidden_entry;
+pub use mapping::{IdRange, Mapping};
+pub use overlay::{OverlayError, probe_overlay};
+pub use probe::{ProbeOutcome, execute_probe};
+pub use refusal::EnterError;
+pub use remove::remove_tree;
+pub use root::prepare_stubs;
+pub use run::{Killer, RunEnd, RunError, Running, Spawned};
+pub use spec::{Bind, Network, RunSpec};

@@ -1,0 +1,234 @@
+//! Starting a command in a root of its own, and waiting for its end.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
+
+use super::enter::{Ended, Sandbox};
+use super::overlay::LOWER_LIMIT;
+use super::spec::RunSpec;
+use super::wire::{Failure, Message};
+use nix::libc;
+
+/// Name of the hidden entry that [`Sandbox::spawn`] starts.
+pub(super) const ENTRY: &str = "__run";
+
+/// The step at which the program itself is executed.
+pub(super) const EXEC: &str = "exec";
+
+/// A command could not be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The root has more layers than an overlay mount can have.
+    #[error("{0} layers are more than the {LOWER_LIMIT} that an overlay mount can have")]
+    TooManyLayers(usize),
+    /// The helper process could not be started or spoken to.
+    #[error("failed to start the sandbox helper")]
+    Helper(#[source] io::Error),
+    /// The helper process ended without saying how the command ended.
+    #[error("the sandbox helper was killed")]
+    Lost,
+    /// The root or the process could not be set up.
+    #[error("failed to set up the sandbox: {step}: {message}")]
+    Setup {
+        /// What was being set up.
+        step: String,
+        /// Why it failed.
+        message: String,
+    },
+    /// The program could not be executed; the message is complete.
+    #[error("{message}")]
+    Exec {
+        /// Which program, and why.
+        message: String,
+        /// 127 when the program or its interpreter is missing, else 126, as shells do.
+        code: i32,
+    },
+}
+
+/// A command that was started, with what it writes.
+#[derive(Debug)]
+pub struct Spawned {
+    /// To wait for or to kill.
+    pub running: Running,
+    /// Read end of the command's standard output.
+    pub stdout: OwnedFd,
+    /// Read end of the command's standard error.
+    pub stderr: OwnedFd,
+}
+
+/// A command that runs. Dropping it kills the command.
+#[derive(Debug)]
+pub struct Running {
+    helper: Child,
+    socket: UnixStream,
+    killer: Killer,
+}
+
+/// Kills a command and all that it started. Can be cloned and used from any thread, also after
+/// the command has ended.
+#[derive(Debug, Clone)]
+pub struct Killer(Arc<OwnedFd>);
+
+/// How a command ended, once nothing of it runs any more and its root is unmounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEnd {
+    /// Exit code or signal.
+    pub ended: Ended,
+    /// Paths in the upper directory that were made to be mounted on, and that the command has
+    /// moved away, so that they could not be removed again.
+    pub stubs_left: Vec<Vec<u8>>,
+}
+
+impl Killer {
+    /// Sends SIGKILL to process 1 of the command, with which the kernel ends all others.
+    ///
+    /// # Errors
+    ///
+    /// A command that has ended is none.
+    pub fn kill(&self) -> io::Result<()> {
+        match pidfd_send_signal(&self.0, Signal::KILL) {
+            Err(Errno::SRCH) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+impl Sandbox {
+    /// Starts a command. Callable from any thread, any number of times at once.
+    ///
+    /// Returns when the command has its processes and namespaces; a failure to set up its root
+    /// comes out of [`Running::wait`].
+    ///
+    /// # Errors
+    ///
+    /// Fails when there are too many layers, or no process can be started.
+    pub fn spawn(&self, spec: &RunSpec) -> Result<Spawned, RunError> {
+        if spec.lowers.len() > LOWER_LIMIT {
+            return Err(RunError::TooManyLayers(spec.lowers.len()));
+        }
+        let (socket, theirs) = UnixStream::pair().map_err(RunError::Helper)?;
+        let mut helper = Command::new(format!("/proc/self/fd/{}", self.executable.as_raw_fd()))
+            .arg0("fanfold")
+            .arg(ENTRY)
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(RunError::Helper)?;
+        let result = begin(&socket, spec);
+        let (killer, stdout, stderr) = match (result, helper.stdout.take(), helper.stderr.take()) {
+            (Ok(killer), Some(stdout), Some(stderr)) => (killer, stdout, stderr),
+            (result, ..) => {
+                drop(socket);
+                // Without the socket the helper ends by itself, and process 1 with it.
+                helper.wait().map_err(RunError::Helper)?;
+                return Err(result.err().unwrap_or(RunError::Lost));
+            }
+        };
+        Ok(Spawned {
+            running: Running {
+                helper,
+                socket,
+                killer,
+            },
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        })
+    }
+}
+
+/// Hands over the description and takes hold of process 1.
+fn begin(socket: &UnixStream, spec: &RunSpec) -> Result<Killer, RunError> {
+    Message::Spec(spec.encode())
+        .send(socket)
+        .map_err(RunError::Helper)?;
+    let pid = match Message::receive(socket).map_err(RunError::Helper)? {
+        Message::Started(pid) => pid,
+        Message::Failed(failure) => return Err(failure.into()),
+        _ => return Err(RunError::Lost),
+    };
+    let pid = Pid::from_raw(pid).ok_or(RunError::Lost)?;
+    // The helper does not wait for process 1 before it is told to go on: the id is still its own.
+    let descriptor =
+        pidfd_open(pid, PidfdFlags::empty()).map_err(|error| RunError::Helper(error.into()))?;
+    Message::Go.send(socket).map_err(RunError::Helper)?;
+    Ok(Killer(Arc::new(descriptor)))
+}
+
+impl From<Failure> for RunError {
+    fn from(failure: Failure) -> Self {
+        if failure.step != EXEC {
+            return Self::Setup {
+                step: failure.step,
+                message: failure.message,
+            };
+        }
+        let missing = matches!(failure.errno, libc::ENOENT | libc::ENOTDIR);
+        Self::Exec {
+            message: failure.message,
+            code: if missing { 127 } else { 126 },
+        }
+    }
+}
+
+impl Running {
+    /// What kills the command.
+    pub fn killer(&self) -> Killer {
+        self.killer.clone()
+    }
+
+    /// Waits for the command to end, with all that it started.
+    ///
+    /// Read its output at the same time: a command blocks when nobody reads.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the command was never executed, with the step that failed.
+    pub fn wait(mut self) -> Result<RunEnd, RunError> {
+        let mut failure = None;
+        let result = loop {
+            match Message::receive(&self.socket) {
+                Ok(Message::Failed(found)) => failure = failure.or(Some(found)),
+                Ok(Message::Ended { ended, stubs_left }) => {
+                    break Ok(RunEnd { ended, stubs_left });
+                }
+                Ok(_) | Err(_) => break Err(RunError::Lost),
+            }
+        };
+        self.end().map_err(RunError::Helper)?;
+        match failure {
+            Some(failure) => Err(failure.into()),
+            None => result,
+        }
+    }
+
+    /// Makes sure that nothing runs any more, also when the helper is gone.
+    fn end(&mut self) -> io::Result<()> {
+        self.killer.kill()?;
+        self.helper.wait()?;
+        // Process 1 of a helper that was killed has become a child of this process.
+        let options = WaitIdOptions::EXITED;
+        match waitid(WaitId::PidFd(self.killer.0.as_fd()), options) {
+            Ok(_) | Err(Errno::CHILD) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only when both are gone already.
+        let _ = self.end();
+    }
+}

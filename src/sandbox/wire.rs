@@ -1,0 +1,231 @@
+//! Messages between the coordinator, the helper of a step, and process 1 of the step.
+//!
+//! A message is a kind, a 32-bit length and that many bytes. The coordinator sends the
+//! description of the step; the helper answers with the id of process 1, and when all is over with
+//! how it ended. In between, a failure to set up may come from any of the processes.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::enter::Ended;
+use super::root::Stub;
+
+/// More than the kernel takes as arguments and environment together.
+const LENGTH_LIMIT: usize = 64 << 20;
+
+/// A step of setting up that failed, as text for the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) step: String,
+    pub(super) message: String,
+    /// Error number where there was one, else 0.
+    pub(super) errno: i32,
+}
+
+/// Names the step in which something failed.
+pub(super) trait Step<T> {
+    fn step(self, step: &str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: &str) -> Result<T, Failure> {
+        self.map_err(|error| {
+            let error = error.into();
+            Failure {
+                step: step.to_owned(),
+                message: error.to_string(),
+                errno: error.raw_os_error().unwrap_or(0),
+            }
+        })
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// The encoded description of a step.
+    Spec(Vec<u8>),
+    /// The id of the step's process 1, as the coordinator sees it.
+    Started(i32),
+    /// The coordinator holds process 1 and can kill it.
+    Go,
+    /// Mount points that were made; for the helper alone.
+    Stubs(Vec<Stub>),
+    /// Something could not be set up, or the program not be executed.
+    Failed(Failure),
+    /// The command ended; mount points that could not be removed again.
+    Ended {
+        ended: Ended,
+        stubs_left: Vec<Vec<u8>>,
+    },
+}
+
+impl Message {
+    fn encode(&self) -> (u8, Vec<u8>) {
+        match self {
+            Self::Spec(bytes) => (b's', bytes.clone()),
+            Self::Started(pid) => (b'p', pid.to_le_bytes().to_vec()),
+            Self::Go => (b'g', Vec::new()),
+            Self::Stubs(stubs) => {
+                // A path holds no NUL.
+                let paths = stubs.iter().map(|stub| {
+                    [
+                        if stub.directory { b"d" } else { b"f" },
+                        &stub.path[..],
+                        b"\0",
+                    ]
+                    .concat()
+                });
+                (b'm', paths.collect::<Vec<_>>().concat())
+            }
+            Self::Failed(failure) => {
+                let errno = failure.errno.to_le_bytes();
+                let text = [failure.step.as_bytes(), b"\0", failure.message.as_bytes()].concat();
+                (b'f', [&errno[..], &text].concat())
+            }
+            Self::Ended { ended, stubs_left } => {
+                let (kind, code) = match ended {
+                    Ended::Exited(code) => (b'x', code),
+                    Ended::Signaled(signal) => (b's', signal),
+                };
+                let mut bytes = vec![kind];
+                bytes.extend_from_slice(&code.to_le_bytes());
+                for path in stubs_left {
+                    bytes.extend_from_slice(path);
+                    bytes.push(0);
+                }
+                (b'e', bytes)
+            }
+        }
+    }
+
+    fn decode(kind: u8, bytes: Vec<u8>) -> Option<Self> {
+        let number = |bytes: &[u8]| Some(i32::from_le_bytes(bytes.get(..4)?.try_into().ok()?));
+        let paths = |bytes: &[u8]| -> Vec<Vec<u8>> {
+            let paths = bytes
+                .split(|byte| *byte == 0)
+                .filter(|path| !path.is_empty());
+            paths.map(<[u8]>::to_vec).collect()
+        };
+        Some(match kind {
+            b's' => Self::Spec(bytes),
+            b'p' => Self::Started(number(&bytes)?),
+            b'g' => Self::Go,
+            b'm' => Self::Stubs(
+                paths(&bytes)
+                    .into_iter()
+                    .map(|path| Stub {
+                        directory: path[0] == b'd',
+                        path: path[1..].to_vec(),
+                    })
+                    .collect(),
+            ),
+            b'f' => {
+                let text = String::from_utf8_lossy(bytes.get(4..)?).into_owned();
+                let (step, message) = text.split_once('\0')?;
+                Self::Failed(Failure {
+                    step: step.to_owned(),
+                    message: message.to_owned(),
+                    errno: number(&bytes)?,
+                })
+            }
+            b'e' => {
+                let code = number(bytes.get(1..)?)?;
+                let ended = match bytes[0] {
+                    b'x' => Ended::Exited(code),
+                    _ => Ended::Signaled(code),
+                };
+                Self::Ended {
+                    ended,
+                    stubs_left: paths(&bytes[5..]),
+                }
+            }
+            _ => return None,
+        })
+    }
+
+    pub(super) fn send(&self, mut socket: &UnixStream) -> io::Result<()> {
+        let (kind, bytes) = self.encode();
+        if bytes.len() > LENGTH_LIMIT {
+            return Err(io::Error::other("step description too long"));
+        }
+        let length = (bytes.len() as u32).to_le_bytes();
+        socket.write_all(&[&[kind][..], &length, &bytes].concat())
+    }
+
+    /// Receives a message; `UnexpectedEof` when the other side is gone.
+    pub(super) fn receive(mut socket: &UnixStream) -> io::Result<Self> {
+        let mut head = [0; 5];
+        socket.read_exact(&mut head)?;
+        let [kind, length @ ..] = head;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > LENGTH_LIMIT {
+            return Err(io::Error::other("message too long"));
+        }
+        let mut bytes = vec![0; length];
+        socket.read_exact(&mut bytes)?;
+        Self::decode(kind, bytes).ok_or_else(|| io::Error::other("malformed message"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip() {
+        let (a, b) = UnixStream::pair().unwrap();
+        let failure = Failure {
+            step: "exec".into(),
+            message: "sh: not found".into(),
+            errno: 2,
+        };
+        for message in [
+            Message::Spec(vec![0, 1, 255]),
+            Message::Started(77),
+            Message::Go,
+            Message::Stubs(vec![
+                Stub {
+                    path: b"run/x\xff".to_vec(),
+                    directory: true,
+                },
+                Stub {
+                    path: b"run/x/f".to_vec(),
+                    directory: false,
+                },
+            ]),
+            Message::Stubs(Vec::new()),
+            Message::Failed(failure),
+            Message::Ended {
+                ended: Ended::Exited(7),
+                stubs_left: Vec::new(),
+            },
+            Message::Ended {
+                ended: Ended::Signaled(9),
+                stubs_left: vec![b"etc/x".to_vec()],
+            },
+        ] {
+            message.send(&a).unwrap();
+            assert_eq!(Message::receive(&b).unwrap(), message);
+        }
+        drop(a);
+        assert_eq!(
+            Message::receive(&b).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+    }
+
+    #[test]
+    fn malformed_messages_are_errors() {
+        for bytes in [
+            &b"z\0\0\0\0"[..],
+            b"p\x02\0\0\0ab",
+            b"e\x01\0\0\0x",
+            b"f\0\0\0\0",
+            b"s\xff\xff\xff\xff",
+        ] {
+            let (mut a, b) = UnixStream::pair().unwrap();
+            a.write_all(bytes).unwrap();
+            assert!(Message::receive(&b).is_err(), "{bytes:?}");
+        }
+    }
+}
