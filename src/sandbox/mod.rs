@@ -12,6 +12,9 @@
 //! - A command sees descriptors 0, 1 and 2 alone, no environment but its own, no process but its
 //!   own, and cannot change anything of the host, also when host root started the build.
 //!
+//! Needs Linux 5.12 (mount_setattr); 5.11 brought overlay mounts in user namespaces, 6.7 private
+//! handlers.
+//!
 //! The processes, outermost first: the original one waits ([`enter()`]); inside it the build runs
 //! ([`Sandbox`]); for each command a helper (`helper.rs`) makes namespaces, process 1 (`init.rs`)
 //! sets up the root, and its child is the command.
