@@ -37,8 +37,13 @@ impl HostState {
         );
     }
 
+    /// True if a process runs whose command line holds `mark`.
+    pub(crate) fn process_runs(mark: &str) -> bool {
+        !processes(mark).is_empty()
+    }
+
     /// Asserts that within a few seconds no process is left whose command line
-    /// or environment holds `mark`.
+    /// holds `mark`.
     #[track_caller]
     pub(crate) fn no_process(mark: &str) {
         let deadline = Instant::now() + Duration::from_secs(5);

@@ -97,6 +97,18 @@ impl Running {
         rustix::process::kill_process(pid, signal).expect("kill");
     }
 
+    /// Kills it, if it still runs.
+    pub(crate) fn kill(&self) {
+        let pid = self
+            .child
+            .id()
+            .try_into()
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a pid");
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+
     /// Waits for the end.
     pub(crate) fn finish(mut self) -> Outcome {
         let status = loop {

@@ -120,6 +120,11 @@ impl World {
         self.path(name)
     }
 
+    /// The binary under test.
+    pub(crate) fn binary(&self) -> &'static Path {
+        binary()
+    }
+
     /// `fanfold ARGS`, sealed.
     pub(crate) fn fanfold<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Run {
         let mut command = self.command(binary());

@@ -1,0 +1,165 @@
+//! `fanfold platforms`, and builds where an emulator is missing.
+
+mod support;
+
+use std::os::unix::fs::symlink;
+
+use serde_json::Value;
+use support::{HostState, Index, World, base, native_platform, users};
+
+/// A PATH with everything but emulators.
+fn path_without_emulators(world: &World) -> String {
+    let bin = world.folder("bin");
+    for name in ["newuidmap", "newgidmap", "sh", "id"] {
+        for folder in ["/usr/bin", "/bin", "/usr/sbin"] {
+            let program = std::path::Path::new(folder).join(name);
+            if program.exists() && !bin.join(name).exists() {
+                symlink(program, bin.join(name)).expect("a link");
+            }
+        }
+    }
+    bin.to_str().expect("UTF-8").to_owned()
+}
+
+/// A platform that this machine cannot run by itself.
+fn foreign() -> &'static str {
+    if native_platform() == "linux/riscv64" {
+        "linux/s390x"
+    } else {
+        "linux/riscv64"
+    }
+}
+
+#[test]
+fn table_says_native_and_emulated() {
+    for user in users() {
+        let world = World::of(user);
+        let host = HostState::now();
+        let outcome = world.fanfold(["platforms"]).run().success();
+        let line = |platform: &str| {
+            outcome
+                .stdout
+                .lines()
+                .find(|line| line.split_whitespace().next() == Some(platform))
+                .unwrap_or_else(|| panic!("no line of {platform}\n{}", outcome.report()))
+        };
+        assert!(
+            line(native_platform()).contains("native"),
+            "{}",
+            outcome.report()
+        );
+        assert!(line(foreign()).contains("emulated"), "{}", outcome.report());
+        assert!(line(foreign()).contains("qemu"), "{}", outcome.report());
+        host.unchanged();
+    }
+}
+
+#[test]
+fn json_holds_the_same() {
+    let world = World::new();
+    let outcome = world.fanfold(["platforms", "--json"]).run().success();
+    let all: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let entries = all
+        .as_array()
+        .or_else(|| all["platforms"].as_array())
+        .expect("a list of platforms");
+    let entry = |platform: &str| {
+        entries
+            .iter()
+            .find(|entry| entry["platform"] == platform)
+            .unwrap_or_else(|| panic!("no {platform} in {all}"))
+    };
+    assert!(entry(native_platform()).to_string().contains("native"));
+    assert!(entry(foreign()).to_string().contains("emulated"));
+}
+
+#[test]
+fn missing_emulators_are_explained() {
+    let world = World::new();
+    let path = path_without_emulators(&world);
+    world
+        .fanfold(["platforms"])
+        .env("PATH", &path)
+        .run()
+        .success()
+        .stdout_has("unavailable")
+        .stdout_has("qemu-user");
+}
+
+#[test]
+fn run_without_emulator_fails_before_anything_is_pulled() {
+    let world = World::new();
+    let path = path_without_emulators(&world);
+    let context = world.context("context", "ARG BASE\nFROM $BASE\nLABEL a=b\nRUN echo ran\n");
+    world
+        .build()
+        .env("PATH", &path)
+        .args(["--platform", foreign(), "--build-arg", &base()])
+        .arg(&context)
+        .run()
+        .code(5)
+        .stderr_has(foreign())
+        .stderr_has("Dockerfile:4")
+        .stderr_has("qemu-user")
+        .lacks("exec format error")
+        .lacks("pull");
+}
+
+#[test]
+fn build_without_run_needs_no_emulator() {
+    for user in users() {
+        let world = World::of(user);
+        let path = path_without_emulators(&world);
+        let context = world.context(
+            "context",
+            "ARG BASE\n\
+             FROM --platform=$BUILDPLATFORM $BASE AS build\n\
+             RUN echo native > /made\n\
+             FROM $BASE\n\
+             WORKDIR /w\n\
+             COPY --from=build --chown=app /made .\n\
+             COPY --chmod=600 Dockerfile /etc/\n\
+             CMD [\"sh\"]\n",
+        );
+        let out = world.path("out/layout");
+        world
+            .build()
+            .env("PATH", &path)
+            .args(["--platform", foreign(), "--build-arg", &base()])
+            .args(["-o", &format!("type=oci,tar=false,dest={}", out.display())])
+            .arg(&context)
+            .run()
+            .success();
+        let tree = Index::layout(&out).images[0].tree();
+        assert_eq!(tree.text("/w/made"), "native\n");
+        assert_eq!(tree.get("/w/made").expect("made").uid, 1000);
+    }
+}
+
+#[test]
+fn emulators_of_a_folder() {
+    let world = World::new();
+    let path = path_without_emulators(&world);
+    let qemu = world.folder("qemu");
+    for entry in std::fs::read_dir("/usr/bin").expect("/usr/bin").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("qemu-") {
+            symlink(entry.path(), qemu.join(entry.file_name())).expect("a link");
+        }
+    }
+    let context = world.context("context", "ARG BASE\nFROM $BASE\nRUN uname -m\n");
+    world
+        .build()
+        .env("PATH", &path)
+        .args([
+            "--qemu-dir",
+            qemu.to_str().expect("UTF-8"),
+            "--platform",
+            foreign(),
+            "--build-arg",
+            &base(),
+        ])
+        .arg(&context)
+        .run()
+        .success()
+        .stderr_has(foreign().strip_prefix("linux/").expect("linux"));
+}
