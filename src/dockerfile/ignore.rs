@@ -184,7 +184,8 @@ impl Ignore {
         }
         // The longest text tells most paths apart.
         if let Some(path) = pattern.exact() {
-            self.exact.insert(path.to_vec(), index);
+            // `a` and `\a` are one path; the latest came first.
+            self.exact.entry(path.to_vec()).or_insert(index);
         } else if core.is_empty() {
             self.others.push(index);
         } else if head.len() == core.len() {
