@@ -51,6 +51,9 @@ impl fmt::Display for SyntaxError {
     }
 }
 
+/// Words of the Dockerfile may be as long as its lines; no message is.
+const LONGEST_MESSAGE: usize = 500;
+
 /// A fault inside one instruction, before its place in the file is looked up.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -62,8 +65,13 @@ pub(super) struct Fault {
 impl Fault {
     /// A fault of the whole instruction.
     pub(super) fn new(message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if let Some((cut, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
+            message.truncate(cut);
+            message.push('…');
+        }
         Self {
-            message: message.into(),
+            message,
             suggestion: None,
             range: None,
         }
@@ -97,5 +105,17 @@ impl Fault {
             columns,
             suggestion: self.suggestion,
         }
+    }
+}
+
+#[cfg(test)]
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = SyntaxError::on_line(0, self.message.clone());
+        let error = SyntaxError {
+            suggestion: self.suggestion.clone(),
+            ..error
+        };
+        f.write_str(&error.full_message())
     }
 }

@@ -1,0 +1,192 @@
+//! The command line, as clap reads it.
+//!
+//! `build` takes the flags of `docker buildx build` under their names and with their meanings.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::refused::RefusedArgs;
+
+/// Shown by `fanfold` without arguments.
+pub(super) const WELCOME: &str = "\
+fanfold builds a Dockerfile for many platforms into one OCI image index.
+
+Build the folder you stand in, for this machine, into an OCI layout:
+
+    fanfold build -o type=oci,dest=image.tar .
+
+For two platforms, pushed under one name:
+
+    fanfold build --platform linux/amd64,linux/arm64 -t registry.example/app:1.0 --push .
+
+What this machine can build:
+
+    fanfold platforms
+
+All options: fanfold build --help
+";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fanfold",
+    version,
+    about = "Builds a Dockerfile for many platforms into one OCI image index, without a daemon and without privilege",
+    disable_help_subcommand = false,
+    subcommand_required = false,
+    arg_required_else_help = false
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Build images from a Dockerfile
+    #[command(visible_alias = "b")]
+    Build(Box<BuildArgs>),
+    /// Show which platforms this machine can build, how, and why not
+    Platforms(PlatformsArgs),
+}
+
+/// `fanfold platforms`.
+#[derive(Debug, Args)]
+pub(super) struct PlatformsArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) host: HostArgs,
+}
+
+/// What both commands need to know of the machine.
+#[derive(Debug, Args)]
+pub(super) struct HostArgs {
+    /// Folder with QEMU user-mode interpreters, searched before PATH
+    #[arg(long, value_name = "DIR", env = "FANFOLD_QEMU_DIR", help_heading = "Isolation and emulation")]
+    pub(super) qemu_dir: Option<PathBuf>,
+    /// The store: layers, cache and work in progress [default: $XDG_DATA_HOME/fanfold]
+    #[arg(long, value_name = "DIR", env = "FANFOLD_ROOT", help_heading = "Cache")]
+    pub(super) root: Option<PathBuf>,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgressArg {
+    /// Live on a terminal, plain lines elsewhere
+    Auto,
+    /// Live
+    Tty,
+    /// One line after the other, each with its platform
+    Plain,
+    /// One JSON object a line, on standard output
+    Json,
+    /// As json, the name that buildx uses
+    Rawjson,
+    /// Nothing but errors
+    Quiet,
+    /// As quiet, the name that buildx uses
+    None,
+}
+
+/// The network of RUN instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum NetworkArg {
+    /// The host's
+    Default,
+    /// The host's
+    Host,
+    /// Loopback alone
+    None,
+}
+
+/// `fanfold build`.
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// Folder with the files that COPY and ADD can reach
+    #[arg(value_name = "CONTEXT")]
+    pub(super) context: String,
+
+    /// Dockerfile [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "FILE", env = "FANFOLD_FILE", help_heading = "What to build")]
+    pub(super) file: Option<PathBuf>,
+    /// Platforms to build for, comma-separated or repeated [default: this machine's]
+    #[arg(long, value_name = "PLATFORMS", env = "FANFOLD_PLATFORM", help_heading = "What to build")]
+    pub(super) platform: Vec<String>,
+    /// Stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE", env = "FANFOLD_TARGET", help_heading = "What to build")]
+    pub(super) target: Option<String>,
+    /// Value for an ARG; without =VALUE it is taken from the environment
+    #[arg(long, value_name = "NAME[=VALUE]", env = "FANFOLD_BUILD_ARG", help_heading = "What to build")]
+    pub(super) build_arg: Vec<String>,
+    /// Label of the images
+    #[arg(long, value_name = "NAME=VALUE", env = "FANFOLD_LABEL", help_heading = "What to build")]
+    pub(super) label: Vec<String>,
+    /// Annotation; prefixes index:, manifest: and manifest-descriptor:, each with [PLATFORM], say of what
+    #[arg(long, value_name = "[SCOPE:]NAME=VALUE", env = "FANFOLD_ANNOTATION", help_heading = "What to build")]
+    pub(super) annotation: Vec<String>,
+    /// No file in a new layer, and no date in the image, is younger than this (seconds since 1970) [default: $SOURCE_DATE_EPOCH]
+    #[arg(long, value_name = "SECONDS", env = "FANFOLD_TIMESTAMP", help_heading = "What to build")]
+    pub(super) timestamp: Option<i64>,
+
+    /// Name of the result, with --push or an output; repeatable
+    #[arg(short, long, value_name = "NAME", env = "FANFOLD_TAG", help_heading = "Where to")]
+    pub(super) tag: Vec<String>,
+    /// Push under all names that --tag gives; same as --output type=registry
+    #[arg(long, env = "FANFOLD_PUSH", help_heading = "Where to")]
+    pub(super) push: bool,
+    /// Where the result goes; repeatable: type=oci|docker|local|tar|registry,dest=PATH[,tar=false][,name=NAME]
+    #[arg(short, long, value_name = "OUTPUT", env = "FANFOLD_OUTPUT", help_heading = "Where to")]
+    pub(super) output: Vec<String>,
+    /// Write what was built as JSON, with buildx's keys
+    #[arg(long, value_name = "FILE", env = "FANFOLD_METADATA_FILE", help_heading = "Where to")]
+    pub(super) metadata_file: Option<PathBuf>,
+    /// Write the digest of the image, or of the index where there are several
+    #[arg(long, value_name = "FILE", env = "FANFOLD_IIDFILE", help_heading = "Where to")]
+    pub(super) iidfile: Option<PathBuf>,
+    /// Registry that may speak plain HTTP or show an unknown certificate; repeatable
+    #[arg(long, value_name = "HOST[:PORT]", env = "FANFOLD_INSECURE_REGISTRY", help_heading = "Where to")]
+    pub(super) insecure_registry: Vec<String>,
+
+    /// Do not use earlier results
+    #[arg(long, env = "FANFOLD_NO_CACHE", help_heading = "Cache")]
+    pub(super) no_cache: bool,
+    /// Ask registries for base images even where the store knows them
+    #[arg(long, env = "FANFOLD_PULL", help_heading = "Cache")]
+    pub(super) pull: bool,
+
+    /// Steps that run at the same time [default: number of cores]
+    #[arg(short, long, value_name = "N", env = "FANFOLD_JOBS", help_heading = "Speed")]
+    pub(super) jobs: Option<usize>,
+    /// When a platform fails, let the others finish first
+    #[arg(long, env = "FANFOLD_KEEP_GOING", help_heading = "Speed")]
+    pub(super) keep_going: bool,
+
+    /// Network of RUN instructions that name none
+    #[arg(long, value_enum, default_value = "default", env = "FANFOLD_NETWORK", help_heading = "Isolation and emulation")]
+    pub(super) network: NetworkArg,
+    /// Line for the hosts file of RUN instructions; repeatable
+    #[arg(long, value_name = "HOST:IP", env = "FANFOLD_ADD_HOST", help_heading = "Isolation and emulation")]
+    pub(super) add_host: Vec<String>,
+    /// Size of /dev/shm in RUN instructions, e.g. 64m
+    #[arg(long, value_name = "SIZE", env = "FANFOLD_SHM_SIZE", help_heading = "Isolation and emulation")]
+    pub(super) shm_size: Option<String>,
+    /// Resource limit of RUN instructions; repeatable
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", env = "FANFOLD_ULIMIT", help_heading = "Isolation and emulation")]
+    pub(super) ulimit: Vec<String>,
+
+    /// How progress is shown
+    #[arg(long, value_enum, default_value = "auto", env = "FANFOLD_PROGRESS", help_heading = "On the screen")]
+    pub(super) progress: ProgressArg,
+    /// Print nothing but the digest of the result
+    #[arg(short, long, env = "FANFOLD_QUIET", help_heading = "On the screen")]
+    pub(super) quiet: bool,
+
+    #[command(flatten)]
+    pub(super) host: HostArgs,
+    #[command(flatten)]
+    pub(super) refused: RefusedArgs,
+}

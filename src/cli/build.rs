@@ -1,0 +1,280 @@
+//! `fanfold build`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fanfold_platforms::Platform;
+use serde_json::{Map, Value, json};
+
+use super::args::BuildArgs;
+use super::environment::Environment;
+use super::errors::{self, Failure, Kind};
+use super::host::{Execution, Machine};
+use super::options::{self, Prepared};
+use super::{report, signals};
+use crate::coordinator::{Build, BuildError, ErrorKind, Options, Outcome};
+use crate::engine::{Cancel, Engine, Settings};
+use crate::output::{self, iidfile, metadata, write_metadata};
+use crate::plan::{RunSite, foresee_runs};
+use crate::progress::{Event, Progress, Summary};
+use crate::registry::{self, Client, RetryCallback};
+use crate::sandbox::{self, Ended, Entered, Sandbox, probe_overlay, remove_tree};
+use crate::store::Store;
+
+/// Threads for waiting on networks and children; work that takes a core has threads of its own.
+const WAITING_THREADS: usize = 2;
+
+/// Builds, and gives the exit code.
+pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
+    let environment = Environment::read();
+    let prepared = options::prepare(arguments, &environment)?;
+    let sites = foresee_runs(&prepared.dockerfile, &prepared.request)
+        .map_err(|error| report::failure(&error.into(), &prepared.source))?;
+    let Some(first) = sites.first() else {
+        return inside(arguments, &environment, prepared, None, &[]);
+    };
+    let config = sandbox::Config { path: environment.search_path() };
+    match sandbox::enter(&config) {
+        Ok(Entered::Inside(sandbox)) => inside(arguments, &environment, prepared, Some(sandbox), &sites),
+        Ok(Entered::Outside(Ended::Exited(code))) => Ok(u8::try_from(code).unwrap_or(1)),
+        Ok(Entered::Outside(Ended::Signaled(signal))) => Ok(Kind::Interrupted(signal).code()),
+        Err(error) => {
+            let text = format!("RUN needs a user namespace: {}", BuildError::describe(&error));
+            let mut failure = BuildError::new(ErrorKind::Platform, text).at(first.span, &first.platform);
+            failure.hint = error.fix();
+            Err(report::failure(&failure, &prepared.source))
+        }
+    }
+}
+
+/// The platforms that are emulated, with what stands in for the processor.
+#[derive(Debug, Default)]
+struct Emulation {
+    labels: Vec<(Platform, String)>,
+    cpu_models: Vec<(Platform, String)>,
+    /// Handlers last as long as this.
+    _machine: Option<Machine>,
+}
+
+/// Builds, in namespaces of its own where there are commands to run.
+fn inside(
+    arguments: &BuildArgs,
+    environment: &Environment,
+    prepared: Prepared,
+    sandbox: Option<Sandbox>,
+    sites: &[RunSite],
+) -> Result<u8, Failure> {
+    let store = Store::open(&prepared.root).map_err(|error| Failure::from(BuildError::from(error)))?;
+    let store = Arc::new(store);
+    let emulation = match sandbox {
+        Some(_) => prove(arguments, environment, &prepared, &store, sites)?,
+        None => Emulation::default(),
+    };
+    // Fails only where a provider is installed already, which serves as well.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WAITING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Kind::Retryable, format!("failed to start threads: {error}")))?;
+    let sandbox = sandbox.map(Arc::new);
+    runtime.block_on(build(arguments, environment, prepared, store, sandbox, emulation))
+}
+
+/// Proves that every platform whose commands will run can be run, before anything is pulled.
+fn prove(
+    arguments: &BuildArgs,
+    environment: &Environment,
+    prepared: &Prepared,
+    store: &Store,
+    sites: &[RunSite],
+) -> Result<Emulation, Failure> {
+    let scratch = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
+    probe_overlay(scratch.path()).map_err(|error| {
+        let failure = BuildError::new(ErrorKind::Platform, BuildError::describe(&error))
+            .with_hint("put the store on another file system with --root");
+        Failure::from(failure)
+    })?;
+    let probes = scratch.path().to_owned();
+    let mut machine = Machine::new(arguments.host.qemu_dir.as_deref(), &environment.search_path(), probes);
+    let mut emulation = Emulation::default();
+    for site in sites {
+        match machine.execution(&site.platform) {
+            Execution::Native => {}
+            Execution::Emulated { label, .. } => {
+                emulation.labels.push((site.platform.clone(), label));
+                if let Some(model) = fanfold_qemu::cpu_model(&site.platform) {
+                    emulation.cpu_models.push((site.platform.clone(), model.to_owned()));
+                }
+            }
+            Execution::Unavailable { reasons, fix } => {
+                let text = format!("this RUN needs emulation and none works: {}", reasons.join("; "));
+                let failure =
+                    BuildError::new(ErrorKind::Platform, text).with_hint(fix).at(site.span, &site.platform);
+                return Err(report::failure(&failure, &prepared.source));
+            }
+        }
+    }
+    emulation._machine = Some(machine);
+    Ok(emulation)
+}
+
+async fn build(
+    arguments: &BuildArgs,
+    environment: &Environment,
+    prepared: Prepared,
+    store: Arc<Store>,
+    sandbox: Option<Arc<Sandbox>>,
+    emulation: Emulation,
+) -> Result<u8, Failure> {
+    let begun = Instant::now();
+    let interrupted = signals::listen()
+        .map_err(|error| Failure::new(Kind::Retryable, format!("failed to listen for signals: {error}")))?;
+    let progress = Progress::standard(prepared.mode, environment.progress());
+    let client = client(arguments, environment, &progress)?;
+    remove_leftovers(&store);
+    let cancel = Cancel::default();
+    let settings = Settings {
+        sandbox,
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        epoch: prepared.request.epoch,
+        now: now(),
+        cpu_models: emulation.cpu_models.clone(),
+        resolv_conf: "/etc/resolv.conf".into(),
+        hosts: "/etc/hosts".into(),
+    };
+    let engine = Engine::new(store, settings, cancel.clone()).map_err(|error| Failure::from(BuildError::from(error)))?;
+    let engine = Arc::new(engine);
+    let Prepared { dockerfile, source, request, context, ignore, annotations, names, outputs, jobs, .. } = prepared;
+    for warning in &dockerfile.warnings {
+        progress.send(Event::Warning {
+            text: format!("{}: {}", warning.rule, warning.message),
+            platform: None,
+            line: Some(warning.span.first),
+        });
+    }
+    if outputs.is_empty() {
+        let text = "no output named: the result stays in the store; use --push or --output to hand it over";
+        progress.send(Event::Note { text: text.to_owned() });
+    }
+    let options = Arc::new(Options {
+        request,
+        context,
+        ignore,
+        no_cache: arguments.no_cache,
+        pull: arguments.pull,
+        jobs,
+        keep_going: arguments.keep_going,
+        annotations,
+        emulators: emulation.labels.clone(),
+    });
+    let build = Build {
+        dockerfile,
+        options,
+        engine: Arc::clone(&engine),
+        cancel,
+        client: client.clone(),
+        progress: progress.clone(),
+    };
+    let outcome = match build.run(interrupted.clone()).await {
+        Ok(outcome) => outcome,
+        Err(failures) => return Ok(report::end(&progress, &failures, Some(&source))),
+    };
+    let context = output::Context { engine: &engine, client: &client, progress: &progress, names: &names };
+    let mut interrupted = interrupted;
+    let written = tokio::select! {
+        written = output::write(&context, &outcome.built, &outputs) => written.map_err(errors::build_error),
+        signal = signals::wait(&mut interrupted) => {
+            Err(BuildError::new(ErrorKind::Interrupted(signal), "the build was interrupted"))
+        }
+    };
+    let written = written.and_then(|()| {
+        write_result_files(arguments, &outcome, &names).map_err(errors::build_error)
+    });
+    if let Err(failure) = written {
+        return Ok(report::end(&progress, &[failure], Some(&source)));
+    }
+    let top = outcome.built.top().digest().to_string();
+    progress.send(Event::Finished(Summary {
+        platforms: outcome.platforms,
+        digest: top.clone(),
+        index: outcome.built.index.is_some(),
+        names: names.iter().map(ToString::to_string).collect(),
+        outputs: Vec::new(),
+        duration: begun.elapsed(),
+    }));
+    progress.finish();
+    if arguments.quiet {
+        report::result(&top);
+    }
+    Ok(0)
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn client(arguments: &BuildArgs, environment: &Environment, progress: &Progress) -> Result<Client, Failure> {
+    let heard = progress.clone();
+    let on_retry: RetryCallback = Arc::new(move |notice: &registry::RetryNotice| {
+        heard.send(Event::Retry {
+            host: notice.host.clone(),
+            operation: notice.operation.clone(),
+            wait: notice.wait,
+            attempt: notice.attempt,
+            of: notice.of,
+            reason: notice.reason.clone(),
+        });
+    });
+    Client::new(registry::Config {
+        insecure: arguments.insecure_registry.clone(),
+        credentials: environment.credentials(),
+        ca_file: environment.ca_file(),
+        on_retry: Some(on_retry),
+        ..registry::Config::default()
+    })
+    .map_err(|error| BuildError::from(error).into())
+}
+
+/// Removes what killed builds left behind, without keeping anybody waiting.
+fn remove_leftovers(store: &Arc<Store>) {
+    let store = Arc::clone(store);
+    std::thread::spawn(move || {
+        // What cannot be removed now is tried again by the next build.
+        store.remove_stale_scratch(&|path| drop(remove_tree(path)));
+    });
+}
+
+fn write_result_files(
+    arguments: &BuildArgs,
+    outcome: &Outcome,
+    names: &[crate::image::Reference],
+) -> Result<(), output::OutputError> {
+    if let Some(path) = &arguments.metadata_file {
+        let platforms: Map<String, Value> = outcome
+            .platforms
+            .iter()
+            .zip(&outcome.built.images)
+            .map(|(summary, image)| {
+                let value = json!({
+                    "digest": summary.digest,
+                    "config": image.config_descriptor.digest,
+                    "size": summary.size,
+                    "layers": image.layers.len(),
+                    "steps": summary.steps,
+                    "cached": summary.cached,
+                    "emulated": matches!(summary.execution, crate::progress::Execution::Emulated(_)),
+                    "seconds": summary.duration.as_secs_f64(),
+                });
+                (summary.platform.to_string(), value)
+            })
+            .collect();
+        write_metadata(path, &metadata(&outcome.built, names, platforms))?;
+    }
+    if let Some(path) = &arguments.iidfile {
+        iidfile(path, &outcome.built)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! The environment, read once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::progress;
+use crate::registry::CredentialFiles;
+
+/// The variables that mean something here.
+#[derive(Debug, Clone)]
+pub(super) struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl Environment {
+    /// Reads the process's environment.
+    pub(super) fn read() -> Self {
+        Self { variables: std::env::vars_os().collect() }
+    }
+
+    fn os(&self, name: &str) -> Option<OsString> {
+        self.variables.get(&OsString::from(name)).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// A variable's value, where it is text and not empty.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.os(name)?.into_string().ok()
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.os(name).map(PathBuf::from)
+    }
+
+    /// `PATH`.
+    pub(super) fn search_path(&self) -> OsString {
+        self.os("PATH").unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())
+    }
+
+    /// The store where no `--root` names one.
+    pub(super) fn default_root(&self) -> Option<PathBuf> {
+        let data = self.path("XDG_DATA_HOME").filter(|path| path.is_absolute());
+        let data = data.or_else(|| Some(self.path("HOME")?.join(".local/share")));
+        Some(data?.join("fanfold"))
+    }
+
+    /// Where credentials are looked for.
+    pub(super) fn credentials(&self) -> CredentialFiles {
+        CredentialFiles {
+            registry_auth_file: self.path("REGISTRY_AUTH_FILE"),
+            docker_auth_config: self.text("DOCKER_AUTH_CONFIG"),
+            docker_config: self.path("DOCKER_CONFIG"),
+            home: self.path("HOME"),
+            runtime_dir: self.path("XDG_RUNTIME_DIR"),
+            path: self.os("PATH"),
+        }
+    }
+
+    /// Certificate authorities that are trusted beside the system's.
+    pub(super) fn ca_file(&self) -> Option<PathBuf> {
+        self.path("SSL_CERT_FILE")
+    }
+
+    /// What progress needs to know.
+    pub(super) fn progress(&self) -> progress::Environment {
+        progress::Environment {
+            ci: self.text("CI").is_some_and(|value| value != "false" && value != "0"),
+            dumb: self.text("TERM").is_some_and(|value| value == "dumb"),
+            no_color: self.os("NO_COLOR").is_some(),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The command line: one file for each subcommand.
+//!
+//! Owns: flags, environment variables, exit codes, the tone of errors, signals.
+//! Refuses: flags that would have no effect.
+//!
+//! Invariants:
+//! - Only this room reads the environment; what others need is passed down.
+//! - `errors.rs` alone knows exit codes.
+//! - Results go to standard output, everything else to standard error.
+
+mod args;
+mod build;
+mod environment;
+mod errors;
+mod host;
+mod options;
+mod platforms;
+mod refused;
+mod report;
+mod signals;
+mod values;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Parser;
+
+use args::{Cli, Command, WELCOME};
+use errors::Failure;
+
+/// Runs the command line and gives the exit code.
+///
+/// Call it while the process has one thread: a build forks into namespaces of its own.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return errors::of_clap(&error),
+    };
+    let result = match cli.command {
+        None => {
+            // Nobody reads a greeting that cannot be written.
+            drop(std::io::stdout().write_all(WELCOME.as_bytes()));
+            Ok(0)
+        }
+        Some(Command::Build(arguments)) => build::run(&arguments),
+        Some(Command::Platforms(arguments)) => platforms::run(&arguments),
+    };
+    result.unwrap_or_else(|failure: Failure| failure.report())
+}

@@ -1,0 +1,276 @@
+//! From flags and files to what a build works with. Everything that can be wrong with a command
+//! line is found here, before anything begins.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use fanfold_platforms::{Platform, parse_list};
+
+use super::args::{BuildArgs, NetworkArg, ProgressArg};
+use super::environment::Environment;
+use super::errors::{Failure, Source, render_syntax};
+use super::values;
+use crate::coordinator::{Annotation, Scope};
+use crate::dockerfile::ignore::Ignore;
+use crate::dockerfile::{self, Dockerfile};
+use crate::image::Reference;
+use crate::output::{OutputSpec, check_destinations};
+use crate::plan::{Network, Request};
+use crate::progress::Mode;
+
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// A build, understood.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) dockerfile: Dockerfile,
+    pub(super) source: Source,
+    pub(super) request: Request,
+    pub(super) context: PathBuf,
+    pub(super) ignore: Ignore,
+    pub(super) annotations: Vec<Annotation>,
+    pub(super) names: Vec<Reference>,
+    pub(super) outputs: Vec<OutputSpec>,
+    pub(super) root: PathBuf,
+    pub(super) mode: Mode,
+    pub(super) jobs: usize,
+}
+
+/// Reads everything that the flags name.
+pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Result<Prepared, Failure> {
+    arguments.refused.refuse()?;
+    let context = context(&arguments.context)?;
+    let (source, file) = dockerfile_text(arguments, &context)?;
+    let dockerfile = dockerfile::parse(source.text.as_bytes())
+        .map_err(|error| Failure::rendered(render_syntax(&error, &source)))?;
+    let names = arguments.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
+    let outputs = outputs(arguments, &names)?;
+    let platforms = platforms(&arguments.platform)?;
+    let request = request(arguments, environment, platforms)?;
+    let annotations = annotations(arguments, &request)?;
+    let files = [&arguments.metadata_file, &arguments.iidfile];
+    let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
+    check_destinations(&outputs, &files)?;
+    let root = arguments.host.root.clone().or_else(|| environment.default_root());
+    Ok(Prepared {
+        ignore: ignore(&context, file.as_deref())?,
+        root: root.ok_or_else(|| Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR"))?,
+        mode: mode(arguments, &outputs)?,
+        jobs: match arguments.jobs {
+            Some(0) => return Err(Failure::usage("--jobs 0: write 1 or more")),
+            Some(jobs) => jobs,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        },
+        dockerfile,
+        source,
+        request,
+        context,
+        annotations,
+        names,
+        outputs,
+    })
+}
+
+fn context(text: &str) -> Result<PathBuf, Failure> {
+    let remote = ["http://", "https://", "git://", "ssh://", "git@", "github.com/"];
+    if text == "-" || remote.iter().any(|prefix| text.starts_with(prefix)) {
+        return Err(Failure::usage(format!("the build context `{text}` is not supported: only folders are"))
+            .with_hint("unpack or clone it, and name the folder"));
+    }
+    let path = PathBuf::from(text);
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(path),
+        Ok(_) => Err(Failure::usage(format!("the build context `{text}` is not a folder"))
+            .with_hint("the last argument is the folder with the files to copy; the Dockerfile goes with -f")),
+        Err(error) => Err(Failure::usage(format!("the build context `{text}` cannot be read: {error}"))),
+    }
+}
+
+/// The Dockerfile's text, and its path where it is a file.
+fn dockerfile_text(arguments: &BuildArgs, context: &Path) -> Result<(Source, Option<PathBuf>), Failure> {
+    let (name, bytes, path) = match &arguments.file {
+        Some(path) if path.as_os_str() == "-" => {
+            let mut bytes = Vec::new();
+            io::stdin()
+                .read_to_end(&mut bytes)
+                .map_err(|error| Failure::usage(format!("the Dockerfile on standard input cannot be read: {error}")))?;
+            ("-".to_owned(), bytes, None)
+        }
+        given => {
+            let path = given.clone().unwrap_or_else(|| context.join("Dockerfile"));
+            let bytes = fs::read(&path).map_err(|error| {
+                let failure = Failure::usage(format!("failed to read the Dockerfile `{}`: {error}", path.display()));
+                if given.is_none() { failure.with_hint("name it with -f FILE") } else { failure }
+            })?;
+            let name = if given.is_none() { "Dockerfile".to_owned() } else { path.display().to_string() };
+            (name, bytes, Some(path))
+        }
+    };
+    // The parser says where text is not UTF-8; an excerpt shows it as well as it can.
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let source = Source { name: name.clone(), text: String::from_utf8_lossy(error.as_bytes()).into_owned() };
+        match dockerfile::parse(error.as_bytes()) {
+            Err(fault) => Failure::rendered(render_syntax(&fault, &source)),
+            Ok(_) => Failure::usage(format!("{name} is not UTF-8")),
+        }
+    })?;
+    Ok((Source { name, text }, path))
+}
+
+fn ignore(context: &Path, file: Option<&Path>) -> Result<Ignore, Failure> {
+    let beside = file.map(|path| {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".dockerignore");
+        path.with_file_name(name)
+    });
+    for path in beside.into_iter().chain([context.join(".dockerignore")]) {
+        match fs::read(&path) {
+            Ok(bytes) => {
+                return Ignore::parse(&bytes).map_err(|error| {
+                    Failure::usage(format!("{}:{}: {error}", path.display(), error.line()))
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Failure::usage(format!("failed to read `{}`: {error}", path.display()))),
+        }
+    }
+    Ok(Ignore::none())
+}
+
+fn tag(text: &str) -> Result<Reference, Failure> {
+    let name: Reference = text.parse().map_err(|error| Failure::usage(format!("--tag {text}: {error}")))?;
+    if name.digest().is_some() {
+        return Err(Failure::usage(format!("--tag {text}: a digest cannot be chosen"))
+            .with_hint("drop everything from the @ on"));
+    }
+    Ok(name)
+}
+
+fn outputs(arguments: &BuildArgs, names: &[Reference]) -> Result<Vec<OutputSpec>, Failure> {
+    let mut outputs = arguments
+        .output
+        .iter()
+        .map(|text| {
+            OutputSpec::parse(text).map_err(|error| Failure::usage(format!("--output {text}: {error}")))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if arguments.push && !outputs.iter().any(|output| matches!(output, OutputSpec::Registry { .. })) {
+        outputs.push(OutputSpec::Registry { names: Vec::new(), by_digest: false });
+    }
+    let nameless = |output: &OutputSpec| matches!(output, OutputSpec::Registry { names, .. } if names.is_empty());
+    if names.is_empty() && outputs.iter().any(nameless) {
+        return Err(Failure::usage("there is no name to push under").with_hint("add -t NAME"));
+    }
+    if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
+        return Err(Failure::usage("only one output can go to standard output"));
+    }
+    Ok(outputs)
+}
+
+fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
+    let mut platforms: Vec<Platform> = Vec::new();
+    for text in texts {
+        let parsed = parse_list(text).map_err(|error| Failure::usage(format!("--platform {text}: {error}")))?;
+        for platform in parsed {
+            if platform.os() != "linux" {
+                return Err(Failure::usage(format!("--platform {text}: only linux images are built")));
+            }
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+    }
+    Ok(platforms)
+}
+
+fn request(
+    arguments: &BuildArgs,
+    environment: &Environment,
+    platforms: Vec<Platform>,
+) -> Result<Request, Failure> {
+    let mut build_args = BTreeMap::new();
+    for text in &arguments.build_arg {
+        match text.split_once('=') {
+            Some(("", _)) => return Err(Failure::usage(format!("--build-arg {text}: the name is missing"))),
+            Some((name, value)) => drop(build_args.insert(name.to_owned(), value.to_owned())),
+            None => {
+                if let Some(value) = environment.text(text) {
+                    build_args.insert(text.clone(), value);
+                }
+            }
+        }
+    }
+    let epoch = match arguments.timestamp {
+        Some(seconds) => Some(seconds),
+        None => {
+            let text = build_args.get(EPOCH).cloned().or_else(|| environment.text(EPOCH));
+            text.map(|text| {
+                text.parse().map_err(|_| {
+                    Failure::usage(format!("{EPOCH}={text} is not a number of seconds since 1970"))
+                })
+            })
+            .transpose()?
+        }
+    };
+    if let Some(seconds) = epoch {
+        if seconds < 0 {
+            return Err(Failure::usage(format!("the timestamp {seconds} is before 1970")));
+        }
+        build_args.entry(EPOCH.to_owned()).or_insert_with(|| seconds.to_string());
+    }
+    let labels = arguments.label.iter().map(|text| values::pair("--label", text)).collect::<Result<_, _>>()?;
+    Ok(Request {
+        explicit_platforms: !platforms.is_empty(),
+        platforms: if platforms.is_empty() { vec![Platform::host()] } else { platforms },
+        build_platform: Platform::host(),
+        build_args,
+        target: arguments.target.clone().filter(|target| !target.is_empty()),
+        labels,
+        network: match arguments.network {
+            NetworkArg::Default | NetworkArg::Host => Network::Host,
+            NetworkArg::None => Network::None,
+        },
+        extra_hosts: arguments.add_host.iter().map(|text| values::host(text)).collect::<Result<_, _>>()?,
+        shm_size: arguments.shm_size.as_deref().map(|text| values::size("--shm-size", text)).transpose()?,
+        ulimits: arguments.ulimit.iter().map(|text| values::ulimit(text)).collect::<Result<_, _>>()?,
+        epoch,
+    })
+}
+
+fn annotations(arguments: &BuildArgs, request: &Request) -> Result<Vec<Annotation>, Failure> {
+    let mut all = Vec::new();
+    for text in &arguments.annotation {
+        for annotation in values::annotations(text)? {
+            if annotation.scope != Scope::Manifest && request.platforms.len() == 1 {
+                return Err(Failure::usage(format!("--annotation {text}: a single platform makes no index"))
+                    .with_hint("use the scope manifest:, or build for several platforms"));
+            }
+            if let Some(platform) = &annotation.platform
+                && !request.platforms.contains(platform)
+            {
+                return Err(Failure::usage(format!("--annotation {text}: {platform} is not being built")));
+            }
+            all.push(annotation);
+        }
+    }
+    Ok(all)
+}
+
+fn mode(arguments: &BuildArgs, outputs: &[OutputSpec]) -> Result<Mode, Failure> {
+    let mode = match arguments.progress {
+        _ if arguments.quiet => Mode::Quiet,
+        ProgressArg::Auto => Mode::Auto,
+        ProgressArg::Tty => Mode::Tty,
+        ProgressArg::Plain => Mode::Plain,
+        ProgressArg::Json | ProgressArg::Rawjson => Mode::Json,
+        ProgressArg::Quiet | ProgressArg::None => Mode::Quiet,
+    };
+    let stdout_taken = outputs.iter().any(OutputSpec::is_stdout);
+    if stdout_taken && (mode == Mode::Json || arguments.quiet) {
+        return Err(Failure::usage("standard output cannot take both the result and --progress json or --quiet")
+            .with_hint("write the result into a file with dest=FILE"));
+    }
+    Ok(mode)
+}

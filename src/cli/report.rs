@@ -1,0 +1,29 @@
+//! Telling people and programs how a build ended.
+
+use std::io::Write;
+
+use super::errors::{self, Failure, Kind, Source};
+use crate::coordinator::BuildError;
+use crate::progress::{Event, Progress};
+
+/// A failure before there is progress, with its place in the Dockerfile.
+pub(super) fn failure(error: &BuildError, source: &Source) -> Failure {
+    Failure::rendered_as(error.kind.into(), errors::render(error, Some(source)))
+}
+
+/// Shows failures at the end of a build, and gives the exit code.
+pub(super) fn end(progress: &Progress, failures: &[BuildError], source: Option<&Source>) -> u8 {
+    let Some(decisive) = errors::decisive(failures) else { return 0 };
+    progress.send(Event::Failed(errors::error_report(decisive, source)));
+    for failure in failures {
+        progress.print_error(errors::render(failure, source));
+    }
+    progress.finish();
+    Kind::from(decisive.kind).code()
+}
+
+/// Prints a result on standard output.
+pub(super) fn result(text: &str) {
+    // Whoever closed standard output does not want it.
+    drop(writeln!(std::io::stdout(), "{text}"));
+}

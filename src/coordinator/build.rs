@@ -1,0 +1,202 @@
+//! One build, from the parsed Dockerfile to the images.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfold_platforms::Platform;
+use tokio::sync::watch;
+
+use super::answers::Answers;
+use super::bases::Bases;
+use super::demand::Demand;
+use super::execute::{Done, Executor, shown};
+use super::{BuildError, Options, fold};
+use crate::dockerfile::Dockerfile;
+use crate::engine::{Built, Cancel, Engine};
+use crate::plan::{self, Graph, Op, StepId, plan};
+use crate::progress::{Event, Execution, PlatformSummary, Progress, Step};
+use crate::registry::Client;
+
+/// All that a build works with.
+#[derive(Debug)]
+pub struct Build {
+    /// The Dockerfile.
+    pub dockerfile: Dockerfile,
+    /// What was asked for.
+    pub options: Arc<Options>,
+    /// Carries out steps.
+    pub engine: Arc<Engine>,
+    /// Stops commands.
+    pub cancel: Cancel,
+    /// Speaks with registries.
+    pub client: Client,
+    /// Hears what happens.
+    pub progress: Progress,
+}
+
+/// A finished build.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The images.
+    pub built: Built,
+    /// What is said of each platform at the end.
+    pub platforms: Vec<PlatformSummary>,
+}
+
+impl Build {
+    /// Builds. `interrupted` changes to a signal's number when the build is to end early.
+    ///
+    /// # Errors
+    ///
+    /// Gives all failures, the first one first: several only with `keep_going`.
+    pub async fn run(self, interrupted: watch::Receiver<Option<i32>>) -> Result<Outcome, Vec<BuildError>> {
+        let begun = Instant::now();
+        let mut stop = interrupted.clone();
+        let prepared = tokio::select! {
+            prepared = self.prepare() => prepared?,
+            signal = stopped(&mut stop) => {
+                let kind = super::ErrorKind::Interrupted(signal);
+                return Err(vec![BuildError::new(kind, "the build was interrupted")]);
+            }
+        };
+        let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
+        for (text, span) in &graph.warnings {
+            self.progress.send(Event::Warning { text: text.clone(), platform: None, line: Some(span.first) });
+        }
+        let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
+        self.announce(&graph, &demand);
+        let executor = Executor {
+            graph: Arc::clone(&graph),
+            demand: Arc::clone(&demand),
+            engine: Arc::clone(&self.engine),
+            client: self.client.clone(),
+            answers,
+            options: Arc::clone(&self.options),
+            progress: self.progress.clone(),
+            cancel: self.cancel.clone(),
+        };
+        let results = executor.execute(interrupted).await?;
+        let built = tokio::task::block_in_place(|| {
+            fold::fold(&graph, &results, &self.engine, &self.options.annotations)
+        })
+        .map_err(|error| vec![error])?;
+        let platforms = self.summarise(&graph, &demand, &results, &built, begun.elapsed());
+        Ok(Outcome { built, platforms })
+    }
+
+    /// Plans, and resolves images, until nothing is missing.
+    async fn prepare(&self) -> Result<(Graph, Answers), Vec<BuildError>> {
+        let mut answers = Answers::new(self.options.context.clone(), self.options.ignore.clone());
+        let bases = Bases {
+            client: &self.client,
+            store: self.engine.store(),
+            ask_always: self.options.pull,
+        };
+        loop {
+            let planned = tokio::task::block_in_place(|| plan(&self.dockerfile, &self.options.request, &answers));
+            match planned.map_err(|error| vec![error.into()])? {
+                plan::Outcome::Ready(graph) => return Ok((graph, answers)),
+                plan::Outcome::Wanted(wanted) => {
+                    let resolved = bases.resolve(wanted).await.map_err(|error| vec![error])?;
+                    for (wanted, image) in resolved {
+                        if image.platform != wanted.platform {
+                            self.progress.send(Event::Note {
+                                text: format!(
+                                    "{} has no {}; its {} stands in",
+                                    wanted.reference, wanted.platform, image.platform
+                                ),
+                            });
+                        }
+                        answers.learn(wanted.reference, wanted.platform, image);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The usable result of an earlier build.
+    fn look_up(&self, graph: &Graph, id: StepId) -> Option<crate::store::StepRecord> {
+        if self.options.no_cache {
+            return None;
+        }
+        let record = self.engine.store().step(&graph.step(id).key)?;
+        self.engine.can_use(&record.layer).then_some(record)
+    }
+
+    fn announce(&self, graph: &Graph, demand: &Demand) {
+        let wanted = |id: &StepId| {
+            demand.cached.contains_key(id) || demand.work.contains(id) || demand.bases.contains(id)
+        };
+        let steps = graph.ids().filter(wanted).map(|id| {
+            let step = graph.step(id);
+            let emulated = matches!(step.op, Op::Run(_)).then(|| self.options.emulator(&step.platform)).flatten();
+            Step {
+                id: shown(id),
+                platforms: step.targets.clone(),
+                platform: step.platform.clone(),
+                stage: step.origin.stage.clone(),
+                text: step.origin.text.clone(),
+                line: step.origin.span.first,
+                number: step.origin.number,
+                of: step.origin.of,
+                emulated_by: emulated.map(str::to_owned),
+            }
+        });
+        let platforms = graph.targets.iter().map(|target| target.platform.clone()).collect();
+        self.progress.send(Event::Plan { platforms, steps: steps.collect() });
+        for id in demand.cached.keys() {
+            self.progress.send(Event::StepCached { id: shown(*id) });
+        }
+    }
+
+    fn summarise(
+        &self,
+        graph: &Graph,
+        demand: &Demand,
+        results: &BTreeMap<StepId, Done>,
+        built: &Built,
+        elapsed: Duration,
+    ) -> Vec<PlatformSummary> {
+        let summary = |(target, image): (&plan::Target, &crate::engine::BuiltImage)| {
+            let mine = |id: &&StepId| graph.step(**id).targets.contains(&target.platform);
+            let cached = demand.cached.keys().filter(mine).count();
+            let work: Vec<_> = demand.work.iter().filter(mine).collect();
+            let runs: Vec<&Platform> = work
+                .iter()
+                .map(|id| graph.step(**id))
+                .filter(|step| matches!(step.op, Op::Run(_)))
+                .map(|step| &step.platform)
+                .collect();
+            let execution = match runs.iter().find_map(|platform| self.options.emulator(platform)) {
+                Some(emulator) => Execution::Emulated(emulator.to_owned()),
+                None if runs.is_empty() => Execution::NotNeeded,
+                None => Execution::Native,
+            };
+            let steps_time: Duration = work.iter().filter_map(|id| Some(results.get(id)?.duration)).sum();
+            let layers: u64 = image.layers.iter().map(|layer| layer.blob.descriptor.size).sum();
+            PlatformSummary {
+                platform: target.platform.clone(),
+                digest: image.manifest.digest().to_string(),
+                size: layers + image.config.len() as u64 + image.manifest.bytes.len() as u64,
+                duration: steps_time.min(elapsed),
+                cached: u32::try_from(cached).unwrap_or(u32::MAX),
+                steps: u32::try_from(cached + work.len()).unwrap_or(u32::MAX),
+                execution,
+            }
+        };
+        graph.targets.iter().zip(&built.images).map(summary).collect()
+    }
+}
+
+/// Waits for a signal; forever, if its sender is gone.
+async fn stopped(interrupted: &mut watch::Receiver<Option<i32>>) -> i32 {
+    loop {
+        if let Some(signal) = *interrupted.borrow_and_update() {
+            return signal;
+        }
+        if interrupted.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Why a build has no result.
+
+use fanfold_platforms::Platform;
+
+use crate::dockerfile::Span;
+use crate::engine::{EngineError, StepFailure};
+use crate::plan::{PlanError, PlanErrorKind};
+use crate::registry::{self, RegistryError};
+use crate::store::StoreError;
+
+/// What kind of failure: it decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A step failed.
+    Step,
+    /// The Dockerfile or the request is wrong.
+    Invalid,
+    /// Credentials are missing or refused.
+    Authentication,
+    /// A registry said no, or broke the protocol.
+    Registry,
+    /// A base or a platform is missing.
+    Platform,
+    /// The same build may work later.
+    Retryable,
+    /// The build was ended by this signal.
+    Interrupted(i32),
+}
+
+/// A failed build.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct BuildError {
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// What went wrong, and why.
+    pub message: String,
+    /// The platform on which it went wrong.
+    pub platform: Option<Platform>,
+    /// The instruction's lines.
+    pub span: Option<Span>,
+    /// The instruction.
+    pub step: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl BuildError {
+    /// A failure without place.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), platform: None, span: None, step: None, hint: None }
+    }
+
+    /// The same failure, with advice.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure, with the instruction that needs what is missing.
+    pub fn at(mut self, span: Span, platform: &Platform) -> Self {
+        self.span.get_or_insert(span);
+        self.platform.get_or_insert_with(|| platform.clone());
+        self
+    }
+
+    /// Joins an error with its sources, which say why.
+    pub fn describe(error: &dyn std::error::Error) -> String {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.ends_with(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        text
+    }
+}
+
+/// Advice where the disk is full.
+const DISK_FULL: &str = "free some space, or put the store on another disk with --root";
+
+impl From<PlanError> for BuildError {
+    fn from(error: PlanError) -> Self {
+        let kind = match error.kind {
+            PlanErrorKind::Invalid => ErrorKind::Invalid,
+            PlanErrorKind::Platform => ErrorKind::Platform,
+            PlanErrorKind::Step => ErrorKind::Step,
+        };
+        Self {
+            kind,
+            message: error.message,
+            platform: error.platform,
+            span: error.span,
+            step: None,
+            hint: error.hint,
+        }
+    }
+}
+
+impl From<StoreError> for BuildError {
+    fn from(error: StoreError) -> Self {
+        let built = Self::new(ErrorKind::Retryable, Self::describe(&error));
+        if error.is_disk_full() { built.with_hint(DISK_FULL) } else { built }
+    }
+}
+
+impl From<RegistryError> for BuildError {
+    fn from(error: RegistryError) -> Self {
+        let kind = match error.kind() {
+            registry::ErrorKind::Authentication => ErrorKind::Authentication,
+            registry::ErrorKind::NotFound => ErrorKind::Platform,
+            registry::ErrorKind::Retryable | registry::ErrorKind::Local => ErrorKind::Retryable,
+            registry::ErrorKind::Configuration => ErrorKind::Invalid,
+            _ => ErrorKind::Registry,
+        };
+        Self { hint: error.hint(), ..Self::new(kind, Self::describe(&error)) }
+    }
+}
+
+impl From<EngineError> for BuildError {
+    fn from(error: EngineError) -> Self {
+        let text = Self::describe(&error);
+        if error.is_disk_full() {
+            return Self::new(ErrorKind::Retryable, text).with_hint(DISK_FULL);
+        }
+        match error {
+            EngineError::Step(StepFailure::Refused { hint, .. }) => {
+                Self { hint, ..Self::new(ErrorKind::Step, text) }
+            }
+            EngineError::WrongDiffId { .. } | EngineError::UnknownLayerType(_) => {
+                Self::new(ErrorKind::Registry, text)
+            }
+            EngineError::Store(_) => Self::new(ErrorKind::Retryable, text),
+            _ => Self::new(ErrorKind::Step, text),
+        }
+    }
+}

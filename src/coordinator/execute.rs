@@ -1,0 +1,304 @@
+//! Carries out the steps of a graph, as many at once as there are jobs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use super::answers::Answers;
+use super::demand::Demand;
+use super::pull::{self, Form};
+use super::schedule::Schedule;
+use super::{BuildError, ErrorKind, Options};
+use crate::engine::{Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, State, StepFailure};
+use crate::plan::{CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
+use crate::progress::{Event, Progress, Stream};
+use crate::registry::Client;
+use crate::store::StepRecord;
+
+/// The last lines of a failing command, to look for an emulator's crash in.
+const TAIL: usize = 64;
+
+/// What carrying out needs.
+#[derive(Clone)]
+pub(super) struct Executor {
+    pub(super) graph: Arc<Graph>,
+    pub(super) demand: Arc<Demand>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) client: Client,
+    pub(super) answers: Arc<Answers>,
+    pub(super) options: Arc<Options>,
+    pub(super) progress: Progress,
+    pub(super) cancel: Cancel,
+}
+
+/// The result of a step.
+#[derive(Debug, Clone)]
+pub(super) struct Done {
+    /// The layers that it adds: one, or those of an image.
+    pub(super) layers: Vec<Layer>,
+    /// When it was carried out, in seconds since 1970; `None` for an image.
+    pub(super) created: Option<i64>,
+    /// How long it took.
+    pub(super) duration: Duration,
+}
+
+/// What came out of a task.
+type Ended = (StepId, Result<Done, BuildError>);
+
+impl Executor {
+    /// Carries out everything that is demanded.
+    ///
+    /// Fails with all failures, the first one first. A signal ends the build: commands are killed,
+    /// and this returns when they are gone.
+    pub(super) async fn execute(
+        self,
+        mut interrupted: watch::Receiver<Option<i32>>,
+    ) -> Result<BTreeMap<StepId, Done>, Vec<BuildError>> {
+        let mut results: BTreeMap<StepId, Done> = self.demand.cached.iter().map(|(id, record)| (*id, cached(record))).collect();
+        let wanted = self.demand.bases.iter().chain(&self.demand.work);
+        let mut schedule = Schedule::new(wanted.map(|id| (*id, self.demand.dependencies(&self.graph, *id))));
+        let mut queue: VecDeque<StepId> = VecDeque::new();
+        let mut running: JoinSet<Ended> = JoinSet::new();
+        let mut busy = 0;
+        let mut failures: Vec<BuildError> = Vec::new();
+        let mut signal = *interrupted.borrow();
+        loop {
+            while let Some(id) = schedule.take() {
+                queue.push_back(id);
+            }
+            // Pulling a base takes no job: it waits for the network, not for a core.
+            let mut later = VecDeque::new();
+            while let Some(id) = queue.pop_front() {
+                let is_base = matches!(self.graph.step(id).op, Op::Base(_));
+                if !is_base && busy >= self.options.jobs {
+                    later.push_back(id);
+                    continue;
+                }
+                busy += usize::from(!is_base);
+                let state = self.states(id, &results);
+                running.spawn(self.clone().step(id, state));
+            }
+            queue = later;
+            let ended = tokio::select! {
+                ended = running.join_next() => ended,
+                Ok(()) = interrupted.changed(), if signal.is_none() => {
+                    signal = *interrupted.borrow();
+                    self.cancel.cancel();
+                    schedule.stop();
+                    queue.clear();
+                    continue;
+                }
+            };
+            let Some(ended) = ended else { break };
+            let (id, result) = ended.expect("carrying out a step does not panic");
+            busy -= usize::from(!matches!(self.graph.step(id).op, Op::Base(_)));
+            match result {
+                Ok(done) => {
+                    results.insert(id, done);
+                    schedule.done(id);
+                }
+                Err(error) => {
+                    let stopping = self.cancel.is_cancelled();
+                    if !stopping {
+                        failures.push(error);
+                    }
+                    if !self.options.keep_going && !stopping {
+                        self.cancel.cancel();
+                        schedule.stop();
+                        queue.clear();
+                    }
+                }
+            }
+        }
+        if let Some(signal) = signal {
+            return Err(vec![BuildError::new(ErrorKind::Interrupted(signal), "the build was interrupted")]);
+        }
+        if failures.is_empty() { Ok(results) } else { Err(failures) }
+    }
+
+    /// The stack below a step, and the stack of its input.
+    fn states(&self, id: StepId, results: &BTreeMap<StepId, Done>) -> (State, State) {
+        let step = self.graph.step(id);
+        let stack = |tip| State {
+            layers: self
+                .graph
+                .chain(tip)
+                .into_iter()
+                .filter_map(|id| results.get(&id))
+                .flat_map(|done| done.layers.iter().cloned())
+                .collect(),
+        };
+        (stack(step.below), stack(step.input()))
+    }
+
+    async fn step(self, id: StepId, (below, input): (State, State)) -> Ended {
+        let begun = Instant::now();
+        let step = self.graph.step(id);
+        if let Op::Base(base) = &step.op {
+            let result = self.base(id, base, begun).await;
+            return (id, result.map_err(|error| error.at(step.origin.span, &step.platform)));
+        }
+        self.progress.send(Event::StepStarted { id: shown(id) });
+        let executor = self.clone();
+        let carried_out = spawn_blocking(move || executor.carry_out(id, &below, &input)).await;
+        let result = match carried_out.expect("carrying out a step does not panic") {
+            Ok(layer) => {
+                let duration = begun.elapsed();
+                self.progress.send(Event::StepFinished { id: shown(id), duration });
+                Ok(Done { layers: vec![layer], created: Some(self.engine.now()), duration })
+            }
+            Err(error) => {
+                if self.cancel.is_cancelled() {
+                    self.progress.send(Event::StepCancelled { id: shown(id) });
+                } else {
+                    self.progress.send(Event::StepFailed { id: shown(id), message: error.message.clone() });
+                }
+                let mut error = error.at(step.origin.span, &step.platform);
+                error.step = Some(step.origin.text.clone());
+                Err(error)
+            }
+        };
+        (id, result)
+    }
+
+    async fn base(&self, id: StepId, base: &crate::plan::BaseOp, begun: Instant) -> Result<Done, BuildError> {
+        let form = if self.demand.needs(id).directory {
+            Form::Directory
+        } else if self.demand.sealed_bases.contains(&id) {
+            Form::Blob
+        } else {
+            Form::Index
+        };
+        self.progress.send(Event::StepStarted { id: shown(id) });
+        match pull::pull(&self.client, &self.engine, &self.progress, &base.image, form).await {
+            Ok(true) => self.progress.send(Event::StepCached { id: shown(id) }),
+            Ok(false) => {
+                let duration = begun.elapsed();
+                self.progress.send(Event::StepFinished { id: shown(id), duration });
+            }
+            Err(error) => {
+                self.progress.send(Event::StepFailed { id: shown(id), message: error.message.clone() });
+                return Err(error);
+            }
+        }
+        Ok(Done { layers: pull::layers(&base.image), created: None, duration: begun.elapsed() })
+    }
+
+    /// Carries out one step, on a thread that may wait.
+    fn carry_out(&self, id: StepId, below: &State, input: &State) -> Result<Layer, BuildError> {
+        if self.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled.into());
+        }
+        let step = self.graph.step(id);
+        let needs = self.demand.needs(id);
+        let layer = match &step.op {
+            Op::Run(op) => self.run(id, op, below, needs)?,
+            Op::Copy(op) => self.copy(id, op, below, input, needs)?,
+            Op::Workdir(op) => self.workdir(id, op, below, needs)?,
+            Op::Base(_) => return Err(BuildError::new(ErrorKind::Step, "an image is pulled, not carried out")),
+        };
+        let record = StepRecord { layer: layer.id, created: self.engine.now() };
+        self.engine.store().put_step(&step.key, &record)?;
+        Ok(layer)
+    }
+
+    fn workdir(&self, id: StepId, op: &WorkdirOp, below: &State, needs: Needs) -> Result<Layer, BuildError> {
+        Ok(self.engine.workdir(&self.graph.step(id).key, op, below, needs)?)
+    }
+
+    fn copy(
+        &self,
+        id: StepId,
+        op: &CopyOp,
+        below: &State,
+        input: &State,
+        needs: Needs,
+    ) -> Result<Layer, BuildError> {
+        let step = self.graph.step(id);
+        let context;
+        let nothing = State::default();
+        let source = match op.from {
+            CopyFrom::Context => {
+                context = self.answers.context().map_err(|error| BuildError {
+                    hint: error.hint.clone(),
+                    ..BuildError::new(ErrorKind::Step, error.message)
+                })?;
+                CopySource::Context(&context)
+            }
+            CopyFrom::Step(_) => CopySource::State(input),
+            CopyFrom::Nothing => CopySource::State(&nothing),
+        };
+        let (layer, notes) = self.engine.copy(&step.key, op, source, below, needs)?;
+        for text in notes {
+            self.progress.send(Event::Warning {
+                text,
+                platform: Some(step.platform.clone()),
+                line: Some(step.origin.span.first),
+            });
+        }
+        Ok(layer)
+    }
+
+    fn run(&self, id: StepId, op: &RunOp, below: &State, needs: Needs) -> Result<Layer, BuildError> {
+        let step = self.graph.step(id);
+        let tail = std::sync::Mutex::new(VecDeque::new());
+        let output = |line: OutputLine| {
+            if let Ok(mut tail) = tail.lock() {
+                if tail.len() == TAIL {
+                    tail.pop_front();
+                }
+                tail.push_back(line.text.clone());
+            }
+            let stream = if line.stderr { Stream::Stderr } else { Stream::Stdout };
+            self.progress.send(Event::StepOutput { id: shown(id), stream, text: line.text });
+        };
+        let layer = self.engine.run(&step.key, op, &step.platform, below, &output).map_err(|error| {
+            let hint = match (&error, tail.lock()) {
+                (EngineError::Step(failure), Ok(tail)) => self.emulator_hint(id, failure, &tail),
+                _ => None,
+            };
+            let mut error = BuildError::from(error);
+            error.hint = hint.or(error.hint);
+            error
+        })?;
+        if needs.blob {
+            self.engine.blob(&layer)?;
+        }
+        Ok(layer)
+    }
+
+    /// Whether a command's failure looks like one of its emulator.
+    fn emulator_hint(&self, id: StepId, failure: &StepFailure, tail: &VecDeque<Vec<u8>>) -> Option<String> {
+        let step = self.graph.step(id);
+        let emulator = self.options.emulator(&step.platform)?;
+        let outcome = match failure {
+            StepFailure::Command { code: Some(code), .. } => fanfold_qemu::Outcome::Exited(*code),
+            StepFailure::Command { signal: Some(signal), .. } => fanfold_qemu::Outcome::Signaled(*signal),
+            _ => return None,
+        };
+        let output = tail.iter().map(Vec::as_slice).collect::<Vec<_>>().join(&b'\n');
+        fanfold_qemu::crash_hint(&fanfold_qemu::Failure {
+            platform: &step.platform,
+            emulator,
+            command: &step.origin.text,
+            outcome,
+            output: &output,
+        })
+    }
+}
+
+fn cached(record: &StepRecord) -> Done {
+    Done {
+        layers: vec![Layer::made(record.layer)],
+        created: Some(record.created),
+        duration: Duration::ZERO,
+    }
+}
+
+/// A step's name in progress events.
+pub(super) fn shown(id: StepId) -> crate::progress::StepId {
+    crate::progress::StepId(id.0)
+}

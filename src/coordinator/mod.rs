@@ -1,0 +1,25 @@
+//! Runs a graph: resolves bases, looks up the cache, carries out each key once, folds the results
+//! into images and one index.
+//!
+//! Owns: what is done when, on how many threads, and what a failure means for the rest.
+//! Refuses: a base without the wanted platform, before anything is built.
+//!
+//! Invariants:
+//! - A step is carried out only when all below it is there, and at most once for all platforms.
+//! - After a failure nothing new begins (or, with `keep_going`, only what does not need the failed
+//!   step), everything that runs has ended before the build returns, and there is no result.
+
+mod answers;
+mod bases;
+mod build;
+mod demand;
+mod error;
+mod execute;
+mod fold;
+mod options;
+mod pull;
+mod schedule;
+
+pub use build::{Build, Outcome};
+pub use error::{BuildError, ErrorKind};
+pub use options::{Annotation, Options, Scope};

@@ -1,0 +1,62 @@
+//! How a build is to be carried out.
+
+use std::path::PathBuf;
+
+use fanfold_platforms::Platform;
+
+use crate::dockerfile::ignore::Ignore;
+use crate::plan::Request;
+
+/// What the command line asks for, apart from outputs.
+#[derive(Debug)]
+pub struct Options {
+    /// What changes the result.
+    pub request: Request,
+    /// The build context's directory.
+    pub context: PathBuf,
+    /// What of it is to be left alone.
+    pub ignore: Ignore,
+    /// Do not use earlier results.
+    pub no_cache: bool,
+    /// Ask registries for images even where the store knows them.
+    pub pull: bool,
+    /// Steps at the same time.
+    pub jobs: usize,
+    /// Let other platforms finish when one fails.
+    pub keep_going: bool,
+    /// Annotations for manifests and index.
+    pub annotations: Vec<Annotation>,
+    /// Platforms that are emulated, with the emulator's name and version.
+    pub emulators: Vec<(Platform, String)>,
+}
+
+/// One `--annotation`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// What it stands on.
+    pub scope: Scope,
+    /// The platform whose document it stands on; all without one.
+    pub platform: Option<Platform>,
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What an annotation stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The manifest of each image.
+    Manifest,
+    /// The index.
+    Index,
+    /// Each image's entry in the index.
+    ManifestDescriptor,
+}
+
+impl Options {
+    /// What emulates a platform.
+    pub fn emulator(&self, platform: &Platform) -> Option<&str> {
+        self.emulators.iter().find(|(known, _)| known == platform).map(|(_, name)| name.as_str())
+    }
+}

@@ -1,0 +1,121 @@
+//! ADD of a local archive: its entries are laid into the destination.
+
+use std::fs::File;
+use std::io;
+
+use super::copy::Copying;
+use super::staging::Found;
+use super::{EngineError, StepFailure};
+use crate::layer::{Content, Entry, EntryKind, LayerPath, Limits, Mode, archive, read_tar};
+use crate::source::Selected;
+use crate::store::ScratchDir;
+
+/// Links followed on the way to one entry.
+const MOST_LINKS: usize = 40;
+
+impl Copying<'_, '_> {
+    /// Unpacks the source if it is an archive and archives are to be unpacked. Gives the scratch
+    /// space that holds the contents until the layer is written.
+    pub(super) fn try_archive(&mut self, item: &Selected) -> Result<Option<ScratchDir>, EngineError> {
+        if !self.op.unpack {
+            return Ok(None);
+        }
+        let Some(context) = self.context() else { return Ok(None) };
+        let Some(file) = context.open_file(&item.path)? else { return Ok(None) };
+        let Some(reader) = archive(file, &Limits::default())? else { return Ok(None) };
+        if self.op.chmod.is_some() {
+            let name = String::from_utf8_lossy(&item.name);
+            return Err(StepFailure::refused(format!("--chmod does not apply to the archive `{name}`, which is unpacked"))
+                .with_hint("use --unpack=false to copy the archive itself")
+                .into());
+        }
+        let scratch = self.engine.store().scratch_dir()?;
+        let path = scratch.path().join("contents");
+        let mut spool = File::create(&path).map_err(EngineError::io("create a spool file"))?;
+        let mut offset = 0;
+        let mut entries = Vec::new();
+        read_tar(reader, Mode::Archive, &mut |entry, content| {
+            let start = offset;
+            if let EntryKind::File { .. } = entry.kind {
+                offset += io::copy(content, &mut spool).map_err(crate::layer::LayerError::Stream)?;
+            }
+            entries.push((entry, start, offset - start));
+            Ok(())
+        })?;
+        let directory = self.destination.path.clone();
+        if self.staging.found(&directory) == Found::Other {
+            return Err(StepFailure::refused(format!("cannot copy to non-directory: {directory}")).into());
+        }
+        self.make_directory(&directory)?;
+        for (entry, start, length) in entries {
+            let content = Content::Range { file: path.clone(), offset: start, length };
+            self.archive_entry(entry, content, &directory)?;
+        }
+        Ok(Some(scratch))
+    }
+
+    fn archive_entry(&mut self, mut entry: Entry, content: Content, top: &LayerPath) -> Result<(), EngineError> {
+        let Some(name) = entry.path.file_name().map(<[u8]>::to_vec) else { return Ok(()) };
+        let parent = entry.path.parent().unwrap_or_default();
+        let target = self.place_of(&parent, top)?.join(&name)?;
+        if let EntryKind::HardLink { target: linked } = &entry.kind {
+            let file = linked.file_name().map(<[u8]>::to_vec).unwrap_or_default();
+            let file = self.place_of(&linked.parent().unwrap_or_default(), top)?.join(file)?;
+            if !self.staging.link(&file, target) {
+                return Err(StepFailure::refused(format!("the archive's hard link {} leads to nothing", entry.path)).into());
+            }
+            return Ok(());
+        }
+        let content = match entry.kind {
+            EntryKind::File { .. } => content,
+            _ => Content::Empty,
+        };
+        entry.path = target;
+        self.dress(&mut entry);
+        self.staging.put(entry, content, None);
+        Ok(())
+    }
+
+    /// Where a directory of the archive lies in the image: below the destination, also after links.
+    fn place_of(&mut self, directory: &LayerPath, top: &LayerPath) -> Result<LayerPath, EngineError> {
+        let mut place = top.clone();
+        let mut links = 0;
+        let mut open: Vec<Vec<u8>> = directory.components().rev().map(<[u8]>::to_vec).collect();
+        while let Some(component) = open.pop() {
+            match component.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    place = place.parent().unwrap_or_default();
+                    continue;
+                }
+                _ => {}
+            }
+            let next = place.join(&component)?;
+            if let Some(target) = self.staging.link_target(&next) {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(StepFailure::refused(format!("too many symbolic links at {next}")).into());
+                }
+                if target.starts_with(b"/") {
+                    place = LayerPath::root();
+                }
+                open.extend(target.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec));
+                continue;
+            }
+            match self.staging.found(&next) {
+                Found::Directory => {}
+                Found::Nothing if next.starts_with(top) => self.make_directory(&next)?,
+                Found::Nothing => {}
+                Found::Other => {
+                    return Err(StepFailure::refused(format!("{next} is not a directory")).into());
+                }
+            }
+            place = next;
+        }
+        if place.starts_with(top) {
+            Ok(place)
+        } else {
+            Err(StepFailure::refused(format!("the archive's directory {directory} leads out of the destination")).into())
+        }
+    }
+}

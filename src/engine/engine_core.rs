@@ -1,0 +1,113 @@
+//! The engine: what all steps of a build share.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use fanfold_platforms::Platform;
+
+use super::EngineError;
+use super::run::Cancel;
+use crate::image::Digest;
+use crate::layer::{LayerIndex, Pool};
+use crate::sandbox::Sandbox;
+use crate::store::{LayerId, ScratchDir, Store};
+
+/// How steps are carried out.
+#[derive(Debug)]
+pub struct Settings {
+    /// Namespaces for commands; `None` where the build has no RUN.
+    pub sandbox: Option<Arc<Sandbox>>,
+    /// Threads that compress.
+    pub workers: usize,
+    /// Seconds since 1970 that no new file may be younger than.
+    pub epoch: Option<i64>,
+    /// Seconds since 1970: the time of what steps create.
+    pub now: i64,
+    /// Values of QEMU_CPU for emulated platforms that need one.
+    pub cpu_models: Vec<(Platform, String)>,
+    /// The host's resolver configuration.
+    pub resolv_conf: PathBuf,
+    /// The host's hosts file.
+    pub hosts: PathBuf,
+}
+
+/// Carries out steps.
+#[derive(Debug)]
+pub struct Engine {
+    store: Arc<Store>,
+    pub(super) settings: Settings,
+    pub(super) pool: Pool,
+    pub(super) cancel: Cancel,
+    pub(super) indexes: Mutex<HashMap<LayerId, Arc<LayerIndex>>>,
+    pub(super) stubs: Mutex<Option<ScratchDir>>,
+}
+
+/// The forms in which a step's layer will be needed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// As a directory: a command runs on top of it.
+    pub directory: bool,
+    /// As a blob: it is part of an image.
+    pub blob: bool,
+}
+
+impl Engine {
+    /// An engine on a store.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the threads that compress cannot be started.
+    pub fn new(store: Arc<Store>, settings: Settings, cancel: Cancel) -> Result<Self, EngineError> {
+        Ok(Self {
+            pool: Pool::new(settings.workers).map_err(EngineError::io("start threads"))?,
+            store,
+            settings,
+            cancel,
+            indexes: Mutex::default(),
+            stubs: Mutex::default(),
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Whether this process is root in a user namespace with the owners of unpacked files in it.
+    pub(super) fn is_inside(&self) -> bool {
+        self.settings.sandbox.is_some()
+    }
+
+    /// The time that a step's new files get.
+    pub(super) fn file_time(&self) -> i64 {
+        self.settings.epoch.map_or(self.settings.now, |epoch| epoch.min(self.settings.now))
+    }
+
+    /// When this build's steps are carried out, in seconds since 1970.
+    pub fn now(&self) -> i64 {
+        self.settings.now
+    }
+
+    /// The bound on file times, where there is one.
+    pub fn epoch(&self) -> Option<i64> {
+        self.settings.epoch
+    }
+
+    /// The date of what this build makes: the epoch, or now.
+    pub fn time(&self) -> i64 {
+        self.settings.epoch.unwrap_or(self.settings.now)
+    }
+
+    /// Whether the layer of an earlier build can be used as it is: it has a form that this build can read.
+    pub fn can_use(&self, layer: &LayerId) -> bool {
+        let store = self.store();
+        store.layer_index(layer).is_some()
+            && (store.layer_blob(layer).is_some() || (self.is_inside() && store.layer_directory(layer).is_some()))
+    }
+
+    /// A name for the result of the step with this key.
+    pub(super) fn fresh_layer(&self, key: &Digest) -> LayerId {
+        LayerId::fresh(key)
+    }
+}

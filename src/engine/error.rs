@@ -1,0 +1,124 @@
+//! Why a step did not give a layer.
+
+use std::io;
+
+use crate::image::{AccountError, DiffId};
+use crate::layer::LayerError;
+use crate::sandbox::RunError;
+use crate::source::SourceError;
+use crate::store::StoreError;
+
+/// A failed step, or a layer that could not be brought into the form it is needed in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The step itself failed, as its author would see it.
+    #[error(transparent)]
+    Step(#[from] StepFailure),
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A layer cannot be read or written.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The build context cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The command's surroundings could not be set up.
+    #[error(transparent)]
+    Sandbox(#[from] RunError),
+    /// A base's layer is not what its config says.
+    #[error("the layer has the diff id {found}, but the image config says {expected}")]
+    WrongDiffId {
+        /// What the config says.
+        expected: DiffId,
+        /// What the blob holds.
+        found: DiffId,
+    },
+    /// A layer of a kind that cannot be unpacked.
+    #[error("layers of type `{0}` cannot be unpacked")]
+    UnknownLayerType(String),
+    /// A layer is in the store in a form that does not serve here.
+    #[error("the store has no usable content of a layer that is needed")]
+    NoContent,
+    /// A command was asked for where the build has no sandbox.
+    #[error("this build was planned without commands")]
+    NoSandbox,
+    /// The build was asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// Something else of the system failed.
+    #[error("failed to {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A step that failed for a reason that lies in the Dockerfile, the context or the command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepFailure {
+    /// The command ended with another status than 0.
+    #[error("process \"{command}\" did not complete successfully: {how}")]
+    Command {
+        /// The command's words, joined.
+        command: String,
+        /// `exit code: 7`, or the signal.
+        how: String,
+        /// Exit code, where it ended by itself.
+        code: Option<i32>,
+        /// Signal, where one ended it.
+        signal: Option<i32>,
+    },
+    /// A user or group that the image does not have.
+    #[error("{what}: {source}")]
+    Account {
+        /// The flag or instruction.
+        what: String,
+        /// What is wrong.
+        source: AccountError,
+    },
+    /// A copy or working directory that cannot be made.
+    #[error("{message}")]
+    Refused {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+}
+
+impl StepFailure {
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self::Refused { message: message.into(), hint: None }
+    }
+
+    pub(super) fn with_hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Refused { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+}
+
+impl EngineError {
+    pub(super) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
+
+    /// Whether the disk is full, so that the same command may work later.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_disk_full(),
+            Self::Layer(error) | Self::Source(SourceError::Layer(error)) => error.is_disk_full(),
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+}

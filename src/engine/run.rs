@@ -1,0 +1,254 @@
+//! RUN: a command on an overlay whose upper directory becomes the layer.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use fanfold_platforms::Platform;
+
+use super::{Engine, EngineError, Layer, State, StepFailure};
+use crate::image::Digest;
+use crate::layer::{Content, LayerIndex, LayerPath, Tree, scan_upper, write_directory};
+use crate::plan::{self, RunOp};
+use crate::sandbox::{self, Ended, Killer, RunError, RunSpec, prepare_stubs};
+
+/// The host name that commands see: a constant, so that nothing of the machine gets into an image.
+const HOSTNAME: &str = "fanfold";
+/// Longest piece of a line that is handed on at once: a line without an end must not fill memory.
+const LONGEST_LINE: u64 = 64 << 10;
+
+/// One line that a command printed, without its line end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputLine {
+    /// Whether it came from standard error.
+    pub stderr: bool,
+    /// The bytes: untrusted.
+    pub text: Vec<u8>,
+}
+
+/// Stops a build's commands. Clones stand for the same build.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<Cancelled>);
+
+#[derive(Debug, Default)]
+struct Cancelled {
+    asked: AtomicBool,
+    running: Mutex<Vec<Option<Killer>>>,
+}
+
+impl Cancel {
+    /// Kills every command that runs, and lets no other begin.
+    pub fn cancel(&self) {
+        self.0.asked.store(true, Ordering::SeqCst);
+        if let Ok(running) = self.0.running.lock() {
+            for killer in running.iter().flatten() {
+                // A command that has ended in the meantime needs no killing.
+                drop(killer.kill());
+            }
+        }
+    }
+
+    /// Whether the build was asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    /// Remembers a running command until the guard is dropped. One that begins while the build is
+    /// being stopped is killed at once.
+    fn guard(&self, killer: Killer) -> Guard<'_> {
+        let place = self.0.running.lock().map_or(usize::MAX, |mut running| {
+            running.push(Some(killer.clone()));
+            running.len() - 1
+        });
+        if self.is_cancelled() {
+            drop(killer.kill());
+        }
+        Guard { cancel: self, place }
+    }
+}
+
+struct Guard<'a> {
+    cancel: &'a Cancel,
+    place: usize,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut running) = self.cancel.0.running.lock()
+            && let Some(place) = running.get_mut(self.place)
+        {
+            *place = None;
+        }
+    }
+}
+
+impl Engine {
+    /// Runs a command on top of a stack; what it changed is the layer.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the command ends with another status than 0, cannot be executed, or its root
+    /// cannot be set up.
+    pub fn run(
+        &self,
+        key: &Digest,
+        op: &RunOp,
+        platform: &Platform,
+        below: &State,
+        output: &(dyn Fn(OutputLine) + Sync),
+    ) -> Result<Layer, EngineError> {
+        let sandbox = self.settings.sandbox.as_ref().ok_or(EngineError::NoSandbox)?;
+        let tree = self.tree(below)?;
+        let scratch = self.store().scratch_dir()?;
+        let upper = scratch.path().join("upper");
+        let work = scratch.path().join("work");
+        let merged = scratch.path().join("merged");
+        make_upper(&upper, &tree).map_err(EngineError::io("create the upper directory"))?;
+        for path in [&work, &merged] {
+            fs::create_dir(path).map_err(EngineError::io("create a mount point"))?;
+        }
+        let lowers = self.lowers(below, &tree, &scratch.path().join("repairs"))?;
+        let spec = RunSpec {
+            lowers,
+            upper: upper.clone(),
+            work,
+            merged,
+            argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
+            env: self.environment(op, platform),
+            cwd: op.cwd.clone().into_bytes(),
+            user: op.user.clone(),
+            network: match op.network {
+                plan::Network::Host => sandbox::Network::Host,
+                plan::Network::None => sandbox::Network::None,
+            },
+            hostname: HOSTNAME.to_owned(),
+            resolv_conf: self.settings.resolv_conf.clone(),
+            hosts: self.settings.hosts.clone(),
+            extra_hosts: op.extra_hosts.clone(),
+            binds: Vec::new(),
+            shm_size: op.shm_size,
+            ulimits: op.ulimits.clone(),
+        };
+        if self.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let spawned = sandbox.spawn(&spec)?;
+        let _guard = self.cancel.guard(spawned.running.killer());
+        std::thread::scope(|scope| {
+            let stderr = spawned.stderr;
+            scope.spawn(move || forward(stderr, true, output));
+            forward(spawned.stdout, false, output);
+        });
+        let ended = spawned.running.wait();
+        if self.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let end = ended.map_err(|error| match error {
+            RunError::Exec { message, code } => EngineError::Step(StepFailure::Command {
+                command: op.argv.join(" "),
+                how: message,
+                code: Some(code),
+                signal: None,
+            }),
+            other => EngineError::Sandbox(other),
+        })?;
+        check(op, end.ended)?;
+
+        let stubs = end.stubs_left.iter().map(LayerPath::new).collect::<Result<Vec<_>, _>>()?;
+        let changes = scan_upper(&upper, &tree, &stubs)?;
+        let id = self.fresh_layer(key);
+        let index = LayerIndex::from_changes(&changes, self.settings.epoch)?;
+        self.store().put_layer_index(&id, &index.encode())?;
+        self.store().adopt_layer_directory(&id, &upper)?;
+        self.remember(&id, index);
+        Ok(Layer::made(id))
+    }
+
+    /// The lower directories, stubs for mount points lowest.
+    fn lowers(&self, below: &State, tree: &Tree, repairs: &Path) -> Result<Vec<PathBuf>, EngineError> {
+        let mut lowers = vec![self.stubs()?];
+        for layer in &below.layers {
+            lowers.push(self.directory(layer)?);
+        }
+        let content = |layer: usize, path: &LayerPath| Content::File(lowers[layer + 1].join(path.as_os_path()));
+        let changes = tree.repairs(&content)?;
+        if !changes.is_empty() {
+            fs::create_dir(repairs).map_err(EngineError::io("create a lower directory"))?;
+            write_directory(&changes, None, repairs)?;
+            lowers.push(repairs.to_owned());
+        }
+        Ok(lowers)
+    }
+
+    /// The directory with mount points, made once for each build.
+    fn stubs(&self) -> Result<PathBuf, EngineError> {
+        let mut known = self.stubs.lock().map_err(|_| EngineError::Cancelled)?;
+        if let Some(stubs) = known.as_ref() {
+            return Ok(stubs.path().to_owned());
+        }
+        let scratch = self.store().scratch_dir()?;
+        prepare_stubs(scratch.path()).map_err(EngineError::io("create mount points"))?;
+        Ok(known.insert(scratch).path().to_owned())
+    }
+
+    fn environment(&self, op: &RunOp, platform: &Platform) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let models = self.settings.cpu_models.iter().filter(|(emulated, _)| emulated == platform);
+        let model = models.map(|(_, model)| ("QEMU_CPU".to_owned(), model.clone()));
+        op.env
+            .iter()
+            .chain(&op.proxies)
+            .cloned()
+            .chain(model)
+            .map(|(name, value)| (name.into_bytes(), value.into_bytes()))
+            .collect()
+    }
+}
+
+/// The upper directory stands for `/`, so it looks like the one below.
+fn make_upper(upper: &Path, tree: &Tree) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(upper)?;
+    let (mode, uid, gid) = match tree.get(&LayerPath::root()) {
+        Some(root) => (root.entry.mode, root.entry.uid, root.entry.gid),
+        None => (0o755, 0, 0),
+    };
+    chown(upper, Some(uid), Some(gid))?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(mode))
+}
+
+/// Hands on a stream line by line until its last writer is gone.
+fn forward(stream: OwnedFd, stderr: bool, output: &(dyn Fn(OutputLine) + Sync)) {
+    let mut reader = BufReader::new(fs::File::from(stream));
+    loop {
+        let mut text = Vec::new();
+        match reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                if text.last() == Some(&b'\n') {
+                    text.pop();
+                }
+                output(OutputLine { stderr, text });
+            }
+        }
+    }
+}
+
+fn check(op: &RunOp, ended: Ended) -> Result<(), StepFailure> {
+    let failure = |how: String, code, signal| StepFailure::Command {
+        command: op.argv.join(" "),
+        how,
+        code,
+        signal,
+    };
+    match ended {
+        Ended::Exited(0) => Ok(()),
+        Ended::Exited(code) => Err(failure(format!("exit code: {code}"), Some(code), None)),
+        Ended::Signaled(signal) => {
+            let advice = if signal == 9 { " (SIGKILL: often the kernel, when memory runs out)" } else { "" };
+            Err(failure(format!("ended by signal {signal}{advice}"), None, Some(signal)))
+        }
+    }
+}

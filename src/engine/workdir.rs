@@ -1,0 +1,31 @@
+//! WORKDIR: makes the directories that are missing.
+
+use super::staging::Staging;
+use super::{Engine, EngineError, Layer, Needs, State, StepFailure};
+use crate::image::Digest;
+use crate::plan::WorkdirOp;
+
+impl Engine {
+    /// Makes the working directory, with links on the way followed inside the root.
+    ///
+    /// # Errors
+    ///
+    /// Fails where something else than a directory is in the way, and for an unknown user.
+    pub fn workdir(&self, key: &Digest, op: &WorkdirOp, below: &State, needs: Needs) -> Result<Layer, EngineError> {
+        let tree = self.tree(below)?;
+        let owner = if op.user.is_empty() {
+            (0, 0)
+        } else {
+            let accounts = self.accounts(below, &tree)?;
+            let identity = accounts.identity(&op.user).map_err(|source| StepFailure::Account {
+                what: format!("USER {}", op.user),
+                source,
+            })?;
+            (identity.uid, identity.gid)
+        };
+        let mut staging = Staging::new(&tree, self.file_time());
+        let path = staging.resolve(op.path.as_bytes())?;
+        staging.make_directories(&path, 0o755, owner)?;
+        self.keep(key, &staging.into_changes(), needs)
+    }
+}

@@ -1,0 +1,362 @@
+//! [`DirWriter`]: writes one layer as a directory, to be a lower of an overlay mount.
+//!
+//! Entries come at their canonical paths, as [`super::build::Builder`] places them, so every parent
+//! is a real directory and no link is ever followed. Until the end all directories are private
+//! (0700); then their metadata is set, deepest first, and deletions become what overlayfs reads:
+//! a character device 0:0, and `user.overlay.opaque`.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RawMode, Timespec, Timestamps, Uid, XattrFlags,
+};
+use rustix::io::Errno;
+
+use super::beneath;
+use super::entry::{Entry, EntryKind, OWNER_RECORD};
+use super::error::LayerError;
+use super::index::{LayerIndex, Shape};
+use super::path::LayerPath;
+
+/// Marks a directory as opaque in a mount with `userxattr`.
+pub(super) const OPAQUE_MARK: &CStr = c"user.overlay.opaque";
+/// Content is copied in pieces of this size.
+const PIECE: usize = 128 << 10;
+
+/// Makes something at a name of an open directory.
+type Make<'a, T> = dyn Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno> + 'a;
+
+/// Writes entries below one directory.
+pub(super) struct DirWriter {
+    root: OwnedFd,
+    /// The directory that was written to last.
+    current: (LayerPath, OwnedFd),
+    /// The owner that new files have by themselves; `None` when the directory passes its group on.
+    own: Option<(u32, u32)>,
+    buffer: Vec<u8>,
+    unwritten: Vec<LayerPath>,
+}
+
+fn private() -> Mode {
+    Mode::from_raw_mode(0o700)
+}
+
+impl DirWriter {
+    /// Writes below `into`, an empty directory of our own.
+    pub(super) fn new(into: &Path) -> Result<Self, LayerError> {
+        let failed = |error| LayerError::io("open", into.as_os_str().as_bytes(), error);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, into, flags, Mode::empty()).map_err(failed)?;
+        let again =
+            root.try_clone().map_err(|error| LayerError::io("open", into.as_os_str().as_bytes(), error))?;
+        let group = rustix::process::getegid().as_raw();
+        let stat = rustix::fs::fstat(&root).map_err(failed)?;
+        let inherits = stat.st_mode & Mode::SGID.as_raw_mode() != 0;
+        let own = (!inherits).then(|| (rustix::process::geteuid().as_raw(), group));
+        let current = (LayerPath::root(), again);
+        Ok(Self { root, current, own, buffer: vec![0; PIECE], unwritten: Vec::new() })
+    }
+
+    /// Writes one entry; a directory gets its metadata in [`DirWriter::finish`].
+    pub(super) fn write(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<(), LayerError> {
+        let (Some(parent), Some(name)) = (entry.path.parent(), entry.path.file_name()) else {
+            return Ok(());
+        };
+        let name = name.to_vec();
+        self.enter(&parent)?;
+        let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
+        match &entry.kind {
+            EntryKind::Directory => self.directory(&entry.path, &name)?,
+            EntryKind::File { size } => {
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let mode = Mode::from_raw_mode(0o600);
+                let file =
+                    self.fresh(&entry.path, &name, &|at, name| rustix::fs::openat(at, name, flags, mode));
+                let mut file = File::from(file?);
+                self.copy(entry, *size, content, &mut file)?;
+                self.describe(file.as_fd(), entry)?;
+            }
+            EntryKind::HardLink { target } => {
+                let file = target.file_name().unwrap_or_default();
+                let above = beneath::open_directory(self.root.as_fd(), &target.parent().unwrap_or_default());
+                let above = match above {
+                    Ok(above) => above,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                    Err(error) => return Err(LayerError::io("open", target, error)),
+                };
+                let made = self.fresh(&entry.path, &name, &|at, name| {
+                    match rustix::fs::linkat(&above, file, at, name, AtFlags::empty()) {
+                        // The file is in a lower layer; see [`super::Tree::repairs`].
+                        Err(Errno::NOENT) => Ok(()),
+                        result => result,
+                    }
+                });
+                made?;
+            }
+            EntryKind::Symlink { target } => {
+                self.fresh(&entry.path, &name, &|at, name| rustix::fs::symlinkat(&target[..], at, name))?;
+                self.describe_by_name(&name, entry)?;
+            }
+            EntryKind::Fifo => self.node(entry, &name, FileType::Fifo, 0)?,
+            EntryKind::Char { major, minor } => {
+                self.node(entry, &name, FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))?;
+            }
+            EntryKind::Block { major, minor } => {
+                self.node(entry, &name, FileType::BlockDevice, rustix::fs::makedev(*major, *minor))?;
+            }
+            EntryKind::Whiteout | EntryKind::Opaque => {
+                return Err(failed("write the marker", Errno::INVAL));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes deletions and the metadata of directories, and gives back what the file system
+    /// refused: devices, and extended attributes of the named files.
+    pub(super) fn finish(mut self, index: &LayerIndex) -> Result<Vec<LayerPath>, LayerError> {
+        for slot in index.slots() {
+            if slot.shape == Shape::Deleted {
+                self.enter(&slot.path.parent().unwrap_or_default())?;
+                let name = slot.path.file_name().unwrap_or_default();
+                let made = rustix::fs::mknodat(self.at(), name, FileType::CharacterDevice, Mode::empty(), 0);
+                made.map_err(|error| LayerError::io("mark as deleted", &slot.path, error))?;
+            }
+        }
+        for slot in index.slots().iter().rev().filter(|slot| slot.is_directory()) {
+            let implicit;
+            let entry = match &slot.shape {
+                Shape::Real(entry) => entry,
+                Shape::Implicit | Shape::Deleted => {
+                    implicit = Entry::new(slot.path.clone(), EntryKind::Directory, 0o755);
+                    &implicit
+                }
+            };
+            let open =
+                || beneath::open(self.root.as_fd(), slot.path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+            let directory = match open() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.ensure(&slot.path)?;
+                    beneath::open(self.at(), b"", OFlags::RDONLY | OFlags::DIRECTORY)
+                }
+                result => result,
+            };
+            let directory = directory.map_err(|error| LayerError::io("open", &slot.path, error))?;
+            if slot.opaque {
+                rustix::fs::fsetxattr(&directory, OPAQUE_MARK, b"y", XattrFlags::empty())
+                    .map_err(|error| LayerError::io("mark as opaque", &slot.path, error))?;
+            }
+            self.describe(directory.as_fd(), entry)?;
+        }
+        self.unwritten.sort();
+        self.unwritten.dedup();
+        Ok(self.unwritten)
+    }
+
+    fn at(&self) -> BorrowedFd<'_> {
+        self.current.1.as_fd()
+    }
+
+    /// Makes `path` the current directory, creating it where it is missing.
+    fn enter(&mut self, path: &LayerPath) -> Result<(), LayerError> {
+        if self.current.0 != *path {
+            self.ensure(path)?;
+        }
+        Ok(())
+    }
+
+    fn ensure(&mut self, path: &LayerPath) -> Result<(), LayerError> {
+        let opened = match beneath::open_directory(self.root.as_fd(), path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_root() => {
+                for above in path.ancestors().chain([path.clone()]).filter(|above| !above.is_root()) {
+                    let parent = above.parent().unwrap_or_default();
+                    let at = beneath::open_directory(self.root.as_fd(), &parent)
+                        .map_err(|error| LayerError::io("open", &parent, error))?;
+                    match rustix::fs::mkdirat(&at, above.file_name().unwrap_or_default(), private()) {
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(error) => return Err(LayerError::io("create", &above, error)),
+                    }
+                }
+                beneath::open_directory(self.root.as_fd(), path)
+            }
+            result => result,
+        };
+        let opened = opened.map_err(|error| LayerError::io("open", path, error))?;
+        self.current = (path.clone(), opened);
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &LayerPath, name: &[u8]) -> Result<(), LayerError> {
+        match rustix::fs::mkdirat(self.at(), name, private()) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(LayerError::io("create", path, error)),
+        }
+        let stat = rustix::fs::statat(self.at(), name, AtFlags::SYMLINK_NOFOLLOW);
+        let stat = stat.map_err(|error| LayerError::io("create", path, error))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            self.fresh(path, name, &|at, name| rustix::fs::mkdirat(at, name, private()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes something new at `name` of the current directory; what stands there is removed first.
+    fn fresh<T>(&mut self, path: &LayerPath, name: &[u8], make: &Make<'_, T>) -> Result<T, LayerError> {
+        let made = match make(self.at(), name) {
+            Err(Errno::EXIST) => {
+                self.remove(path, name)?;
+                make(self.at(), name)
+            }
+            result => result,
+        };
+        made.map_err(|error| LayerError::io("create", path, error))
+    }
+
+    fn remove(&mut self, path: &LayerPath, name: &[u8]) -> Result<(), LayerError> {
+        let failed = |error| LayerError::io("replace", path, error);
+        match rustix::fs::unlinkat(self.at(), name, AtFlags::empty()) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ISDIR) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        // Directories are found from the top and removed from the bottom, one open at a time, so
+        // that depth costs no descriptors.
+        let mut found = vec![path.clone()];
+        let mut next = 0;
+        while let Some(directory) = found.get(next).cloned() {
+            next += 1;
+            let opened =
+                beneath::open(self.root.as_fd(), directory.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+            let opened = opened.map_err(|error| LayerError::io("replace", &directory, error))?;
+            for entry in Dir::read_from(&opened).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                match entry.file_name().to_bytes() {
+                    b"." | b".." => {}
+                    name => match rustix::fs::unlinkat(&opened, name, AtFlags::empty()) {
+                        Ok(()) => {}
+                        Err(Errno::ISDIR) => found.push(directory.join(name)?),
+                        Err(error) => return Err(failed(error)),
+                    },
+                }
+            }
+        }
+        for directory in found.iter().rev() {
+            let parent = directory.parent().unwrap_or_default();
+            let at = beneath::open_directory(self.root.as_fd(), &parent)
+                .map_err(|error| LayerError::io("replace", directory, error))?;
+            rustix::fs::unlinkat(&at, directory.file_name().unwrap_or_default(), AtFlags::REMOVEDIR)
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, entry: &Entry, name: &[u8], kind: FileType, device: u64) -> Result<(), LayerError> {
+        let made = self.fresh(&entry.path, name, &|at, name| match rustix::fs::mknodat(
+            at,
+            name,
+            kind,
+            Mode::from_raw_mode(0o600),
+            device,
+        ) {
+            Err(Errno::PERM | Errno::ACCESS) if kind != FileType::Fifo => Ok(false),
+            result => result.map(|()| true),
+        });
+        if !made? {
+            self.unwritten.push(entry.path.clone());
+            return Ok(());
+        }
+        self.describe_by_name(name, entry)
+    }
+
+    fn copy(
+        &mut self,
+        entry: &Entry,
+        size: u64,
+        content: &mut dyn Read,
+        file: &mut File,
+    ) -> Result<(), LayerError> {
+        let mut found = 0u64;
+        loop {
+            let count = match content.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(LayerError::stream(error)),
+            };
+            found += count as u64;
+            if found > size {
+                break;
+            }
+            let written = file.write_all(&self.buffer[..count]);
+            written.map_err(|error| LayerError::io("write", &entry.path, error))?;
+        }
+        if found != size {
+            let found = found.min(size + 1);
+            return Err(LayerError::SizeChanged { path: entry.path.to_string(), expected: size, found });
+        }
+        Ok(())
+    }
+
+    /// Sets owner, mode, extended attributes and time, in the order in which none undoes another.
+    fn describe(&mut self, file: BorrowedFd<'_>, entry: &Entry) -> Result<(), LayerError> {
+        let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
+        if self.own != Some((entry.uid, entry.gid)) {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            match rustix::fs::fchown(file, Some(uid), Some(gid)) {
+                Ok(()) => {}
+                // The namespace has no such id: keep it where the scan of an upper finds it.
+                Err(Errno::PERM | Errno::INVAL) => {
+                    let record = format!("{}:{}:0{:o}", entry.uid, entry.gid, entry.mode);
+                    let set =
+                        rustix::fs::fsetxattr(file, OWNER_RECORD, record.as_bytes(), XattrFlags::empty());
+                    set.map_err(|error| failed("record the owner of", error))?;
+                }
+                Err(error) => return Err(failed("set the owner of", error)),
+            }
+        }
+        let mode = Mode::from_raw_mode(entry.mode as RawMode);
+        rustix::fs::fchmod(file, mode).map_err(|error| failed("set the mode of", error))?;
+        for (name, value) in &entry.xattrs {
+            match rustix::fs::fsetxattr(file, &name[..], value, XattrFlags::empty()) {
+                Ok(()) => {}
+                Err(Errno::PERM | Errno::OPNOTSUPP) => self.unwritten.push(entry.path.clone()),
+                Err(error) => return Err(failed("set an extended attribute of", error)),
+            }
+        }
+        rustix::fs::futimens(file, &times(entry)).map_err(|error| failed("set the time of", error))
+    }
+
+    /// As [`DirWriter::describe`], for what cannot be opened. The name was made by this writer in a
+    /// directory of its own, so it is what the entry says.
+    fn describe_by_name(&mut self, name: &[u8], entry: &Entry) -> Result<(), LayerError> {
+        let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
+        let symlink = matches!(entry.kind, EntryKind::Symlink { .. });
+        if self.own != Some((entry.uid, entry.gid)) {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            match rustix::fs::chownat(self.at(), name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(()) => {}
+                // No user attribute can stand here; the index knows the owner.
+                Err(Errno::PERM | Errno::INVAL) => self.unwritten.push(entry.path.clone()),
+                Err(error) => return Err(failed("set the owner of", error)),
+            }
+        }
+        if !symlink {
+            let mode = Mode::from_raw_mode(entry.mode as RawMode);
+            rustix::fs::chmodat(self.at(), name, mode, AtFlags::empty())
+                .map_err(|error| failed("set the mode of", error))?;
+        }
+        rustix::fs::utimensat(self.at(), name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failed("set the time of", error))
+    }
+}
+
+/// Both times from the entry: the time of access must not tell when a layer was unpacked.
+fn times(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: entry.mtime, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}

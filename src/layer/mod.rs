@@ -1,0 +1,57 @@
+//! Layers: tar in, tar out, the merged view of a stack of them, and their directories on disk.
+//!
+//! Owns: reading archives ([`read_tar`], [`decoder`]), writing them ([`TarWriter`], [`seal`]), the
+//! metadata of a layer ([`LayerIndex`]) and of a stack of layers ([`Tree`]), and a layer's
+//! directory as a lower of an overlay mount ([`unpack`], [`write_directory`], [`scan_upper`]).
+//! Refuses: names that leave the root, archives that two readers could read differently, hard links
+//! without their file, sources that change while they are read, decompression bombs. An entry is
+//! never skipped silently: what a file system cannot hold stays in the index and is named.
+//!
+//! Invariants:
+//! - No path of a layer is ever followed by the kernel: links are resolved on the index, and files
+//!   are opened beneath a descriptor with links refused.
+//! - Deletions act on lower layers only, wherever they stand in their archive.
+//! - The bytes of a sealed layer depend on its entries, the level and the encoder's version alone,
+//!   not on the number of threads.
+//! - Memory does not grow with the size of a layer's files, only with the number of entries.
+//! - Directory modes and times are set after everything below, deepest first.
+//!
+//! Sources: OCI image-spec 1.1 `layer.md`; POSIX.1-2017 `pax`; RFC 1952; Linux `overlayfs.rst`.
+
+mod beneath;
+mod build;
+mod content;
+mod decode;
+mod dir_writer;
+mod entry;
+mod error;
+mod extract;
+mod index;
+mod index_codec;
+mod limits;
+mod path;
+mod pax;
+mod pool;
+mod scan;
+mod seal;
+mod sparse;
+mod tar_reader;
+mod tar_writer;
+mod tree;
+mod unpack;
+
+pub use content::{Change, Content, sort_changes};
+pub use decode::{Compression, archive, decoder, detect, verify_diff_id};
+pub use entry::{Entry, EntryKind, Xattrs, keep_xattr};
+pub use error::LayerError;
+pub use extract::extract;
+pub use index::LayerIndex;
+pub use limits::Limits;
+pub use path::LayerPath;
+pub use pool::Pool;
+pub use scan::{Note, Scan, scan, scan_upper, settle_times};
+pub use seal::{Seal, Sealed, seal};
+pub use tar_reader::{Mode, OnEntry, read_tar, read_tar_within};
+pub use tar_writer::TarWriter;
+pub use tree::{FileNode, Node, Resolved, Tree};
+pub use unpack::{Unpacked, unpack, write_directory};

@@ -1,0 +1,160 @@
+//! OCI layouts, as a directory or as one tar file.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::file::{Sink, beside, write_whole};
+use super::{Destination, OutputError};
+use crate::engine::Built;
+use crate::image::media_type::OCI_INDEX;
+use crate::image::{Descriptor, Digest, Reference};
+use crate::layer::{Entry, EntryKind, LayerPath, TarWriter};
+use crate::store::Store;
+
+const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// A blob of the layout: from memory, or from the store.
+enum Blob {
+    Bytes(Vec<u8>),
+    Stored(u64),
+}
+
+/// All blobs of a result, by digest; equal ones once.
+fn blobs(built: &Built) -> BTreeMap<Digest, Blob> {
+    let mut blobs = BTreeMap::new();
+    for image in &built.images {
+        for layer in &image.layers {
+            blobs.insert(layer.blob.descriptor.digest, Blob::Stored(layer.blob.descriptor.size));
+        }
+        blobs.insert(image.config_descriptor.digest, Blob::Bytes(image.config.clone()));
+        blobs.insert(image.manifest.digest(), Blob::Bytes(image.manifest.bytes.clone()));
+    }
+    if let Some(index) = &built.index {
+        blobs.insert(index.digest(), Blob::Bytes(index.bytes.clone()));
+    }
+    blobs
+}
+
+/// The entries of `index.json`: the result once for each name, or once without a name.
+fn entries(built: &Built, names: &[Reference]) -> Vec<Descriptor> {
+    let named = |name: &Reference| {
+        let mut descriptor = built.descriptor();
+        descriptor.annotations.insert(CONTAINERD_NAME.to_owned(), name.to_string());
+        descriptor.annotations.insert(REF_NAME.to_owned(), name.tag().unwrap_or("latest").to_owned());
+        descriptor
+    };
+    if names.is_empty() { vec![built.descriptor()] } else { names.iter().map(named).collect() }
+}
+
+/// Writes a layout into a directory. What is there under other names stays; `index.json` changes last.
+pub(super) fn write_directory(
+    store: &Store,
+    built: &Built,
+    names: &[Reference],
+    directory: &Path,
+) -> Result<(), OutputError> {
+    let place = directory.join("blobs/sha256");
+    fs::create_dir_all(&place).map_err(OutputError::at("create", &place))?;
+    for (digest, blob) in blobs(built) {
+        let path = place.join(digest.hex());
+        match blob {
+            Blob::Bytes(bytes) => write_whole(&path, &bytes)?,
+            Blob::Stored(size) => {
+                if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size) {
+                    continue;
+                }
+                let temporary = beside(&path);
+                fs::copy(store.blob_path(&digest), &temporary).map_err(OutputError::at("write", &path))?;
+                fs::rename(&temporary, &path).map_err(OutputError::at("write", &path))?;
+            }
+        }
+    }
+    write_whole(&directory.join("oci-layout"), LAYOUT_FILE)?;
+    let path = directory.join("index.json");
+    let index = merged_index(&path, &entries(built, names))?;
+    write_whole(&path, &index)
+}
+
+/// The layout's `index.json` with the new entries in the place of those of the same name or digest.
+fn merged_index(path: &Path, new: &[Descriptor]) -> Result<Vec<u8>, OutputError> {
+    let mut document: Map<String, Value> = match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| OutputError::Unsuitable {
+            message: format!("`{}` is not the index of an OCI layout: {error}", path.display()),
+            hint: "name another folder, or remove this one".to_owned(),
+        })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
+        Err(error) => return Err(OutputError::at("read", path)(error)),
+    };
+    let old = match document.remove("manifests") {
+        Some(Value::Array(old)) => old,
+        _ => Vec::new(),
+    };
+    let name = |entry: &Value| entry["annotations"][CONTAINERD_NAME].clone();
+    let new: Vec<Value> = new.iter().map(|descriptor| json!(descriptor)).collect();
+    let replaced = |entry: &Value| {
+        new.iter().any(|new| match (name(entry), name(new)) {
+            (Value::Null, Value::Null) => entry["digest"] == new["digest"],
+            (old, new) => old == new,
+        })
+    };
+    let mut manifests: Vec<Value> = old.into_iter().filter(|entry| !replaced(entry)).collect();
+    manifests.extend(new);
+    let mut index = Map::new();
+    index.insert("schemaVersion".to_owned(), json!(2));
+    index.insert("mediaType".to_owned(), json!(OCI_INDEX));
+    index.insert("manifests".to_owned(), Value::Array(manifests));
+    for (key, value) in document {
+        index.entry(key).or_insert(value);
+    }
+    Ok(serde_json::to_vec(&index).expect("JSON values can be written"))
+}
+
+/// Writes a layout as one tar: sorted, dated 1970, owned by root.
+pub(super) fn write_tar(
+    store: &Store,
+    built: &Built,
+    names: &[Reference],
+    destination: &Destination,
+) -> Result<(), OutputError> {
+    let mut tar = TarWriter::new(Sink::open(destination)?);
+    for directory in ["blobs", "blobs/sha256"] {
+        tar.append(&Entry::new(LayerPath::new(directory)?, EntryKind::Directory, 0o755), &mut io::empty())?;
+    }
+    for (digest, blob) in blobs(built) {
+        let path = LayerPath::new(format!("blobs/sha256/{}", digest.hex()))?;
+        match blob {
+            Blob::Bytes(bytes) => append_bytes(&mut tar, path, &bytes)?,
+            Blob::Stored(size) => {
+                let source = store.blob_path(&digest);
+                let mut file = File::open(&source).map_err(OutputError::at("read", &source))?;
+                tar.append(&Entry::new(path, EntryKind::File { size }, 0o644), &mut file)?;
+            }
+        }
+    }
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": entries(built, names),
+    });
+    let index = serde_json::to_vec(&index).expect("JSON values can be written");
+    append_bytes(&mut tar, LayerPath::new("index.json")?, &index)?;
+    append_bytes(&mut tar, LayerPath::new("oci-layout")?, LAYOUT_FILE)?;
+    tar.finish()?.commit()
+}
+
+/// Appends a file from memory.
+pub(super) fn append_bytes<W: io::Write>(
+    tar: &mut TarWriter<W>,
+    path: LayerPath,
+    bytes: &[u8],
+) -> Result<(), OutputError> {
+    let entry = Entry::new(path, EntryKind::File { size: bytes.len() as u64 }, 0o644);
+    let mut content: &[u8] = bytes;
+    Ok(tar.append(&entry, &mut content as &mut dyn Read)?)
+}

@@ -1,0 +1,136 @@
+//! Carries out all outputs of a build.
+
+use std::path::{Path, PathBuf};
+
+use super::{Destination, OutputError, OutputSpec, docker, layout, push, rootfs};
+use crate::engine::{Built, Engine};
+use crate::image::Reference;
+use crate::progress::{Event, Progress};
+use crate::registry::Client;
+
+/// What outputs work with.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Gives the layers' contents.
+    pub engine: &'a Engine,
+    /// Speaks with registries.
+    pub client: &'a Client,
+    /// Hears what was written.
+    pub progress: &'a Progress,
+    /// Names from `--tag`, for outputs that have none of their own.
+    pub names: &'a [Reference],
+}
+
+/// Looks whether the destinations can be written, before a build begins that may take hours.
+///
+/// # Errors
+///
+/// Fails for a destination whose folder is missing, is no folder, or cannot be written to.
+pub fn check_destinations(specs: &[OutputSpec], files: &[&Path]) -> Result<(), OutputError> {
+    for spec in specs {
+        match spec {
+            OutputSpec::Oci { destination: Destination::Path(path), tar: false, .. }
+            | OutputSpec::Local { directory: path } => check_directory(path)?,
+            OutputSpec::Oci { destination: Destination::Path(path), .. }
+            | OutputSpec::Docker { destination: Destination::Path(path), .. }
+            | OutputSpec::Tar { destination: Destination::Path(path) } => check_file(path)?,
+            _ => {}
+        }
+    }
+    files.iter().try_for_each(|path| check_file(path))
+}
+
+fn check_file(path: &Path) -> Result<(), OutputError> {
+    if path.is_dir() {
+        let error = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+        return Err(OutputError::at("write", path)(error));
+    }
+    check_writable(path, &parent(path))
+}
+
+/// A directory output may create its last components.
+fn check_directory(path: &Path) -> Result<(), OutputError> {
+    let mut existing = path.to_owned();
+    while !existing.exists() {
+        existing = parent(&existing);
+    }
+    check_writable(path, &existing)
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) => PathBuf::from("."),
+        None => PathBuf::from("/"),
+    }
+}
+
+fn check_writable(path: &Path, directory: &Path) -> Result<(), OutputError> {
+    let metadata = std::fs::metadata(directory).map_err(OutputError::at("write", path))?;
+    if !metadata.is_dir() {
+        let error = std::io::Error::from(std::io::ErrorKind::NotADirectory);
+        return Err(OutputError::at("write", path)(error));
+    }
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)
+        .map_err(|errno| OutputError::at("write", path)(errno.into()))
+}
+
+/// Writes every output; pushes come last, so that a disk that is full moves no tag.
+///
+/// # Errors
+///
+/// Fails with the first output that fails; what was already handed over stays.
+pub async fn write(context: &Context<'_>, built: &Built, specs: &[OutputSpec]) -> Result<(), OutputError> {
+    let pushes = |spec: &&OutputSpec| matches!(spec, OutputSpec::Registry { .. });
+    let local = specs.iter().filter(|spec| !pushes(spec));
+    for spec in local.chain(specs.iter().filter(pushes)) {
+        let destination = write_one(context, built, spec).await?;
+        context.progress.send(Event::Written { kind: spec.kind().to_owned(), destination });
+    }
+    Ok(())
+}
+
+async fn write_one(context: &Context<'_>, built: &Built, spec: &OutputSpec) -> Result<String, OutputError> {
+    let store = context.engine.store();
+    let named = |own: &[Reference]| if own.is_empty() { context.names.to_vec() } else { own.to_vec() };
+    match spec {
+        OutputSpec::Registry { names, by_digest } => {
+            let names = named(names);
+            if names.is_empty() {
+                return Err(OutputError::Unsuitable {
+                    message: "there is no name to push under".to_owned(),
+                    hint: "add -t NAME".to_owned(),
+                });
+            }
+            push::push(context.client, store, built, &names, *by_digest, context.progress).await?;
+            Ok(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
+        OutputSpec::Oci { destination: Destination::Path(path), tar: false, names } => {
+            tokio::task::block_in_place(|| layout::write_directory(store, built, &named(names), path))?;
+            Ok(path.display().to_string())
+        }
+        OutputSpec::Oci { destination, names, .. } => {
+            tokio::task::block_in_place(|| layout::write_tar(store, built, &named(names), destination))?;
+            Ok(shown(destination))
+        }
+        OutputSpec::Docker { destination, names } => {
+            tokio::task::block_in_place(|| docker::write(store, built, &named(names), destination))?;
+            Ok(shown(destination))
+        }
+        OutputSpec::Local { directory } => {
+            tokio::task::block_in_place(|| rootfs::write_directory(context.engine, built, directory))?;
+            Ok(directory.display().to_string())
+        }
+        OutputSpec::Tar { destination } => {
+            tokio::task::block_in_place(|| rootfs::write_tar(context.engine, built, destination))?;
+            Ok(shown(destination))
+        }
+    }
+}
+
+fn shown(destination: &Destination) -> String {
+    match destination {
+        Destination::Path(path) => path.display().to_string(),
+        Destination::Stdout => "standard output".to_owned(),
+    }
+}

@@ -1,0 +1,199 @@
+//! The client: what the rest of the program can ask of registries.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::image::{Descriptor, Digest, RawManifest, Reference, Repository};
+
+use super::config::Config;
+use super::error::RegistryError;
+use super::session::{Session, Shared};
+use super::{download, manifests, upload};
+
+/// A client for all registries of one build.
+///
+/// Clones share connections, tokens, retry budgets and uploads. Nothing is connected to and no file is
+/// read before the first request that needs it; certificate authorities wait for the first HTTPS
+/// request. A rustls crypto provider must have been installed by then.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+/// How a blob came to be in the repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It was there, or another task of this process has just brought it.
+    AlreadyThere,
+    /// The registry took it from another of its repositories.
+    Mounted,
+    /// Its bytes were sent.
+    Uploaded,
+}
+
+/// The name under which a manifest is pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// Its digest.
+    Digest,
+    /// A tag.
+    Tag(&'a str),
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("config", &self.shared.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Fails for a `User-Agent` that no header can carry.
+    pub fn new(config: Config) -> Result<Self, RegistryError> {
+        if reqwest::header::HeaderValue::from_str(&config.user_agent).is_err() {
+            return Err(RegistryError::configuration(
+                "the user agent is not text for a header".to_owned(),
+            ));
+        }
+        Ok(Self {
+            shared: Arc::new(Shared::new(config)),
+        })
+    }
+
+    fn session(&self, repository: &Repository) -> Session {
+        self.shared.session(repository)
+    }
+
+    /// Fetches the manifest or index that `reference` names: by digest where it has one, else by tag.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no such image, for content that does not match its digest, for more than
+    /// 4 MiB, and when the registry refuses or cannot be reached.
+    pub async fn resolve(&self, reference: &Reference) -> Result<RawManifest, RegistryError> {
+        manifests::resolve(&self.session(reference.repository()), reference).await
+    }
+
+    /// The digest that `reference` names now, without fetching the manifest where the registry tells.
+    ///
+    /// A reference with a digest is answered without a request. Content is not verified: fetch by the
+    /// digest to be sure.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::resolve`].
+    pub async fn resolve_digest(&self, reference: &Reference) -> Result<Digest, RegistryError> {
+        manifests::resolve_digest(&self.session(reference.repository()), reference).await
+    }
+
+    /// Fetches the manifest that `descriptor` points to; digest and size are verified.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::resolve`].
+    pub async fn manifest(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<RawManifest, RegistryError> {
+        manifests::child(&self.session(repository), descriptor).await
+    }
+
+    /// Whether `repository` holds the manifest `digest`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry refuses or cannot be reached.
+    pub async fn exists_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        manifests::exists(&self.session(repository), digest).await
+    }
+
+    /// Fetches a blob of at most `limit` bytes into memory; digest and size are verified.
+    ///
+    /// # Errors
+    ///
+    /// Fails for a descriptor of more than `limit` bytes, for wrong content after a second try, and when
+    /// the registry refuses or cannot be reached.
+    pub async fn fetch_small(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
+        download::fetch_small(&self.session(repository), descriptor, limit).await
+    }
+
+    /// Fetches a blob into `file`, which is created or overwritten.
+    ///
+    /// Broken connections are resumed. `progress` is told how many bytes are there; the number falls when
+    /// the transfer has to begin anew. The file is left only when all of it was verified; it is not
+    /// synced to disk. Two calls must not share a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails for wrong content after a second try, when the file cannot be written, and when the
+    /// registry refuses or cannot be reached.
+    pub async fn pull_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        file: &Path,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), RegistryError> {
+        download::pull(&self.session(repository), descriptor, file, progress).await
+    }
+
+    /// Brings a blob to `repository`: checks for it, mounts it from the first of `mount_from` that is at
+    /// the same registry, or uploads `source`.
+    ///
+    /// Concurrent calls for one blob and repository share one upload. `source` must stay until the
+    /// manifests that name the blob are pushed, since registries lose blobs. `progress` is told how many
+    /// bytes were sent; the number falls when the upload has to begin anew.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file cannot be read or has another size, and when the registry refuses or cannot
+    /// be reached.
+    pub async fn push_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        source: &Path,
+        mount_from: &[Repository],
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Pushed, RegistryError> {
+        let session = self.session(repository);
+        let upload = upload::push(&session, descriptor, source, mount_from, progress);
+        self.shared
+            .flights
+            .share(repository, descriptor, source, upload)
+            .await
+    }
+
+    /// Pushes a manifest or index, byte for byte. All that it names must have been pushed before.
+    ///
+    /// Blobs that the registry lost since are uploaded again. A tag is checked afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry refuses, stores something else, lacks what the manifest names, or cannot
+    /// be reached; for a tag also when another writer moved it meanwhile.
+    pub async fn push_manifest(
+        &self,
+        repository: &Repository,
+        manifest: &RawManifest,
+        target: Target<'_>,
+    ) -> Result<(), RegistryError> {
+        manifests::push(&self.session(repository), manifest, target).await
+    }
+}

@@ -1,0 +1,87 @@
+//! Settings of the client.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::credentials::CredentialFiles;
+use super::retry::{RetryNotice, RetryPolicy};
+
+/// Called before each wait for another try.
+pub type RetryCallback = Arc<dyn Fn(&RetryNotice) + Send + Sync>;
+
+/// Settings of a [`super::Client`].
+#[derive(Clone)]
+pub struct Config {
+    /// Hosts (`host:port`, or `host` for all its ports) whose certificates are not verified and
+    /// that may speak plain HTTP.
+    pub insecure: Vec<String>,
+    /// Where credentials are looked for.
+    pub credentials: CredentialFiles,
+    /// PEM file with certificate authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Requests in flight per host.
+    pub parallel: usize,
+    /// How often failed requests are tried again.
+    pub retry: RetryPolicy,
+    /// `User-Agent` of all requests.
+    pub user_agent: String,
+    /// How long the network and helper programs may be silent.
+    pub timeouts: Timeouts,
+    /// Told of each retry.
+    pub on_retry: Option<RetryCallback>,
+}
+
+/// How long to wait for others.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// Until a connection stands, TLS included.
+    pub connect: Duration,
+    /// Without a byte, in either direction.
+    pub idle: Duration,
+    /// For the answer to a request whose body has been sent: registries move large blobs then.
+    pub answer: Duration,
+    /// For a credential helper.
+    pub helper: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            answer: Duration::from_secs(120),
+            helper: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            insecure: Vec::new(),
+            credentials: CredentialFiles::default(),
+            ca_file: None,
+            parallel: 4,
+            retry: RetryPolicy::default(),
+            user_agent: concat!("fanfold/", env!("CARGO_PKG_VERSION")).to_owned(),
+            timeouts: Timeouts::default(),
+            on_retry: None,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("insecure", &self.insecure)
+            .field("credentials", &self.credentials)
+            .field("ca_file", &self.ca_file)
+            .field("parallel", &self.parallel)
+            .field("retry", &self.retry)
+            .field("user_agent", &self.user_agent)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}

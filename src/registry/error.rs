@@ -1,0 +1,387 @@
+//! What went wrong with a registry, for people and for exit codes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::retry::Advice;
+
+/// Sort of a failure: decides the exit code and whether the same command may work later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Credentials are missing, rejected or not sufficient.
+    Authentication,
+    /// What was to be pulled does not exist.
+    NotFound,
+    /// The registry said no, for good.
+    Refused,
+    /// The registry broke the protocol, sent wrong content, or its certificate is not accepted.
+    Protocol,
+    /// Network, 5xx or 429 after all tries; the same command may work later.
+    Retryable,
+    /// A file could not be read or written here, e.g. because the disk is full.
+    Local,
+    /// A credential file, a CA file or the client's settings cannot be used.
+    Configuration,
+}
+
+/// A failed operation on a registry.
+///
+/// `Display` says what failed, where and why, in one line without secrets; server text in it is
+/// escaped and cut.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct RegistryError(Arc<Inner>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {operation} {} `{place}`: {cause}{}", operation.preposition(), history(earlier))]
+struct Inner {
+    host: String,
+    place: String,
+    operation: Operation,
+    cause: Cause,
+    earlier: Vec<String>,
+}
+
+/// What was being done, e.g. `push blob sha256:…`.
+#[derive(Debug, Clone)]
+pub(super) enum Operation {
+    /// Reading from the registry.
+    Pull(String),
+    /// Writing to the registry.
+    Push(String),
+}
+
+impl Operation {
+    const fn preposition(&self) -> &'static str {
+        match self {
+            Self::Pull(_) => "from",
+            Self::Push(_) => "to",
+        }
+    }
+}
+
+impl std::fmt::Display for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pull(what) => write!(f, "pull {what}"),
+            Self::Push(what) => write!(f, "push {what}"),
+        }
+    }
+}
+
+/// Why it failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    /// An answer with a status that is not a success.
+    #[error("HTTP {status}{}", colon(.code, .message))]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// Error code of the registry's first error, e.g. `NAME_UNKNOWN`; may be empty.
+        code: String,
+        /// Its message; may be empty.
+        message: String,
+    },
+    /// No answer or a broken one.
+    #[error("{0}")]
+    Network(String),
+    /// The certificate cannot be verified.
+    #[error("the certificate is not accepted: {0}")]
+    Certificate(String),
+    /// Something else than TLS on a port where TLS was expected.
+    #[error("the server does not speak TLS")]
+    NotTls,
+    /// An answer against the rules, or wrong content.
+    #[error("{0}")]
+    Protocol(String),
+    /// No usable credentials.
+    #[error("{0}")]
+    Credentials(String),
+    /// Unusable settings.
+    #[error("{0}")]
+    Configuration(String),
+    /// A file here.
+    #[error("{what}: {source}")]
+    Local {
+        /// What was done with which file.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// A failed attempt: why, and whether another one makes sense.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// Why it failed.
+    pub(super) cause: Box<Cause>,
+    /// Whether and when to try again.
+    pub(super) advice: Advice,
+}
+
+fn colon(code: &str, message: &str) -> String {
+    [code, message]
+        .iter()
+        .filter(|part| !part.is_empty())
+        .fold(String::new(), |text, part| text + ": " + part)
+}
+
+fn history(earlier: &[String]) -> String {
+    match earlier {
+        [] => String::new(),
+        earlier => format!(
+            " (after {} tries; before: {})",
+            earlier.len() + 1,
+            earlier.join(", ")
+        ),
+    }
+}
+
+impl Cause {
+    fn kind(&self, operation: &Operation) -> ErrorKind {
+        match self {
+            Self::Status {
+                status: 401 | 403 | 407,
+                ..
+            }
+            | Self::Credentials(_) => ErrorKind::Authentication,
+            Self::Status { status: 404, .. } if matches!(operation, Operation::Pull(_)) => {
+                ErrorKind::NotFound
+            }
+            Self::Status {
+                status: 408 | 429 | 500 | 502..=504,
+                ..
+            }
+            | Self::Network(_) => ErrorKind::Retryable,
+            Self::Status { .. } => ErrorKind::Refused,
+            Self::Certificate(_) | Self::NotTls | Self::Protocol(_) => ErrorKind::Protocol,
+            Self::Configuration(_) => ErrorKind::Configuration,
+            Self::Local { .. } => ErrorKind::Local,
+        }
+    }
+
+    /// A few words for a list of tries.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            Self::Status { status, .. } => format!("HTTP {status}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl Failure {
+    /// A failure that another attempt may heal.
+    pub(super) fn passing(cause: Cause) -> Self {
+        Self {
+            cause: Box::new(cause),
+            advice: Advice::Backoff,
+        }
+    }
+
+    /// A failure that stays.
+    pub(super) fn lasting(cause: Cause) -> Self {
+        Self {
+            cause: Box::new(cause),
+            advice: Advice::Never,
+        }
+    }
+
+    /// An answer against the rules.
+    pub(super) fn protocol(text: impl Into<String>) -> Self {
+        Self::lasting(Cause::Protocol(text.into()))
+    }
+
+    /// A connection that broke or was silent too long.
+    pub(super) fn network(text: impl Into<String>) -> Self {
+        Self::passing(Cause::Network(text.into()))
+    }
+
+    /// A file that cannot be read or written.
+    pub(super) fn local(what: impl Into<String>, source: io::Error) -> Self {
+        Self::lasting(Cause::Local {
+            what: what.into(),
+            source,
+        })
+    }
+
+    /// The HTTP status, where the server answered with one.
+    pub(super) fn status(&self) -> Option<u16> {
+        match *self.cause {
+            Cause::Status { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Whether the registry's error code is one of `codes`.
+    pub(super) fn has_code(&self, codes: &[&str]) -> bool {
+        matches!(&*self.cause, Cause::Status { code, .. } if codes.contains(&code.as_str()))
+    }
+
+    /// Whether credentials are missing, rejected or not sufficient.
+    pub(super) fn is_authentication(&self) -> bool {
+        matches!(
+            *self.cause,
+            Cause::Status {
+                status: 401 | 403,
+                ..
+            } | Cause::Credentials(_)
+        )
+    }
+}
+
+impl RegistryError {
+    /// The failure that ends `operation` at `place`; `earlier` are the tries before it.
+    pub(super) fn new(
+        host: &str,
+        place: String,
+        operation: Operation,
+        failure: Failure,
+        earlier: Vec<String>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            host: host.to_owned(),
+            place,
+            operation,
+            cause: *failure.cause,
+            earlier,
+        }))
+    }
+
+    /// A failure before any registry was asked.
+    pub(super) fn configuration(text: String) -> Self {
+        let failure = Failure::lasting(Cause::Configuration(text));
+        Self::new(
+            "",
+            String::new(),
+            Operation::Pull("anything".to_owned()),
+            failure,
+            Vec::new(),
+        )
+    }
+
+    /// Sort of the failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.cause.kind(&self.0.operation)
+    }
+
+    /// Host and port of the registry.
+    pub fn host(&self) -> &str {
+        &self.0.host
+    }
+
+    /// The file error of [`ErrorKind::Local`].
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match &self.0.cause {
+            Cause::Local { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// HTTP status of the last answer, where there was one.
+    pub fn status(&self) -> Option<u16> {
+        match self.0.cause {
+            Cause::Status { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// How many times the request was sent in vain.
+    pub fn tries(&self) -> usize {
+        self.0.earlier.len() + 1
+    }
+
+    /// What the user can do about it, in one line.
+    pub fn hint(&self) -> Option<String> {
+        let host = &self.0.host;
+        let pulls = matches!(self.0.operation, Operation::Pull(_));
+        Some(match (&self.0.cause, self.kind()) {
+            (Cause::Status { status: 403, .. }, _) if !pulls => {
+                format!("check that the credentials for {host} may push to this repository")
+            }
+            (_, ErrorKind::Authentication) if pulls => {
+                format!(
+                    "the image may not exist, or needs credentials: log in with `docker login {host}`"
+                )
+            }
+            (_, ErrorKind::Authentication) => format!("log in with `docker login {host}`"),
+            (_, ErrorKind::NotFound) => "check the image's name and tag".to_owned(),
+            (Cause::NotTls, _) => {
+                format!("pass --insecure-registry {host} if it speaks plain HTTP")
+            }
+            (Cause::Certificate(_), _) => {
+                format!(
+                    "pass --ca-file with the registry's CA, or --insecure-registry {host} to skip verification"
+                )
+            }
+            (Cause::Status { status: 429, .. }, _) => {
+                format!(
+                    "{host} limits the number of requests: retry later, or log in for a higher limit"
+                )
+            }
+            (_, ErrorKind::Retryable) => "retry later".to_owned(),
+            (Cause::Local { source, .. }, _) if source.kind() == io::ErrorKind::StorageFull => {
+                "free some disk space".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Text for a wait that is too long.
+pub(super) fn come_back(wait: Duration) -> String {
+    format!(
+        "the registry asks to come back in {} s, which is beyond the retry budget",
+        wait.as_secs().max(1)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(status: u16, operation: Operation) -> RegistryError {
+        let cause = Cause::Status {
+            status,
+            code: "DENIED".into(),
+            message: "no".into(),
+        };
+        RegistryError::new(
+            "r.io",
+            "r.io/a".into(),
+            operation,
+            Failure::lasting(cause),
+            vec!["HTTP 503".into()],
+        )
+    }
+
+    #[test]
+    fn reads_well() {
+        let error = error(403, Operation::Push("manifest `v1`".into()));
+        let want = "failed to push manifest `v1` to `r.io/a`: HTTP 403: DENIED: no (after 2 tries; before: HTTP 503)";
+        assert_eq!(error.to_string(), want);
+        assert_eq!(
+            error.hint().unwrap(),
+            "check that the credentials for r.io may push to this repository"
+        );
+    }
+
+    #[test]
+    fn kinds() {
+        use ErrorKind::{Authentication, NotFound, Refused, Retryable};
+        let pull = || Operation::Pull(String::new());
+        let push = || Operation::Push(String::new());
+        for (status, on_pull, on_push) in [
+            (401, Authentication, Authentication),
+            (404, NotFound, Refused),
+            (400, Refused, Refused),
+            (429, Retryable, Retryable),
+            (501, Refused, Refused),
+            (503, Retryable, Retryable),
+        ] {
+            assert_eq!(error(status, pull()).kind(), on_pull);
+            assert_eq!(error(status, push()).kind(), on_push);
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! One request with all that belongs to it: slot, authorization, redirects.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::StreamExt as _;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Body, Method, Request, Response, Url};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::bytes::Bytes;
+use tokio_util::io::ReaderStream;
+
+use super::auth::Purpose;
+use super::challenge::Challenge;
+use super::endpoint::{locate, same_origin};
+use super::error::Failure;
+use super::limiter::Slot;
+use super::refusal::refusal;
+use super::session::Session;
+use super::transport::{SourceError, Transport};
+
+/// Redirects that are followed.
+const REDIRECTS: usize = 5;
+/// Size of the pieces in which files are sent, in bytes.
+const PIECE: usize = 256 * 1024;
+
+/// A request to be made, as often as it takes.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    method: Method,
+    to: To,
+    scopes: BTreeSet<String>,
+    headers: HeaderMap,
+    payload: Payload<'a>,
+}
+
+#[derive(Debug)]
+enum To {
+    /// Below `/v2/<repository>/`.
+    Path(String),
+    /// Where an answer pointed to.
+    Url(Url),
+}
+
+#[derive(Debug)]
+enum Payload<'a> {
+    None,
+    Bytes(&'a [u8]),
+    File(FilePart<'a>),
+}
+
+/// A part of a file as request body.
+pub(super) struct FilePart<'a> {
+    /// The file.
+    pub(super) path: &'a Path,
+    /// First byte.
+    pub(super) start: u64,
+    /// Number of bytes.
+    pub(super) length: u64,
+    /// Told of the file's bytes that were sent so far.
+    pub(super) progress: &'a (dyn Fn(u64) + Send + Sync),
+}
+
+/// An answer; its slot is taken until it is dropped.
+#[derive(Debug)]
+pub(super) struct Answer {
+    response: Response,
+    used: Option<HeaderValue>,
+    url: Url,
+    base: Url,
+    session: Session,
+    _slot: Slot,
+}
+
+impl std::fmt::Debug for FilePart<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}+{}", self.path.display(), self.start, self.length)
+    }
+}
+
+/// The scope for `actions` (`pull` or `pull,push`) on the repository at `path`.
+pub(super) fn scope(path: &str, actions: &str) -> String {
+    format!("repository:{path}:{actions}")
+}
+
+impl<'a> Call<'a> {
+    /// A request below `/v2/<repository>/`.
+    pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self::build(method, To::Path(path.into()))
+    }
+
+    /// A request to where an answer pointed.
+    pub(super) fn to(method: Method, url: Url) -> Self {
+        Self::build(method, To::Url(url))
+    }
+
+    fn build(method: Method, to: To) -> Self {
+        Self {
+            method,
+            to,
+            scopes: BTreeSet::new(),
+            headers: HeaderMap::new(),
+            payload: Payload::None,
+        }
+    }
+
+    /// Adds a scope that the token must have.
+    pub(super) fn scope(mut self, scope: String) -> Self {
+        self.scopes.insert(scope);
+        self
+    }
+
+    /// Adds a header. Text that no header can carry is left out.
+    pub(super) fn header(mut self, name: reqwest::header::HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// Sends these bytes.
+    pub(super) fn bytes(mut self, bytes: &'a [u8]) -> Self {
+        self.payload = Payload::Bytes(bytes);
+        self
+    }
+
+    /// Sends a part of a file.
+    pub(super) fn file(mut self, part: FilePart<'a>) -> Self {
+        self.payload = Payload::File(part);
+        self
+    }
+}
+
+impl Session {
+    /// Makes a request: waits for a slot, authorizes it, follows redirects, and answers one 401 with a
+    /// fresh token. Any other status is an answer.
+    ///
+    /// # Errors
+    ///
+    /// Fails without an answer, after a second 401, and for redirects that cannot be followed.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, Failure> {
+        let transport = &self.shared.transport;
+        let slot = self.host.limiter.acquire().await;
+        let (base, challenge) = self.host.endpoint.base(transport).await?;
+        if let Some(challenge) = challenge {
+            self.host.auth.learn(challenge).await;
+        }
+        let url = match &call.to {
+            To::Url(url) => url.clone(),
+            To::Path(path) => base
+                .join(&format!("v2/{}/{path}", self.repository().path()))
+                .map_err(|_| Failure::protocol("the request has no usable address"))?,
+        };
+        let path = self.repository().path();
+        let purpose = Purpose {
+            transport,
+            store: &self.shared.store,
+            base: &base,
+            path,
+        };
+        let trusted = same_origin(&base, &url);
+        let mut scopes = call.scopes.clone();
+        let mut used = if trusted {
+            self.host.auth.header(&purpose, &scopes).await?
+        } else {
+            None
+        };
+        let mut refreshed = false;
+        loop {
+            let (mut response, end) = self.follow(&call, &base, &url, used.as_ref()).await?;
+            match response.status().as_u16() {
+                429 => self.host.limiter.throttled(),
+                200..400 => self.host.limiter.good(),
+                _ => {}
+            }
+            if response.status() != 401 || !trusted || !same_origin(&base, &end) {
+                return Ok(Answer {
+                    response,
+                    used,
+                    url: end,
+                    base,
+                    session: self.clone(),
+                    _slot: slot,
+                });
+            }
+            let challenge = Challenge::choose(response.headers());
+            let failure = refusal(transport, &mut response, used.as_ref()).await;
+            let spent = refreshed && used.is_some();
+            if spent
+                || !self
+                    .host
+                    .auth
+                    .refused(path, challenge, used.as_ref(), &mut scopes)
+                    .await
+            {
+                return Err(failure);
+            }
+            refreshed |= used.is_some();
+            used = self.host.auth.header(&purpose, &scopes).await?;
+            if used.is_none() {
+                return Err(failure);
+            }
+        }
+    }
+
+    async fn follow(
+        &self,
+        call: &Call<'_>,
+        base: &Url,
+        start: &Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<(Response, Url), Failure> {
+        let transport = &self.shared.transport;
+        let mut url = start.clone();
+        let mut authorization = authorization;
+        for _ in 0..=REDIRECTS {
+            // Once the request has left the registry, it gets no credentials even if it comes back.
+            authorization = authorization.filter(|_| same_origin(base, &url));
+            let mut request = Request::new(call.method.clone(), url.clone());
+            *request.headers_mut() = call.headers.clone();
+            if let Some(value) = authorization {
+                request.headers_mut().insert(AUTHORIZATION, value.clone());
+            }
+            self.host.bucket.request();
+            let response = match &call.payload {
+                Payload::File(part) => part.send(transport, request).await?,
+                Payload::Bytes(bytes) => {
+                    *request.body_mut() = Some(bytes.to_vec().into());
+                    transport
+                        .execute(request, transport.timeouts().idle)
+                        .await?
+                }
+                Payload::None => {
+                    if !matches!(call.method, Method::GET | Method::HEAD) {
+                        request
+                            .headers_mut()
+                            .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                    }
+                    transport
+                        .execute(request, transport.timeouts().idle)
+                        .await?
+                }
+            };
+            let safe = matches!(call.method, Method::GET | Method::HEAD);
+            let location = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|value| value.to_str().ok());
+            match (response.status().as_u16(), location) {
+                (301..=303, Some(location)) if safe => {
+                    url = locate(transport, base, &url, location)?;
+                }
+                (307 | 308, Some(location)) => url = locate(transport, base, &url, location)?,
+                _ => return Ok((response, url)),
+            }
+        }
+        Err(Failure::protocol("the registry redirects without end"))
+    }
+}
+
+impl FilePart<'_> {
+    async fn send(&self, transport: &Transport, mut request: Request) -> Result<Response, Failure> {
+        let fail = |error| Failure::local(format!("failed to read {}", self.path.display()), error);
+        let mut file = tokio::fs::File::open(self.path).await.map_err(fail)?;
+        file.seek(std::io::SeekFrom::Start(self.start))
+            .await
+            .map_err(fail)?;
+        let sent = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&sent);
+        let pieces = ReaderStream::with_capacity(file.take(self.length), PIECE).map(move |piece| {
+            let piece = piece.map_err(SourceError)?;
+            counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            Ok::<Bytes, SourceError>(piece)
+        });
+        *request.body_mut() = Some(Body::wrap_stream(pieces));
+        request
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(self.length));
+        let report = |count| (self.progress)(self.start + count);
+        transport.stream(request, &sent, self.length, &report).await
+    }
+}
+
+impl Answer {
+    /// HTTP status.
+    pub(super) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// A header, where it is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    }
+
+    /// Where the answer points to.
+    pub(super) fn location(&self) -> Option<Result<Url, Failure>> {
+        let location = self.header("location")?;
+        Some(locate(
+            &self.session.shared.transport,
+            &self.base,
+            &self.url,
+            location,
+        ))
+    }
+
+    /// The answer itself when its status is one of `statuses`.
+    ///
+    /// # Errors
+    ///
+    /// Any other status is a failure, with the registry's explanation.
+    pub(super) async fn expect(mut self, statuses: &[u16]) -> Result<Self, Failure> {
+        if statuses.contains(&self.status()) {
+            Ok(self)
+        } else {
+            Err(self.refusal().await)
+        }
+    }
+
+    /// The failure that this answer is.
+    pub(super) async fn refusal(&mut self) -> Failure {
+        refusal(
+            &self.session.shared.transport,
+            &mut self.response,
+            self.used.as_ref(),
+        )
+        .await
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        self.session
+            .shared
+            .transport
+            .chunk(&mut self.response)
+            .await
+    }
+
+    /// The whole body; `None` when it is longer than `limit` bytes.
+    pub(super) async fn body(&mut self, limit: u64) -> Result<Option<Vec<u8>>, Failure> {
+        self.session
+            .shared
+            .transport
+            .body(&mut self.response, limit)
+            .await
+    }
+}

@@ -1,0 +1,50 @@
+//! Client for OCI registries: authentication, pull, push.
+//!
+//! Owns: schemes and TLS, challenges and tokens, credential files and helpers, redirects, retries,
+//! the number of requests in flight per host, resumed downloads, uploads and mounts.
+//! Refuses: content that does not hash to its digest, more bytes than a descriptor promises, plain
+//! HTTP to hosts that are neither loopback nor listed, a plain-text token server behind an HTTPS
+//! registry.
+//!
+//! Invariants:
+//! - Credentials and tokens go to the registry they are for and to the token server it named, never
+//!   across a redirect or to an upload location on another host.
+//! - No secret, no query string and no control byte of a server's text reaches an error or a notice.
+//! - What is left on disk under the caller's name has been verified as a whole.
+//! - A request body is opened anew for each attempt, so every request can be sent again.
+//!
+//! Sources: OCI distribution-spec 1.1; the token and OAuth2 documents of the distribution project;
+//! RFC 9110 (ranges, redirects, Retry-After), RFC 7235 (challenges).
+
+mod auth;
+mod auth_file;
+mod challenge;
+mod client;
+mod config;
+mod credentials;
+mod download;
+mod endpoint;
+mod error;
+mod exchange;
+mod flight;
+mod helpers;
+mod limiter;
+mod manifests;
+mod redact;
+mod refusal;
+mod retry;
+mod session;
+mod token;
+mod transport;
+mod upload;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, Pushed, Target};
+pub use config::{Config, RetryCallback, Timeouts};
+pub use credentials::CredentialFiles;
+pub use error::{ErrorKind, RegistryError};
+pub use retry::{RetryNotice, RetryPolicy};

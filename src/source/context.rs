@@ -1,0 +1,172 @@
+//! The build context: a directory, seen as a tree of layer entries.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
+
+use super::SourceError;
+use super::facts::Facts;
+use crate::dockerfile::ignore::{Ignore, Verdict};
+use crate::layer::{Change, Content, Entry, EntryKind, LayerIndex, LayerPath, Tree};
+
+/// A directory whose files COPY and ADD can reach.
+///
+/// Its tree holds everything that `.dockerignore` leaves, owned by root; owners of the machine that
+/// builds mean nothing in an image.
+#[derive(Debug)]
+pub struct Context {
+    root: Arc<OwnedFd>,
+    ignore: Ignore,
+    tree: Tree,
+    facts: Mutex<HashMap<LayerPath, Arc<Facts>>>,
+    skipped: Vec<String>,
+}
+
+impl Context {
+    /// Walks `directory` and notes what is in it. No file is opened yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the directory or one below it cannot be read, or holds a name that no layer can.
+    pub fn open(directory: &Path, ignore: Ignore) -> Result<Self, SourceError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(directory, flags, Mode::empty())
+            .map_err(|errno| SourceError::io("open the build context", directory, errno))?;
+        let mut walk = Walk { ignore: &ignore, changes: Vec::new(), links: BTreeMap::new(), skipped: Vec::new() };
+        walk.directory(root.as_fd(), &LayerPath::root(), &Verdict::root())?;
+        let Walk { changes, skipped, .. } = walk;
+        let index = LayerIndex::from_changes(&changes, None)?;
+        Ok(Self {
+            root: Arc::new(root),
+            tree: Tree::new(vec![Arc::new(index)]),
+            ignore,
+            facts: Mutex::default(),
+            skipped,
+        })
+    }
+
+    /// What is in the context.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Paths that no image can hold, e.g. sockets.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    /// The data of a regular file.
+    pub fn content(&self, path: &LayerPath) -> Content {
+        Content::Beneath { root: Arc::clone(&self.root), path: path.as_os_path().to_owned() }
+    }
+
+    /// The context's directory.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    pub(super) fn known_facts(&self) -> &Mutex<HashMap<LayerPath, Arc<Facts>>> {
+        &self.facts
+    }
+
+    /// The rule of `.dockerignore` that hides a path, e.g. `.dockerignore:3: *.log`.
+    pub fn ignored_by(&self, path: &[u8]) -> Option<String> {
+        let verdict = self.ignore.verdict_of(path);
+        let rule = verdict.rule.filter(|_| verdict.ignored)?;
+        let (line, text) = self.ignore.rule(rule);
+        Some(format!("line {line} of .dockerignore: `{text}`"))
+    }
+}
+
+/// A walk in progress.
+struct Walk<'a> {
+    ignore: &'a Ignore,
+    changes: Vec<Change>,
+    links: BTreeMap<(u64, u64), LayerPath>,
+    skipped: Vec<String>,
+}
+
+impl Walk<'_> {
+    /// Adds what is below a directory, in order of names.
+    fn directory(&mut self, fd: BorrowedFd<'_>, path: &LayerPath, verdict: &Verdict) -> Result<(), SourceError> {
+        let fail = |errno| SourceError::io("read the directory", path.as_os_path(), errno);
+        let mut names = Vec::new();
+        for entry in Dir::read_from(fd).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_owned());
+            }
+        }
+        names.sort_unstable();
+        for name in names {
+            let child = path.join(name.to_bytes())?;
+            let verdict = self.ignore.verdict(child.as_bytes(), verdict);
+            self.child(fd, &name, child, &verdict)?;
+        }
+        Ok(())
+    }
+
+    fn child(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        name: &CStr,
+        path: LayerPath,
+        verdict: &Verdict,
+    ) -> Result<(), SourceError> {
+        if verdict.ignored && !self.ignore.may_reinclude_below(path.as_bytes()) {
+            return Ok(());
+        }
+        let fail = |errno| SourceError::io("read", path.as_os_path(), errno);
+        let stat = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => EntryKind::Directory,
+            _ if verdict.ignored => return Ok(()),
+            FileType::RegularFile => {
+                let size = u64::try_from(stat.st_size).unwrap_or(0);
+                match (stat.st_nlink > 1).then(|| self.links.get(&(stat.st_dev, stat.st_ino))).flatten() {
+                    Some(first) => EntryKind::HardLink { target: first.clone() },
+                    None => {
+                        self.links.insert((stat.st_dev, stat.st_ino), path.clone());
+                        EntryKind::File { size }
+                    }
+                }
+            }
+            FileType::Symlink => {
+                let target = readlinkat(fd, name, Vec::new()).map_err(fail)?;
+                EntryKind::Symlink { target: target.into_bytes() }
+            }
+            FileType::Fifo => EntryKind::Fifo,
+            FileType::CharacterDevice => EntryKind::Char {
+                major: rustix::fs::major(stat.st_rdev),
+                minor: rustix::fs::minor(stat.st_rdev),
+            },
+            FileType::BlockDevice => EntryKind::Block {
+                major: rustix::fs::major(stat.st_rdev),
+                minor: rustix::fs::minor(stat.st_rdev),
+            },
+            _ => {
+                self.skipped.push(path.to_string());
+                return Ok(());
+            }
+        };
+        let is_directory = kind == EntryKind::Directory;
+        let mut entry = Entry::new(path.clone(), kind, stat.st_mode & 0o7777);
+        entry.mtime = stat.st_mtime;
+        let before = self.changes.len();
+        self.changes.push(Change { entry, content: Content::Empty });
+        if is_directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let below = openat(fd, name, flags, Mode::empty()).map_err(fail)?;
+            self.directory(below.as_fd(), &path, verdict)?;
+            // An ignored directory is there for the sake of what is included below it.
+            if verdict.ignored && self.changes.len() == before + 1 {
+                self.changes.pop();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! What identifies the files that a copy takes: data and attributes, read once and in parallel.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, fgetxattr, flistxattr, openat2};
+
+use super::select::{Selected, select};
+use super::{Context, SourceError};
+use crate::image::{Digest, HashingReader, Sha256};
+use crate::layer::{Entry, EntryKind, LayerPath, Xattrs, keep_xattr};
+
+/// Data and attributes of one file, or the attributes of a directory.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    digest: Option<Digest>,
+    xattrs: Xattrs,
+}
+
+/// Below this many files, threads cost more than they save.
+const WORTH_THREADS: usize = 64;
+
+impl Context {
+    /// Digest of all that these words of a COPY or ADD take from the context.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a word without wildcards finds nothing, and where a file cannot be read.
+    pub fn digest(&self, words: &[String]) -> Result<Digest, SourceError> {
+        let selected = self.select(words)?;
+        let mut wanted = BTreeSet::new();
+        for item in &selected {
+            for (path, entry) in self.taken(item) {
+                match entry.kind {
+                    EntryKind::File { .. } | EntryKind::Directory => drop(wanted.insert(path)),
+                    EntryKind::HardLink { target } => drop(wanted.insert(target)),
+                    _ => {}
+                }
+            }
+        }
+        self.learn(&wanted)?;
+        let mut hasher = Sha256::new();
+        for item in &selected {
+            hasher.field(&item.word.to_le_bytes());
+            hasher.field(&item.name);
+            for (path, entry) in self.taken(item) {
+                hasher.field(path.strip_prefix(&item.path).unwrap_or_default());
+                self.hash_entry(&mut hasher, &entry, &path, &item.path);
+            }
+        }
+        Ok(hasher.finish())
+    }
+
+    /// The paths that the words of a COPY or ADD mean.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::digest`]; a path that `.dockerignore` hides is not found, with the rule.
+    pub fn select(&self, words: &[String]) -> Result<Vec<Selected>, SourceError> {
+        select(self.tree(), words).map_err(|error| match error {
+            SourceError::NotFound { path, .. } => {
+                let ignored_by = self.ignored_by(path.as_bytes());
+                SourceError::NotFound { path, ignored_by }
+            }
+            other => other,
+        })
+    }
+
+    /// Everything that one selected thing stands for: a file, or what is below a directory.
+    fn taken(&self, item: &Selected) -> Vec<(LayerPath, Entry)> {
+        match self.tree().get(&item.path) {
+            Some(node) if !node.entry.is_directory() => vec![(item.path.clone(), node.entry)],
+            _ => self.tree().walk(&item.path).into_iter().map(|(path, node)| (path, node.entry)).collect(),
+        }
+    }
+
+    /// The extended attributes of a file or directory that was part of a digest.
+    pub fn xattrs(&self, path: &LayerPath) -> Xattrs {
+        self.facts(path).map(|facts| facts.xattrs.clone()).unwrap_or_default()
+    }
+
+    fn facts(&self, path: &LayerPath) -> Option<Arc<Facts>> {
+        self.known_facts().lock().ok()?.get(path).cloned()
+    }
+
+    fn hash_entry(&self, hasher: &mut Sha256, entry: &Entry, path: &LayerPath, top: &LayerPath) {
+        let mut field = |tag: &str, bytes: &[u8]| {
+            hasher.field(tag.as_bytes());
+            hasher.field(bytes);
+        };
+        field("mode", &entry.mode.to_le_bytes());
+        let mut file = None;
+        match &entry.kind {
+            EntryKind::File { .. } => {
+                field("file", b"");
+                file = Some(path);
+            }
+            EntryKind::HardLink { target } => {
+                // A link within the copied files is one thing, a second file of equal data another.
+                let group = if target.starts_with(top) { target.as_bytes() } else { b"" };
+                field("link", group);
+                file = Some(target);
+            }
+            EntryKind::Directory => {
+                field("directory", b"");
+                file = Some(path);
+            }
+            EntryKind::Symlink { target } => field("symlink", target),
+            EntryKind::Fifo => field("fifo", b""),
+            EntryKind::Char { major, minor } => field("char", &[major.to_le_bytes(), minor.to_le_bytes()].concat()),
+            EntryKind::Block { major, minor } => field("block", &[major.to_le_bytes(), minor.to_le_bytes()].concat()),
+            EntryKind::Whiteout | EntryKind::Opaque => {}
+        }
+        if let Some(facts) = file.and_then(|path| self.facts(path)) {
+            if let Some(digest) = &facts.digest {
+                field("data", digest.raw());
+            }
+            for (name, value) in &facts.xattrs {
+                field("xattr", name);
+                field("value", value);
+            }
+        }
+    }
+
+    /// Reads what is not known yet, on several threads where that helps.
+    fn learn(&self, paths: &BTreeSet<LayerPath>) -> Result<(), SourceError> {
+        let unknown: Vec<&LayerPath> = paths.iter().filter(|path| self.facts(path).is_none()).collect();
+        let threads = match unknown.len() {
+            0..WORTH_THREADS => 1,
+            _ => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<Vec<(LayerPath, Arc<Facts>)>, SourceError> {
+            let mut learned = Vec::new();
+            while let Some(path) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+                learned.push(((*path).clone(), Arc::new(self.read_facts(path)?)));
+            }
+            Ok(learned)
+        };
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let own = work();
+            let joined = others.into_iter().map(|thread| thread.join().expect("reading files does not panic"));
+            joined.chain([own]).collect()
+        });
+        for result in results {
+            let learned = result?;
+            if let Ok(mut facts) = self.known_facts().lock() {
+                facts.extend(learned);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_facts(&self, path: &LayerPath) -> Result<Facts, SourceError> {
+        let fail = |error: io::Error| SourceError::io("read", path.as_os_path(), error);
+        let file = self.open_beneath(path).map_err(fail)?;
+        let xattrs = read_xattrs(&file).map_err(fail)?;
+        let file = File::from(file);
+        if !file.metadata().map_err(fail)?.file_type().is_file() {
+            return Ok(Facts { digest: None, xattrs });
+        }
+        let mut reader = HashingReader::new(file);
+        io::copy(&mut reader, &mut io::sink()).map_err(fail)?;
+        Ok(Facts { digest: Some(reader.finish().1), xattrs })
+    }
+
+    /// Opens a regular file; `None` for anything else.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it cannot be read.
+    pub fn open_file(&self, path: &LayerPath) -> Result<Option<File>, SourceError> {
+        let fail = |error: io::Error| SourceError::io("read", path.as_os_path(), error);
+        if self.tree().file(path).is_none() {
+            return Ok(None);
+        }
+        Ok(Some(File::from(self.open_beneath(path).map_err(fail)?)))
+    }
+
+    /// Opens a file or directory without following any link and without waiting for anybody.
+    fn open_beneath(&self, path: &LayerPath) -> io::Result<OwnedFd> {
+        let name = if path.is_root() { Path::new(".") } else { path.as_os_path() };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        Ok(openat2(self.root(), name, flags, Mode::empty(), resolve)?)
+    }
+}
+
+/// The attributes that belong into an image. File systems without any have none.
+fn read_xattrs(file: &OwnedFd) -> io::Result<Xattrs> {
+    let mut names = [0; 4096];
+    let length = match flistxattr(file.as_fd(), &mut names) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => 0,
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut xattrs = Xattrs::new();
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; 64 << 10];
+        let size = fgetxattr(file.as_fd(), name, &mut value)?;
+        if let Some(kept) = keep_xattr(name, &value[..size]) {
+            xattrs.insert(name.to_vec(), kept);
+        }
+    }
+    Ok(xattrs)
+}
