@@ -325,7 +325,7 @@ fn read_xattrs(fd: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
     let mut large = Vec::new();
     let names = match rustix::fs::flistxattr(fd, &mut small[..]) {
         Ok(size) => &small[..size],
-        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(Errno::OPNOTSUPP) => return Ok(Xattrs::new()),
         Err(Errno::RANGE) => {
             large.resize(rustix::fs::flistxattr_query(fd)?, 0);
             let size = rustix::fs::flistxattr(fd, &mut large[..])?;
