@@ -186,10 +186,7 @@ impl Run {
         match self.heredocs.as_slice() {
             [lone] if heredoc::parse_word(text).is_some() => {
                 if lone.body.starts_with("#!") {
-                    Script::Shebang {
-                        name: lone.name.clone(),
-                        body: lone.body.clone(),
-                    }
+                    Script::Shebang { name: lone.name.clone(), body: lone.body.clone() }
                 } else {
                     Script::Text(lone.body.clone())
                 }

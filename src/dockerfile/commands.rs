@@ -19,10 +19,7 @@ pub(super) fn command(
 }
 
 /// Parses CMD and ENTRYPOINT.
-pub(super) fn parse(
-    statement: &Statement<'_>,
-    around: &mut Surroundings<'_>,
-) -> Result<Command, Fault> {
+pub(super) fn parse(statement: &Statement<'_>, around: &mut Surroundings<'_>) -> Result<Command, Fault> {
     statement.no_flags()?;
     if statement.args.is_empty() {
         return Err(none(statement));
@@ -39,16 +36,11 @@ pub(super) fn shell(statement: &Statement<'_>) -> Result<Kind, Fault> {
     match words::json_array(statement.args)? {
         Some(words) if words.is_empty() => Err(none(statement)),
         Some(words) => Ok(Kind::Shell(words)),
-        None => Err(Fault::new(
-            "SHELL requires the arguments to be in JSON form",
-        )),
+        None => Err(Fault::new("SHELL requires the arguments to be in JSON form")),
     }
 }
 
 /// The fault of an instruction without arguments.
 pub(super) fn none(statement: &Statement<'_>) -> Fault {
-    Fault::new(format!(
-        "{} requires at least one argument",
-        statement.keyword.name()
-    ))
+    Fault::new(format!("{} requires at least one argument", statement.keyword.name()))
 }

@@ -87,15 +87,11 @@ fn paths(
             let mut start = statement.args_at;
             let end = statement.args_at + statement.args.len();
             for range in heredocs.iter().map(|found| &found.range) {
-                words.extend(
-                    words::between_blanks(&statement.text[start..range.start]).map(str::to_owned),
-                );
+                words.extend(words::between_blanks(&statement.text[start..range.start]).map(str::to_owned));
                 start = range.end;
             }
             if start == end && !heredocs.is_empty() {
-                return Err(Fault::new(format!(
-                    "{name} cannot accept a heredoc as a destination"
-                )));
+                return Err(Fault::new(format!("{name} cannot accept a heredoc as a destination")));
             }
             words.extend(words::between_blanks(&statement.text[start..end]).map(str::to_owned));
             words
@@ -117,9 +113,7 @@ fn paths(
 /// Refuses a heredoc whose name becomes a file name and is not one.
 pub(super) fn check_file_name(name: &str) -> Result<(), Fault> {
     if name.is_empty() || name == "." || name == ".." || name.contains('/') {
-        return Err(Fault::new(format!(
-            "heredoc name {name:?} cannot be a file name"
-        )));
+        return Err(Fault::new(format!("heredoc name {name:?} cannot be a file name")));
     }
     Ok(())
 }

@@ -23,23 +23,14 @@ enum Key {
 
 impl Default for DirectiveState {
     fn default() -> Self {
-        Self {
-            escape: '\\',
-            check: None,
-            seen: Vec::new(),
-            finished: false,
-        }
+        Self { escape: '\\', check: None, seen: Vec::new(), finished: false }
     }
 }
 
 impl DirectiveState {
     /// A state that takes no directive any more.
     pub(super) fn finished(escape: char) -> Self {
-        Self {
-            escape,
-            finished: true,
-            ..Self::default()
-        }
+        Self { escape, finished: true, ..Self::default() }
     }
 
     /// Looks at one line; true if it is a directive. The first line that is none ends the search.
@@ -67,8 +58,7 @@ impl DirectiveState {
                     "\\" => '\\',
                     "`" => '`',
                     _ => {
-                        let message =
-                            format!("invalid escape token '{value}' does not match ` or \\");
+                        let message = format!("invalid escape token '{value}' does not match ` or \\");
                         return Err(SyntaxError::on_line(number, message));
                     }
                 }
@@ -123,9 +113,7 @@ fn find_syntax(text: &[u8]) -> Option<(String, u32)> {
             if number == 1 && line.starts_with(b"#!") {
                 continue;
             }
-            let Some((key, value)) = std::str::from_utf8(line)
-                .ok()
-                .and_then(|line| directive(line, marker))
+            let Some((key, value)) = std::str::from_utf8(line).ok().and_then(|line| directive(line, marker))
             else {
                 break;
             };
@@ -153,17 +141,13 @@ pub fn is_own_frontend(name: &str) -> bool {
         .find_map(|host| name.strip_prefix(host))
         .unwrap_or(name);
     let (repository, tag) = name.split_once(':').unwrap_or((name, "latest"));
-    if !matches!(
-        repository,
-        "docker/dockerfile" | "docker/dockerfile-upstream"
-    ) {
+    if !matches!(repository, "docker/dockerfile" | "docker/dockerfile-upstream") {
         return false;
     }
     let numbers = tag.strip_suffix("-labs").unwrap_or(tag);
     let mut parts = numbers.split('.');
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    tag == "latest"
-        || (parts.next() == Some("1") && parts.clone().count() <= 2 && parts.all(is_number))
+    tag == "latest" || (parts.next() == Some("1") && parts.clone().count() <= 2 && parts.all(is_number))
 }
 
 #[cfg(test)]
@@ -183,14 +167,7 @@ mod tests {
         for (lines, want) in [
             (vec!["# escape=`"], '`'),
             (vec!["#ESCAPE = \\ "], '\\'),
-            (
-                vec![
-                    "# syntax=docker/dockerfile:1",
-                    "# check=skip=all",
-                    "# escape=`",
-                ],
-                '`',
-            ),
+            (vec!["# syntax=docker/dockerfile:1", "# check=skip=all", "# escape=`"], '`'),
             (vec!["# comment", "# escape=`"], '\\'),
             (vec!["", "# escape=`"], '\\'),
             (vec!["# key=value", "# escape=`"], '\\'),
@@ -204,69 +181,31 @@ mod tests {
     #[test]
     fn faults() {
         for (lines, line, message) in [
-            (
-                vec!["# escape=`", "# escape=`"],
-                2,
-                "only one escape parser directive can be used",
-            ),
-            (
-                vec!["# syntax=a", "# Syntax=b"],
-                2,
-                "only one syntax parser directive can be used",
-            ),
-            (
-                vec!["# escape=x"],
-                1,
-                "invalid escape token 'x' does not match ` or \\",
-            ),
+            (vec!["# escape=`", "# escape=`"], 2, "only one escape parser directive can be used"),
+            (vec!["# syntax=a", "# Syntax=b"], 2, "only one syntax parser directive can be used"),
+            (vec!["# escape=x"], 1, "invalid escape token 'x' does not match ` or \\"),
             (vec!["# check=foo=1"], 1, "invalid check option \"foo=1\""),
         ] {
             let error = take(&lines).unwrap_err();
-            assert_eq!(
-                (error.line, error.message.as_str()),
-                (line, message),
-                "{lines:?}"
-            );
+            assert_eq!((error.line, error.message.as_str()), (line, message), "{lines:?}");
         }
     }
 
     #[test]
     fn syntax_is_found_in_all_its_places() {
         for (text, want) in [
-            (
-                "# syntax=docker/dockerfile:1\nFROM a",
-                Some("docker/dockerfile:1"),
-            ),
-            (
-                "\u{feff}#syntax = docker/dockerfile\r\n",
-                Some("docker/dockerfile"),
-            ),
-            (
-                "# escape=`\n# syntax=docker/dockerfile:1.7-labs",
-                Some("docker/dockerfile:1.7-labs"),
-            ),
-            (
-                "#!/bin/sh\n# syntax=docker/dockerfile:1",
-                Some("docker/dockerfile:1"),
-            ),
-            (
-                "// syntax=docker/dockerfile:1\n",
-                Some("docker/dockerfile:1"),
-            ),
-            (
-                "{\"syntax\": \"docker/dockerfile:1\"}",
-                Some("docker/dockerfile:1"),
-            ),
+            ("# syntax=docker/dockerfile:1\nFROM a", Some("docker/dockerfile:1")),
+            ("\u{feff}#syntax = docker/dockerfile\r\n", Some("docker/dockerfile")),
+            ("# escape=`\n# syntax=docker/dockerfile:1.7-labs", Some("docker/dockerfile:1.7-labs")),
+            ("#!/bin/sh\n# syntax=docker/dockerfile:1", Some("docker/dockerfile:1")),
+            ("// syntax=docker/dockerfile:1\n", Some("docker/dockerfile:1")),
+            ("{\"syntax\": \"docker/dockerfile:1\"}", Some("docker/dockerfile:1")),
             ("# x\n# syntax=foo\n", None),
             ("FROM a\n# syntax=foo\n", None),
             ("{\"syntax\": 1}", None),
             ("{\"syntax\": ", None),
         ] {
-            assert_eq!(
-                syntax(text.as_bytes()).unwrap().as_deref(),
-                want,
-                "{text:?}"
-            );
+            assert_eq!(syntax(text.as_bytes()).unwrap().as_deref(), want, "{text:?}");
         }
         let error = syntax(b"# escape=`\n# syntax=tonistiigi/x:1\n").unwrap_err();
         assert_eq!(

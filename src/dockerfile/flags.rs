@@ -53,10 +53,7 @@ pub(super) fn split(text: &str, from: usize, escape: char) -> (Vec<RawFlag>, usi
         let (word, end) = word(text, start, escape);
         match word.strip_prefix("--") {
             None | Some("") => return (flags, end),
-            Some(flag) => flags.push(RawFlag {
-                text: flag.to_owned(),
-                range: start..end,
-            }),
+            Some(flag) => flags.push(RawFlag { text: flag.to_owned(), range: start..end }),
         }
         start = end;
     }
@@ -111,9 +108,7 @@ pub(super) fn read(raw: &[RawFlag], known: &[(&'static str, Shape)]) -> Result<F
             (Shape::Switch, Some(value)) => match value.to_lowercase() {
                 value if matches!(value.as_str(), "true" | "false") => value,
                 _ => {
-                    return Err(fault(format!(
-                        "expecting boolean value for flag --{name}, not: {value}"
-                    )));
+                    return Err(fault(format!("expecting boolean value for flag --{name}, not: {value}")));
                 }
             },
             (Shape::Text | Shape::List, Some(value)) => value.to_owned(),
@@ -126,19 +121,12 @@ pub(super) fn read(raw: &[RawFlag], known: &[(&'static str, Shape)]) -> Result<F
 impl Flags {
     /// The value of a [`Shape::Text`] flag.
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.values
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value.clone())
+        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
     }
 
     /// The values of a [`Shape::List`] flag, in order.
     pub(super) fn list(&self, name: &str) -> Vec<String> {
-        self.values
-            .iter()
-            .filter(|(known, _)| *known == name)
-            .map(|(_, value)| value.clone())
-            .collect()
+        self.values.iter().filter(|(known, _)| *known == name).map(|(_, value)| value.clone()).collect()
     }
 
     /// The value of a [`Shape::Switch`] flag, if it was given.
@@ -175,11 +163,8 @@ mod tests {
 
     #[test]
     fn shapes_and_faults() {
-        const KNOWN: &[(&str, Shape)] = &[
-            ("from", Shape::Text),
-            ("mount", Shape::List),
-            ("link", Shape::Switch),
-        ];
+        const KNOWN: &[(&str, Shape)] =
+            &[("from", Shape::Text), ("mount", Shape::List), ("link", Shape::Switch)];
         let read = |text| read(&split(text, 0, '\\').0, KNOWN);
         let flags = read("--mount=a --from=x=y --mount=b --link=TRUE").unwrap();
         assert_eq!(flags.text("from").as_deref(), Some("x=y"));
@@ -193,10 +178,7 @@ mod tests {
             ("--from=", "missing a value on flag: --from"),
             ("--mount", "missing a value on flag: --mount"),
             ("--link=", "missing a value on flag: --link"),
-            (
-                "--link=x",
-                "expecting boolean value for flag --link, not: x",
-            ),
+            ("--link=x", "expecting boolean value for flag --link, not: x"),
             ("--from=a --from=b", "duplicate flag specified: --from"),
             ("--link --link", "duplicate flag specified: --link"),
             ("--form=a", "unknown flag: --form (did you mean from?)"),

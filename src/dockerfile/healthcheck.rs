@@ -19,14 +19,8 @@ const FLAGS: &[(&str, Shape)] = &[
 const SHORTEST: i64 = 1_000_000;
 
 /// Parses HEALTHCHECK.
-pub(super) fn parse(
-    statement: &Statement<'_>,
-    around: &mut Surroundings<'_>,
-) -> Result<Kind, Fault> {
-    let (word, rest) = statement
-        .args
-        .split_once(char::is_whitespace)
-        .unwrap_or((statement.args, ""));
+pub(super) fn parse(statement: &Statement<'_>, around: &mut Surroundings<'_>) -> Result<Kind, Fault> {
+    let (word, rest) = statement.args.split_once(char::is_whitespace).unwrap_or((statement.args, ""));
     let rest = rest.trim_start();
     let flags = flags::read(&statement.flags, FLAGS)?;
     let test = match word.to_uppercase().as_str() {
@@ -47,9 +41,7 @@ pub(super) fn parse(
         },
         other => {
             let place = statement.args_at..statement.args_at + word.len();
-            return Err(
-                Fault::new(format!("Unknown type {other:?} in HEALTHCHECK (try CMD)")).at(place),
-            );
+            return Err(Fault::new(format!("Unknown type {other:?} in HEALTHCHECK (try CMD)")).at(place));
         }
     };
     Ok(Kind::Healthcheck(Healthcheck {
@@ -69,9 +61,7 @@ fn length(flags: &Flags, name: &str) -> Result<i64, Fault> {
     };
     match duration::parse(&text).map_err(Fault::new)? {
         0 => Ok(0),
-        length if length < SHORTEST => Err(Fault::new(format!(
-            "Interval {name:?} cannot be less than 1ms"
-        ))),
+        length if length < SHORTEST => Err(Fault::new(format!("Interval {name:?} cannot be less than 1ms"))),
         length => Ok(length),
     }
 }
@@ -81,9 +71,7 @@ fn retries(flags: &Flags) -> Result<i64, Fault> {
         return Ok(0);
     };
     match text.parse::<i32>() {
-        Ok(retries) if retries < 0 => Err(Fault::new(format!(
-            "--retries cannot be negative ({retries})"
-        ))),
+        Ok(retries) if retries < 0 => Err(Fault::new(format!("--retries cannot be negative ({retries})"))),
         Ok(retries) => Ok(retries.into()),
         Err(_) => Err(Fault::new(format!(
             "invalid value for flag --retries, expecting a whole number, not: {text}"

@@ -48,13 +48,7 @@ pub(super) fn parse_word(word: &str) -> Option<Heredoc> {
     }
     let name = unquote(raw);
     let expand = name == raw;
-    Some(Heredoc {
-        name,
-        body: String::new(),
-        expand,
-        strip_tabs,
-        fd,
-    })
+    Some(Heredoc { name, body: String::new(), expand, strip_tabs, fd })
 }
 
 /// The text with the bodies of its heredocs and their ends below it, for a shell to read.
@@ -138,9 +132,7 @@ mod tests {
             ("99999999999<<E", None),
         ] {
             let found = parse_word(word);
-            let found = found
-                .as_ref()
-                .map(|h| (h.name.as_str(), h.expand, h.strip_tabs, h.fd));
+            let found = found.as_ref().map(|h| (h.name.as_str(), h.expand, h.strip_tabs, h.fd));
             assert_eq!(found, want, "{word}");
         }
     }
@@ -156,10 +148,7 @@ mod tests {
             ("echo a < b", vec![]),
             ("cat <<$X", vec!["<<$X"]),
         ] {
-            let found: Vec<_> = find(line, 0)
-                .into_iter()
-                .map(|found| &line[found.range])
-                .collect();
+            let found: Vec<_> = find(line, 0).into_iter().map(|found| &line[found.range]).collect();
             assert_eq!(found, want, "{line}");
         }
     }

@@ -51,9 +51,7 @@ const WORDS: [(&str, Keyword); 18] = [
 impl Keyword {
     /// Reads a word.
     pub(super) fn parse(word: &str) -> Result<Self, Fault> {
-        let found = WORDS
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(word));
+        let found = WORDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
         found.map(|(_, keyword)| *keyword).ok_or_else(|| {
             let word = word.to_uppercase();
             Fault::new(format!("unknown instruction: {word}"))
@@ -63,10 +61,7 @@ impl Keyword {
 
     /// The word in capitals.
     pub(super) fn name(self) -> &'static str {
-        WORDS
-            .iter()
-            .find(|(_, keyword)| *keyword == self)
-            .map_or("", |(name, _)| name)
+        WORDS.iter().find(|(_, keyword)| *keyword == self).map_or("", |(name, _)| name)
     }
 }
 

@@ -44,28 +44,17 @@ impl Logical<'_> {
     /// The line and the columns (counted from 1, the end excluded) of a range of the text. A range
     /// over several lines is cut to the first of them.
     pub(super) fn locate(&self, range: Range<usize>) -> (u32, (u32, u32)) {
-        let after = self
-            .pieces
-            .partition_point(|piece| piece.offset <= range.start);
+        let after = self.pieces.partition_point(|piece| piece.offset <= range.start);
         let Some(piece) = self.pieces.get(after.saturating_sub(1)) else {
             return (self.span.first, (1, 2));
         };
-        let end = self
-            .pieces
-            .get(after)
-            .map_or(range.end, |next| next.offset.min(range.end));
+        let end = self.pieces.get(after).map_or(range.end, |next| next.offset.min(range.end));
         let count = |range: Range<usize>| -> u32 {
             let characters = self.text.get(range).map_or(0, |text| text.chars().count());
             u32::try_from(characters).unwrap_or(u32::MAX)
         };
-        let first = piece
-            .cut
-            .saturating_add(count(piece.offset..range.start))
-            .saturating_add(1);
-        (
-            piece.line,
-            (first, first.saturating_add(count(range.start..end).max(1))),
-        )
+        let first = piece.cut.saturating_add(count(piece.offset..range.start)).saturating_add(1);
+        (piece.line, (first, first.saturating_add(count(range.start..end).max(1))))
     }
 }
 
@@ -96,23 +85,13 @@ impl<'a> Lexer<'a> {
     /// Reads a Dockerfile.
     pub(super) fn new(text: &'a [u8]) -> Self {
         let rest = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        Self {
-            rest,
-            number: 0,
-            limit: LONGEST_LINE,
-            directives: DirectiveState::default(),
-        }
+        Self { rest, number: 0, limit: LONGEST_LINE, directives: DirectiveState::default() }
     }
 
     /// Reads a trigger: joined text, so of any length, in which no directive is looked for.
     pub(super) fn trigger(text: &'a str, escape: char) -> Self {
         let directives = DirectiveState::finished(escape);
-        Self {
-            rest: text.as_bytes(),
-            number: 0,
-            limit: usize::MAX,
-            directives,
-        }
+        Self { rest: text.as_bytes(), number: 0, limit: usize::MAX, directives }
     }
 
     /// The number of lines read.
@@ -147,19 +126,12 @@ impl<'a> Lexer<'a> {
     }
 
     /// Joins a line with those that continue it.
-    fn join(
-        &mut self,
-        first: &Line<'a>,
-        comments: Vec<&'a str>,
-    ) -> Result<Logical<'a>, SyntaxError> {
+    fn join(&mut self, first: &Line<'a>, comments: Vec<&'a str>) -> Result<Logical<'a>, SyntaxError> {
         let escape = self.directives.escape;
         let whole = first.text();
         let text = whole.trim_start();
         let cut = whole[..whole.len() - text.len()].chars().count();
-        let span = Span {
-            first: first.number,
-            last: first.number,
-        };
+        let span = Span { first: first.number, last: first.number };
         let mut logical = Logical {
             text: String::new(),
             display: String::new(),
@@ -219,9 +191,7 @@ impl<'a> Lexer<'a> {
             return Ok(None);
         };
         match check(number, bytes) {
-            Err(_) if bytes.trim_ascii_start().starts_with(b"#") => {
-                Ok(Some(Line { number, raw: "#" }))
-            }
+            Err(_) if bytes.trim_ascii_start().starts_with(b"#") => Ok(Some(Line { number, raw: "#" })),
             checked => checked.map(Some),
         }
     }
@@ -243,8 +213,7 @@ impl<'a> Lexer<'a> {
         self.rest = rest;
         self.number = self.number.saturating_add(1);
         if content > self.limit {
-            let message =
-                format!("dockerfile line greater than max allowed size of {LONGEST_LINE}");
+            let message = format!("dockerfile line greater than max allowed size of {LONGEST_LINE}");
             return Err(SyntaxError::on_line(self.number, message));
         }
         Ok(Some((self.number, line)))
@@ -260,10 +229,7 @@ fn check(number: u32, bytes: &[u8]) -> Result<Line<'_>, SyntaxError> {
         Ok(raw) => Ok(Line { number, raw }),
         Err(error) => {
             let at = error.valid_up_to() + 1;
-            Err(SyntaxError::on_line(
-                number,
-                format!("the line is not valid UTF-8 from byte {at} on"),
-            ))
+            Err(SyntaxError::on_line(number, format!("the line is not valid UTF-8 from byte {at} on")))
         }
     }
 }
@@ -277,11 +243,7 @@ fn push(logical: &mut Logical<'_>, text: &str, line: u32, cut: u32, escape: char
     if text.is_empty() {
         return open;
     }
-    logical.pieces.push(Piece {
-        offset: logical.text.len(),
-        line,
-        cut,
-    });
+    logical.pieces.push(Piece { offset: logical.text.len(), line, cut });
     logical.text.push_str(text);
     let words = text.trim_start();
     if words.len() < text.len() || logical.display.ends_with(char::is_whitespace) {
@@ -321,30 +283,19 @@ mod tests {
             ("RUN a\\\n  b", vec![("RUN a  b", 1, 2)]),
             ("RUN a \\ \t\nb", vec![("RUN a b", 1, 2)]),
             ("RUN a\\\r\nb\r\n", vec![("RUN ab", 1, 2)]),
-            (
-                "RUN a\\\\\nRUN b",
-                vec![("RUN a\\\\", 1, 1), ("RUN b", 2, 2)],
-            ),
+            ("RUN a\\\\\nRUN b", vec![("RUN a\\\\", 1, 1), ("RUN b", 2, 2)]),
             ("RUN a\\\n\\\nb", vec![("RUN ab", 1, 3)]),
-            (
-                "RUN a \\\n # c \\\n\n \t\nb # d\nRUN c",
-                vec![("RUN a b # d", 1, 5), ("RUN c", 6, 6)],
-            ),
+            ("RUN a \\\n # c \\\n\n \t\nb # d\nRUN c", vec![("RUN a b # d", 1, 5), ("RUN c", 6, 6)]),
             ("RUN a\\", vec![("RUN a", 1, 1)]),
             ("RUN a\\\n#x", vec![("RUN a", 1, 2)]),
             ("# a \\\nRUN b", vec![("RUN b", 2, 2)]),
             ("\\\n\\\n", vec![]),
             ("\\\n  RUN a", vec![("  RUN a", 1, 2)]),
-            (
-                "# escape=`\nRUN a`\nb\\\nRUN c",
-                vec![("RUN ab\\", 2, 3), ("RUN c", 4, 4)],
-            ),
+            ("# escape=`\nRUN a`\nb\\\nRUN c", vec![("RUN ab\\", 2, 3), ("RUN c", 4, 4)]),
             ("\u{a0}# no\n\n", vec![]),
         ] {
-            let want: Vec<_> = want
-                .iter()
-                .map(|&(text, first, last)| (text.to_owned(), first, last))
-                .collect();
+            let want: Vec<_> =
+                want.iter().map(|&(text, first, last)| (text.to_owned(), first, last)).collect();
             assert_eq!(texts(source), want, "{source:?}");
         }
     }
@@ -353,10 +304,7 @@ mod tests {
     fn display_collapses_joints_only() {
         for (source, want) in [
             ("RUN a  b", "RUN a  b"),
-            (
-                "RUN a &&  \\\n   b   c \\\n\n  && d  ",
-                "RUN a && b   c && d",
-            ),
+            ("RUN a &&  \\\n   b   c \\\n\n  && d  ", "RUN a && b   c && d"),
             ("RUN fo\\\no", "RUN foo"),
             ("\\\n  RUN x", "RUN x"),
         ] {
@@ -368,8 +316,7 @@ mod tests {
 
     #[test]
     fn comments_above_are_kept_until_a_blank_line() {
-        let source =
-            "# syntax=docker/dockerfile:1\n# a\n# b\nRUN\n# c\n\n# d\nRUN\n# e\n#\n# f\nRUN";
+        let source = "# syntax=docker/dockerfile:1\n# a\n# b\nRUN\n# c\n\n# d\nRUN\n# e\n#\n# f\nRUN";
         let mut lexer = Lexer::new(source.as_bytes());
         for want in [vec!["a", "b"], vec!["d"], vec!["f"]] {
             assert_eq!(lexer.next().unwrap().unwrap().comments, want);
@@ -378,17 +325,11 @@ mod tests {
 
     #[test]
     fn locate_finds_physical_lines() {
-        let line = Lexer::new("  RUN é --a \\\n# c\n  --bad=\\\nx".as_bytes())
-            .next()
-            .unwrap()
-            .unwrap();
+        let line = Lexer::new("  RUN é --a \\\n# c\n  --bad=\\\nx".as_bytes()).next().unwrap().unwrap();
         let at = line.text.find("--bad").unwrap();
         assert_eq!(line.locate(at..at + 7), (3, (3, 9)));
         assert_eq!(line.locate(0..3), (1, (3, 6)));
-        assert_eq!(
-            line.locate(line.text.len() - 1..line.text.len()),
-            (4, (1, 2))
-        );
+        assert_eq!(line.locate(line.text.len() - 1..line.text.len()), (4, (1, 2)));
         let a = line.text.find("--a").unwrap();
         assert_eq!(line.locate(a..a + 3), (1, (9, 12)));
     }
@@ -399,17 +340,9 @@ mod tests {
         assert!(Lexer::new(longest.as_bytes()).next().is_ok());
         assert!(Lexer::new(format!("{longest}\n").as_bytes()).next().is_ok());
         for (source, line, message) in [
-            (
-                format!("{longest}x").into_bytes(),
-                1,
-                "dockerfile line greater than max allowed size of 65535",
-            ),
+            (format!("{longest}x").into_bytes(), 1, "dockerfile line greater than max allowed size of 65535"),
             (b"\n\nRUN \0".to_vec(), 3, "the line contains a NUL byte"),
-            (
-                b"\nRUN \xff".to_vec(),
-                2,
-                "the line is not valid UTF-8 from byte 5 on",
-            ),
+            (b"\nRUN \xff".to_vec(), 2, "the line is not valid UTF-8 from byte 5 on"),
         ] {
             let error = Lexer::new(&source).next().unwrap_err();
             assert_eq!((error.line, error.message.as_str()), (line, message));

@@ -20,22 +20,16 @@ pub(super) fn parse(
     check_keyword(trigger.keyword)?;
     let bodies: Vec<Heredoc> = heredocs.iter().map(|found| found.heredoc.clone()).collect();
     trigger.parse(heredocs, around)?;
-    Ok(Kind::Onbuild(heredoc::append_bodies(
-        statement.args,
-        &bodies,
-    )))
+    Ok(Kind::Onbuild(heredoc::append_bodies(statement.args, &bodies)))
 }
 
 /// Refuses the instructions that cannot be triggers.
 pub(super) fn check_keyword(keyword: Keyword) -> Result<(), Fault> {
     match keyword {
-        Keyword::Onbuild => Err(Fault::new(
-            "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
-        )),
-        Keyword::From | Keyword::Maintainer => Err(Fault::new(format!(
-            "{} isn't allowed as an ONBUILD trigger",
-            keyword.name()
-        ))),
+        Keyword::Onbuild => Err(Fault::new("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")),
+        Keyword::From | Keyword::Maintainer => {
+            Err(Fault::new(format!("{} isn't allowed as an ONBUILD trigger", keyword.name())))
+        }
         _ => Ok(()),
     }
 }

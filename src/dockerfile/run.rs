@@ -8,12 +8,8 @@ use super::heredoc::Found;
 use super::statement::{Statement, Surroundings};
 use super::syntax_error::Fault;
 
-const FLAGS: &[(&str, Shape)] = &[
-    ("mount", Shape::List),
-    ("network", Shape::Text),
-    ("security", Shape::Text),
-    ("device", Shape::List),
-];
+const FLAGS: &[(&str, Shape)] =
+    &[("mount", Shape::List), ("network", Shape::Text), ("security", Shape::Text), ("device", Shape::List)];
 
 /// Parses RUN. Mounts and devices stay as written: their values are expanded first.
 pub(super) fn parse(

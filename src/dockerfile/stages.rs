@@ -18,13 +18,7 @@ pub(super) struct Stages {
 
 impl Stages {
     /// Begins a stage.
-    pub(super) fn begin(
-        &mut self,
-        from: From,
-        span: Span,
-        text: String,
-        warnings: &mut Vec<Warning>,
-    ) {
+    pub(super) fn begin(&mut self, from: From, span: Span, text: String, warnings: &mut Vec<Warning>) {
         self.last = [None; 3];
         if let Some(name) = &from.name {
             let mut warn = |rule, message| warnings.push(Warning { rule, message, span });
@@ -91,17 +85,12 @@ impl Stages {
 
     /// Gives back the instructions before the first stage, and the stages, of which there is one at
     /// least.
-    pub(super) fn finish(
-        self,
-        last_line: u32,
-    ) -> Result<(Vec<Instruction>, Vec<Stage>), SyntaxError> {
+    pub(super) fn finish(self, last_line: u32) -> Result<(Vec<Instruction>, Vec<Stage>), SyntaxError> {
         if !self.stages.is_empty() {
             return Ok((self.preamble, self.stages));
         }
         Err(match self.preamble.last() {
-            Some(last) => {
-                SyntaxError::on_line(last.span.first, "dockerfile contains no stages to build")
-            }
+            Some(last) => SyntaxError::on_line(last.span.first, "dockerfile contains no stages to build"),
             None => SyntaxError::on_line(last_line, "file with no instructions"),
         })
     }

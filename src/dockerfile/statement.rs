@@ -37,11 +37,7 @@ pub(super) struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// Notes a finding of a build check.
     pub(super) fn warn(&mut self, rule: &'static str, message: impl Into<String>) {
-        self.warnings.push(Warning {
-            rule,
-            message: message.into(),
-            span: self.span,
-        });
+        self.warnings.push(Warning { rule, message: message.into(), span: self.span });
     }
 }
 
@@ -66,14 +62,7 @@ impl<'t> Statement<'t> {
         let (flags, args_at) = flags::split(text, end, escape);
         let args = text[args_at..].trim_start();
         let args_at = text.len() - args.len();
-        Ok(Self {
-            keyword,
-            word,
-            flags,
-            args: args.trim_end(),
-            args_at,
-            text,
-        })
+        Ok(Self { keyword, word, flags, args: args.trim_end(), args_at, text })
     }
 
     /// Where the heredocs of this instruction may stand: from which byte of the text on.
@@ -87,11 +76,7 @@ impl<'t> Statement<'t> {
                 let trigger = Statement::split(self.text, self.args_at, escape).ok()?;
                 // Triggers do not nest; asking a nested one would be quadratic.
                 let nests = trigger.keyword == Keyword::Onbuild;
-                if nests {
-                    None
-                } else {
-                    trigger.heredocs_from(escape)
-                }
+                if nests { None } else { trigger.heredocs_from(escape) }
             }
             _ => None,
         }
@@ -106,20 +91,13 @@ impl<'t> Statement<'t> {
     fn one_string(&self) -> Result<String, Fault> {
         self.no_flags()?;
         if self.args.is_empty() {
-            return Err(Fault::new(format!(
-                "{} requires exactly one argument",
-                self.keyword.name()
-            )));
+            return Err(Fault::new(format!("{} requires exactly one argument", self.keyword.name())));
         }
         Ok(self.args.to_owned())
     }
 
     /// Parses the instruction; `heredocs` are its own, in order, with their bodies.
-    pub(super) fn parse(
-        &self,
-        heredocs: Vec<Found>,
-        around: &mut Surroundings<'_>,
-    ) -> Result<Parsed, Fault> {
+    pub(super) fn parse(&self, heredocs: Vec<Found>, around: &mut Surroundings<'_>) -> Result<Parsed, Fault> {
         let kind = match self.keyword {
             Keyword::From => return from::parse(self, around).map(Parsed::From),
             Keyword::Arg => arguments::arg(self, around)?,
@@ -133,9 +111,7 @@ impl<'t> Statement<'t> {
             Keyword::Shell => commands::shell(self)?,
             Keyword::Expose => {
                 self.no_flags()?;
-                let ports: Vec<_> = words::between_blanks(self.args)
-                    .map(str::to_owned)
-                    .collect();
+                let ports: Vec<_> = words::between_blanks(self.args).map(str::to_owned).collect();
                 if ports.is_empty() {
                     return Err(Fault::new("EXPOSE requires at least one argument"));
                 }
@@ -161,16 +137,14 @@ impl<'t> Statement<'t> {
 }
 
 /// Warns of arguments that were probably meant as a JSON array.
-pub(super) fn warn_of_broken_json(
-    statement: &Statement<'_>,
-    args: &str,
-    around: &mut Surroundings<'_>,
-) {
+pub(super) fn warn_of_broken_json(statement: &Statement<'_>, args: &str, around: &mut Surroundings<'_>) {
     if words::resembles_json(args) {
         let name = statement.keyword.name();
         around.warn(
             "InvalidJSONForm",
-            format!("{name} arguments look like a JSON array but are not a valid one; they are not read as JSON"),
+            format!(
+                "{name} arguments look like a JSON array but are not a valid one; they are not read as JSON"
+            ),
         );
     }
 }
@@ -182,9 +156,7 @@ fn volume(statement: &Statement<'_>, around: &mut Surroundings<'_>) -> Result<Ki
         Some(paths) => paths.iter().map(|path| path.trim().to_owned()).collect(),
         None => {
             warn_of_broken_json(statement, statement.args, around);
-            words::between_blanks(statement.args)
-                .map(str::to_owned)
-                .collect()
+            words::between_blanks(statement.args).map(str::to_owned).collect()
         }
     };
     if paths.is_empty() {

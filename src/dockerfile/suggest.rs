@@ -28,10 +28,7 @@ where
         let Some(letters) = lower(candidate) else {
             continue;
         };
-        let limit = best
-            .as_ref()
-            .map_or(FARTHEST + 1, |(distance, _)| *distance)
-            .min(wanted.len());
+        let limit = best.as_ref().map_or(FARTHEST + 1, |(distance, _)| *distance).min(wanted.len());
         if letters.len().abs_diff(wanted.len()) >= limit {
             continue;
         }
@@ -87,10 +84,7 @@ mod tests {
 
     #[test]
     fn takes_owned_words_and_ignores_endless_ones() {
-        assert_eq!(
-            nearest("biuld", &["build".to_owned()]),
-            Some("build".to_owned())
-        );
+        assert_eq!(nearest("biuld", &["build".to_owned()]), Some("build".to_owned()));
         let endless = "x".repeat(100_000);
         assert_eq!(nearest(&endless, [endless.clone() + "y"]), None);
     }

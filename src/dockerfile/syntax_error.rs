@@ -23,12 +23,7 @@ pub struct SyntaxError {
 impl SyntaxError {
     /// A fault of a whole line.
     pub(super) fn on_line(line: u32, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            line,
-            columns: None,
-            suggestion: None,
-        }
+        Self { message: message.into(), line, columns: None, suggestion: None }
     }
 
     /// The message with the suggestion, without the line: for use above an excerpt.
@@ -42,12 +37,7 @@ impl SyntaxError {
 
 impl fmt::Display for SyntaxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "dockerfile parse error on line {}: {}",
-            self.line,
-            self.full_message()
-        )
+        write!(f, "dockerfile parse error on line {}: {}", self.line, self.full_message())
     }
 }
 
@@ -70,19 +60,12 @@ impl Fault {
             message.truncate(cut);
             message.push('…');
         }
-        Self {
-            message,
-            suggestion: None,
-            range: None,
-        }
+        Self { message, suggestion: None, range: None }
     }
 
     /// Narrows the fault to a byte range of the instruction's joined text.
     pub(super) fn at(self, range: Range<usize>) -> Self {
-        Self {
-            range: Some(range),
-            ..self
-        }
+        Self { range: Some(range), ..self }
     }
 
     /// Adds the word that was probably meant.
@@ -99,12 +82,7 @@ impl Fault {
             }
             None => (logical.span.first, None),
         };
-        SyntaxError {
-            message: self.message,
-            line,
-            columns,
-            suggestion: self.suggestion,
-        }
+        SyntaxError { message: self.message, line, columns, suggestion: self.suggestion }
     }
 }
 
@@ -112,10 +90,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = SyntaxError::on_line(0, self.message.clone());
-        let error = SyntaxError {
-            suggestion: self.suggestion.clone(),
-            ..error
-        };
+        let error = SyntaxError { suggestion: self.suggestion.clone(), ..error };
         f.write_str(&error.full_message())
     }
 }

@@ -39,11 +39,7 @@ pub(super) fn quoted(text: &str, escape: char) -> Vec<&str> {
             None => {}
         }
     }
-    words.extend(
-        start
-            .map(|start| &text[start..end])
-            .filter(|word| !word.is_empty()),
-    );
+    words.extend(start.map(|start| &text[start..end]).filter(|word| !word.is_empty()));
     words
 }
 
@@ -61,9 +57,7 @@ pub(super) fn json_array(text: &str) -> Result<Option<Vec<String>>, Fault> {
     };
     let words = values.into_iter().map(|value| match value {
         serde_json::Value::String(word) => Ok(word),
-        _ => Err(Fault::new(
-            "when using JSON array syntax, arrays must be comprised of strings only",
-        )),
+        _ => Err(Fault::new("when using JSON array syntax, arrays must be comprised of strings only")),
     });
     words.collect::<Result<Vec<_>, _>>().map(Some)
 }
@@ -89,10 +83,7 @@ mod tests {
     fn quoted_words() {
         for (text, want) in [
             ("a b\u{a0}c", vec!["a", "b", "c"]),
-            (
-                "A=\"a b\" B='c d' C=e\\ f",
-                vec!["A=\"a b\"", "B='c d'", "C=e\\ f"],
-            ),
+            ("A=\"a b\" B='c d' C=e\\ f", vec!["A=\"a b\"", "B='c d'", "C=e\\ f"]),
             ("'a\\' b'", vec!["'a\\'", "b'"]),
             ("\"a\\\" b\" c", vec!["\"a\\\" b\"", "c"]),
             ("a\\", vec!["a"]),
@@ -123,20 +114,12 @@ mod tests {
             ("[\"a\",]", None),
             ("a", None),
         ] {
-            let want = want.map(|words| {
-                words
-                    .iter()
-                    .map(|word| (*word).to_owned())
-                    .collect::<Vec<_>>()
-            });
+            let want = want.map(|words| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
             assert_eq!(json_array(text).unwrap(), want, "{text}");
         }
         for text in ["[1]", "[\"a\", null]", "[[\"a\"]]", "[{}]"] {
             let message = json_array(text).unwrap_err().to_string();
-            assert_eq!(
-                message,
-                "when using JSON array syntax, arrays must be comprised of strings only"
-            );
+            assert_eq!(message, "when using JSON array syntax, arrays must be comprised of strings only");
         }
     }
 

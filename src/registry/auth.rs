@@ -56,10 +56,7 @@ pub(super) struct Purpose<'a> {
 impl Authenticator {
     /// Knows nothing yet.
     pub(super) fn new(registry: &str) -> Self {
-        Self {
-            registry: registry.to_owned(),
-            state: Mutex::default(),
-        }
+        Self { registry: registry.to_owned(), state: Mutex::default() }
     }
 
     /// Notes a challenge that came before any request of ours.
@@ -94,21 +91,12 @@ impl Authenticator {
             realm: realm.to_string(),
             service,
             scopes: scopes.clone(),
-            identity: login
-                .as_ref()
-                .map(|credential| credential.identity.clone())
-                .unwrap_or_default(),
+            identity: login.as_ref().map(|credential| credential.identity.clone()).unwrap_or_default(),
         };
-        if let Some(token) = state
-            .tokens
-            .get(&key)
-            .filter(|token| token.renew_at > Instant::now())
-        {
+        if let Some(token) = state.tokens.get(&key).filter(|token| token.renew_at > Instant::now()) {
             return bearer(&token.secret).map(Some);
         }
-        let mut fetched = state
-            .fetch(purpose.transport, &realm, &key, login.as_deref())
-            .await;
+        let mut fetched = state.fetch(purpose.transport, &realm, &key, login.as_deref()).await;
         // A helper's password may have run out since it was asked.
         if fetched.as_ref().is_err_and(Failure::is_authentication)
             && !fresh
@@ -116,13 +104,8 @@ impl Authenticator {
         {
             state.logins.remove(purpose.path);
             login = state.login(&self.registry, purpose).await?.0;
-            key.identity = login
-                .as_ref()
-                .map(|credential| credential.identity.clone())
-                .unwrap_or_default();
-            fetched = state
-                .fetch(purpose.transport, &realm, &key, login.as_deref())
-                .await;
+            key.identity = login.as_ref().map(|credential| credential.identity.clone()).unwrap_or_default();
+            fetched = state.fetch(purpose.transport, &realm, &key, login.as_deref()).await;
         }
         let token = fetched?;
         let header = bearer(&token.secret)?;
@@ -143,11 +126,7 @@ impl Authenticator {
             return false;
         };
         let mut state = self.state.lock().await;
-        if let Challenge::Bearer {
-            scope: Some(scope),
-            error,
-            ..
-        } = &challenge
+        if let Challenge::Bearer { scope: Some(scope), error, .. } = &challenge
             && error.as_deref() == Some("insufficient_scope")
         {
             scopes.extend(scope.split_whitespace().map(str::to_owned));
@@ -158,9 +137,7 @@ impl Authenticator {
             return true;
         };
         // Only the token that was refused: another request may have replaced it already.
-        state
-            .tokens
-            .retain(|_, token| used.strip_prefix("Bearer ") != Some(token.secret.expose()));
+        state.tokens.retain(|_, token| used.strip_prefix("Bearer ") != Some(token.secret.expose()));
         let login = state.logins.get(path).cloned().flatten();
         if login.as_ref().is_some_and(|login| login.from_helper) {
             state.logins.remove(path);
@@ -180,11 +157,7 @@ impl State {
         if let Some(known) = self.logins.get(purpose.path) {
             return Ok((known.clone(), false));
         }
-        let found = purpose
-            .store
-            .find(registry, purpose.path)
-            .await?
-            .map(Arc::new);
+        let found = purpose.store.find(registry, purpose.path).await?.map(Arc::new);
         self.logins.insert(purpose.path.to_owned(), found.clone());
         Ok((found, true))
     }

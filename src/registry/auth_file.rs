@@ -78,33 +78,19 @@ impl Entry {
         let (user, password) = match text(&self.auth) {
             Some(auth) => {
                 let auth = auth.trim();
-                let raw = STANDARD
-                    .decode(auth)
-                    .or_else(|_| STANDARD_NO_PAD.decode(auth));
-                let plain = raw
-                    .ok()
-                    .and_then(|raw| String::from_utf8(raw).ok())
-                    .ok_or("an `auth` is not base64")?;
-                let (user, password) = plain
-                    .split_once(':')
-                    .ok_or("an `auth` holds no `user:password`")?;
+                let raw = STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth));
+                let plain =
+                    raw.ok().and_then(|raw| String::from_utf8(raw).ok()).ok_or("an `auth` is not base64")?;
+                let (user, password) = plain.split_once(':').ok_or("an `auth` holds no `user:password`")?;
                 // Old clients pad the password with NUL.
-                (
-                    user.to_owned(),
-                    Some(password.trim_end_matches('\0').to_owned()),
-                )
+                (user.to_owned(), Some(password.trim_end_matches('\0').to_owned()))
             }
-            None => (
-                self.username.clone().unwrap_or_default(),
-                text(&self.password),
-            ),
+            None => (self.username.clone().unwrap_or_default(), text(&self.password)),
         };
         if let Some(token) = text(&self.identitytoken) {
             return Ok(Some(Login::Identity(user, Secret::new(token))));
         }
-        Ok(password
-            .filter(|_| !user.is_empty())
-            .map(|password| Login::Password(user, Secret::new(password))))
+        Ok(password.filter(|_| !user.is_empty()).map(|password| Login::Password(user, Secret::new(password))))
     }
 }
 
@@ -116,19 +102,11 @@ pub(super) fn read(path: &Path, usual: bool) -> Result<Option<AuthFile>, String>
     match std::fs::read(path) {
         Ok(bytes) if bytes.trim_ascii().is_empty() => Ok(None),
         Ok(bytes) => parse(path.display().to_string(), &bytes).map(Some),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
         Err(error) if usual && error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
-        Err(error) => Err(format!(
-            "failed to read the credential file {}: {error}",
-            path.display()
-        )),
+        Err(error) => Err(format!("failed to read the credential file {}: {error}", path.display())),
     }
 }
 
@@ -165,17 +143,9 @@ fn matching<'a, T>(
 
 /// A key without scheme and API version, with one name for Docker Hub.
 fn normalise(key: &str) -> String {
-    let key = key
-        .trim_start_matches("https://")
-        .trim_start_matches("http://")
-        .trim_end_matches('/');
-    let key = key
-        .strip_suffix("/v1")
-        .or_else(|| key.strip_suffix("/v2"))
-        .unwrap_or(key);
-    let (host, path) = key
-        .split_once('/')
-        .map_or((key, None), |(host, path)| (host, Some(path)));
+    let key = key.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+    let key = key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key);
+    let (host, path) = key.split_once('/').map_or((key, None), |(host, path)| (host, Some(path)));
     let host = match host {
         "index.docker.io" | "registry-1.docker.io" => "docker.io",
         other => other,

@@ -25,19 +25,12 @@ impl Challenge {
     ///
     /// Grammar: RFC 7235, section 4.1. What does not parse is passed over.
     pub(super) fn choose(headers: &HeaderMap) -> Option<Self> {
-        let values = headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
+        let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let mut basic = None;
         for (scheme, parameters) in values.flat_map(parse) {
             let get = |name: &str| {
-                let found = parameters
-                    .iter()
-                    .find(|(key, _)| key.eq_ignore_ascii_case(name));
-                found
-                    .map(|(_, value)| value.clone())
-                    .filter(|value| !value.is_empty())
+                let found = parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
             };
             if scheme.eq_ignore_ascii_case("bearer")
                 && let Some(realm) = get("realm")
@@ -127,41 +120,19 @@ mod tests {
     #[test]
     fn forms() {
         let scope = r#"Bearer realm="https://a/t",service="s",scope="repository:a/b:pull,push""#;
-        assert_eq!(
-            choose(&[scope]),
-            bearer("https://a/t", Some("s"), Some("repository:a/b:pull,push"))
-        );
-        assert_eq!(
-            choose(&["bEaReR rEaLm = \"x\\\"y\" , SERVICE=s"]),
-            bearer("x\"y", Some("s"), None)
-        );
-        assert_eq!(
-            choose(&["Basic realm=\"a, b\", Bearer realm=z"]),
-            bearer("z", None, None)
-        );
-        assert_eq!(
-            choose(&["Basic realm=\"r\"", "Bearer realm=\"z\""]),
-            bearer("z", None, None)
-        );
-        assert_eq!(
-            choose(&["Bearer service=x, Basic realm=r"]),
-            Some(Challenge::Basic)
-        );
+        assert_eq!(choose(&[scope]), bearer("https://a/t", Some("s"), Some("repository:a/b:pull,push")));
+        assert_eq!(choose(&["bEaReR rEaLm = \"x\\\"y\" , SERVICE=s"]), bearer("x\"y", Some("s"), None));
+        assert_eq!(choose(&["Basic realm=\"a, b\", Bearer realm=z"]), bearer("z", None, None));
+        assert_eq!(choose(&["Basic realm=\"r\"", "Bearer realm=\"z\""]), bearer("z", None, None));
+        assert_eq!(choose(&["Bearer service=x, Basic realm=r"]), Some(Challenge::Basic));
         assert_eq!(choose(&["basic"]), Some(Challenge::Basic));
     }
 
     #[test]
     fn junk_is_no_challenge() {
-        for value in [
-            "",
-            ",,,",
-            "=",
-            "Negotiate abc==",
-            "Bearer",
-            "Bearer realm=\"",
-            "\"Bearer\" realm=x",
-            "a=b=c",
-        ] {
+        for value in
+            ["", ",,,", "=", "Negotiate abc==", "Bearer", "Bearer realm=\"", "\"Bearer\" realm=x", "a=b=c"]
+        {
             assert_eq!(choose(&[value]), None, "{value}");
         }
     }

@@ -43,9 +43,7 @@ pub enum Target<'a> {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("config", &self.shared.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
 
@@ -57,13 +55,9 @@ impl Client {
     /// Fails for a `User-Agent` that no header can carry.
     pub fn new(config: Config) -> Result<Self, RegistryError> {
         if reqwest::header::HeaderValue::from_str(&config.user_agent).is_err() {
-            return Err(RegistryError::configuration(
-                "the user agent is not text for a header".to_owned(),
-            ));
+            return Err(RegistryError::configuration("the user agent is not text for a header".to_owned()));
         }
-        Ok(Self {
-            shared: Arc::new(Shared::new(config)),
-        })
+        Ok(Self { shared: Arc::new(Shared::new(config)) })
     }
 
     fn session(&self, repository: &Repository) -> Session {
@@ -174,10 +168,7 @@ impl Client {
     ) -> Result<Pushed, RegistryError> {
         let session = self.session(repository);
         let upload = upload::push(&session, descriptor, source, mount_from, progress);
-        self.shared
-            .flights
-            .share(repository, descriptor, source, upload)
-            .await
+        self.shared.flights.share(repository, descriptor, source, upload).await
     }
 
     /// Pushes a manifest or index, byte for byte. All that it names must have been pushed before.

@@ -39,10 +39,7 @@ impl fmt::Debug for CredentialFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CredentialFiles")
             .field("registry_auth_file", &self.registry_auth_file)
-            .field(
-                "docker_auth_config",
-                &self.docker_auth_config.as_ref().map(|_| "***"),
-            )
+            .field("docker_auth_config", &self.docker_auth_config.as_ref().map(|_| "***"))
             .field("docker_config", &self.docker_config)
             .field("home", &self.home)
             .field("runtime_dir", &self.runtime_dir)
@@ -83,11 +80,7 @@ pub(super) struct CredentialStore {
 impl CredentialStore {
     /// Nothing is read yet.
     pub(super) fn new(files: CredentialFiles, helper_timeout: Duration) -> Self {
-        Self {
-            files,
-            helper_timeout,
-            read: OnceLock::new(),
-        }
+        Self { files, helper_timeout, read: OnceLock::new() }
     }
 
     /// The credential for `registry/path`, asking helper programs where the files name them.
@@ -95,15 +88,9 @@ impl CredentialStore {
     /// # Errors
     ///
     /// Fails for a file that cannot be read or parsed and for a helper that fails.
-    pub(super) async fn find(
-        &self,
-        registry: &str,
-        path: &str,
-    ) -> Result<Option<Credential>, Failure> {
+    pub(super) async fn find(&self, registry: &str, path: &str) -> Result<Option<Credential>, Failure> {
         let read = self.read.get_or_init(|| self.files.read());
-        let files = read
-            .as_ref()
-            .map_err(|text| Failure::lasting(Cause::Configuration(text.clone())))?;
+        let files = read.as_ref().map_err(|text| Failure::lasting(Cause::Configuration(text.clone())))?;
         for file in files {
             if let Some(name) = file.helper(registry, path) {
                 let server = if registry == "docker.io" { HUB_KEY } else { registry };
@@ -130,20 +117,15 @@ impl Credential {
             Login::Bearer(_) => "",
         };
         let identity = format!("{user} of {origin}");
-        Self {
-            login,
-            identity,
-            from_helper,
-        }
+        Self { login, identity, from_helper }
     }
 }
 
 impl CredentialFiles {
     fn read(&self) -> Result<Vec<AuthFile>, String> {
         let docker = self.docker_config.as_deref();
-        let under = |directory: &Option<PathBuf>, rest: &str| {
-            directory.as_deref().map(|path| path.join(rest))
-        };
+        let under =
+            |directory: &Option<PathBuf>, rest: &str| directory.as_deref().map(|path| path.join(rest));
         let first = [self.registry_auth_file.clone()];
         let later = [
             docker.map(|path| path.join("config.json")),
@@ -156,11 +138,7 @@ impl CredentialFiles {
         for path in first.into_iter().flatten() {
             files.extend(auth_file::read(&path, false)?);
         }
-        if let Some(text) = self
-            .docker_auth_config
-            .as_deref()
-            .filter(|text| !text.trim().is_empty())
-        {
+        if let Some(text) = self.docker_auth_config.as_deref().filter(|text| !text.trim().is_empty()) {
             files.push(auth_file::parse("$DOCKER_AUTH_CONFIG".to_owned(), text.as_bytes())?);
         }
         for path in later.into_iter().flatten() {
@@ -177,15 +155,16 @@ mod tests {
     #[tokio::test]
     async fn earlier_files_win() {
         let directory = tempfile::tempdir().unwrap();
-        let write = |name: &str, pair: &str| {
+        let text = |user: &str| format!(r#"{{"auths":{{"r.io":{{"username":"{user}","password":"p"}}}}}}"#);
+        let write = |name: &str, user: &str| {
             let path = directory.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, format!(r#"{{"auths":{{"r.io":{}}}}}"#, auth(pair))).unwrap();
+            std::fs::write(&path, text(user)).unwrap();
             path
         };
         let at = |name: &str| Some(directory.path().join(name));
-        write("home/.docker/config.json", "home:1");
-        write("run/containers/auth.json", "run:1");
+        write("home/.docker/config.json", "home");
+        write("run/containers/auth.json", "run");
         let mut files = CredentialFiles {
             home: at("home"),
             runtime_dir: at("run"),
@@ -193,21 +172,20 @@ mod tests {
             ..Default::default()
         };
         let find = async |files: &CredentialFiles| {
-            user(
-                &CredentialStore::new(files.clone(), Duration::from_secs(5)),
-                "r.io",
-                "x",
-            )
-            .await
+            let store = CredentialStore::new(files.clone(), Duration::from_secs(5));
+            match store.find("r.io", "x").await.unwrap().unwrap().login {
+                Login::Password(user, _) => user,
+                other => panic!("{other:?}"),
+            }
         };
-        assert_eq!(find(&files).await.as_deref(), Some("home:1"));
-        write("config/config.json", "config:1");
+        assert_eq!(find(&files).await, "home");
+        write("config/config.json", "config");
         files.docker_config = at("config");
-        assert_eq!(find(&files).await.as_deref(), Some("config:1"));
-        files.docker_auth_config = Some(format!(r#"{{"auths":{{"r.io":{}}}}}"#, auth("text:1")));
-        assert_eq!(find(&files).await.as_deref(), Some("text:1"));
-        files.registry_auth_file = Some(write("auth.json", "flag:1"));
-        assert_eq!(find(&files).await.as_deref(), Some("flag:1"));
+        assert_eq!(find(&files).await, "config");
+        files.docker_auth_config = Some(text("text"));
+        assert_eq!(find(&files).await, "text");
+        files.registry_auth_file = Some(write("auth.json", "flag"));
+        assert_eq!(find(&files).await, "flag");
         assert!(!format!("{files:?}").contains("auths"));
     }
 }

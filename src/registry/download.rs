@@ -28,10 +28,8 @@ pub(super) async fn fetch_small(
 ) -> Result<Vec<u8>, RegistryError> {
     let mut retries = Retries::new(session, operation(descriptor));
     if descriptor.size > limit {
-        let text = format!(
-            "the blob has {} bytes, more than the {limit} that are accepted here",
-            descriptor.size
-        );
+        let text =
+            format!("the blob has {} bytes, more than the {limit} that are accepted here", descriptor.size);
         return Err(retries.give_up(Failure::protocol(text)));
     }
     let mut wrong = false;
@@ -55,10 +53,7 @@ pub(super) async fn pull(
     file: &Path,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), RegistryError> {
-    let mut partial = Partial {
-        path: file.to_owned(),
-        keep: false,
-    };
+    let mut partial = Partial { path: file.to_owned(), keep: false };
     let mut retries = Retries::new(session, operation(descriptor));
     let mut wrong = false;
     loop {
@@ -96,34 +91,18 @@ fn call<'a>(session: &Session, descriptor: &Descriptor) -> Call<'a> {
         .scope(scope(session.repository().path(), "pull"))
 }
 
-async fn fetch_once(
-    session: &Session,
-    descriptor: &Descriptor,
-) -> Result<Option<Vec<u8>>, Failure> {
-    session
-        .send(call(session, descriptor))
-        .await?
-        .expect(&[200])
-        .await?
-        .body(descriptor.size)
-        .await
+async fn fetch_once(session: &Session, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Failure> {
+    session.send(call(session, descriptor)).await?.expect(&[200]).await?.body(descriptor.size).await
 }
 
 fn truncated(got: u64, descriptor: &Descriptor) -> Failure {
-    Failure::network(format!(
-        "the content ended after {got} of {} bytes",
-        descriptor.size
-    ))
+    Failure::network(format!("the content ended after {got} of {} bytes", descriptor.size))
 }
 
 /// Wrong content is fetched once more, in case a proxy spoilt it, and never resumed.
 fn wrong_content(wrong: &mut bool) -> Failure {
     let cause = Cause::Protocol("the content is not what its digest and size promise".to_owned());
-    if std::mem::replace(wrong, true) {
-        Failure::lasting(cause)
-    } else {
-        Failure::passing(cause)
-    }
+    if std::mem::replace(wrong, true) { Failure::lasting(cause) } else { Failure::passing(cause) }
 }
 
 /// Removes the file unless it is to be kept, also when the future is dropped.
@@ -211,9 +190,7 @@ impl<'a> Transfer<'a> {
         let mut answer = self.session.send(call).await?;
         if answer.status() == 416 && self.offset > 0 {
             self.ranges = false;
-            return Err(Failure::network(
-                "the registry cannot continue at a given byte",
-            ));
+            return Err(Failure::network("the registry cannot continue at a given byte"));
         }
         answer = answer.expect(&[200, 206]).await?;
         if answer.status() == 200 && self.offset > 0 {
@@ -221,14 +198,9 @@ impl<'a> Transfer<'a> {
         }
         if answer.status() == 206 && range_start(&answer) != Some(self.offset) {
             self.ranges = false;
-            return Err(Failure::network(
-                "the registry continued at another byte than it was asked to",
-            ));
+            return Err(Failure::network("the registry continued at another byte than it was asked to"));
         }
-        self.etag = answer
-            .header("etag")
-            .filter(|etag| !etag.starts_with("W/"))
-            .map(str::to_owned);
+        self.etag = answer.header("etag").filter(|etag| !etag.starts_with("W/")).map(str::to_owned);
         while let Some(bytes) = answer.chunk().await? {
             let offset = self.offset + bytes.len() as u64;
             if offset > self.descriptor.size {
@@ -270,9 +242,7 @@ impl<'a> Transfer<'a> {
             Some(writer) => writer.await.unwrap_or_else(|_| Err(ended())),
             None => Err(ended()),
         };
-        result.map_err(|error| {
-            Failure::local(format!("failed to write {}", self.path.display()), error)
-        })
+        result.map_err(|error| Failure::local(format!("failed to write {}", self.path.display()), error))
     }
 }
 
@@ -297,12 +267,5 @@ fn write(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> io::Result<Digest> {
 
 /// First byte of `Content-Range: bytes 7-9/10`.
 fn range_start(answer: &Answer) -> Option<u64> {
-    answer
-        .header("content-range")?
-        .strip_prefix("bytes ")?
-        .split('-')
-        .next()?
-        .trim()
-        .parse()
-        .ok()
+    answer.header("content-range")?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }

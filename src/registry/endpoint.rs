@@ -22,15 +22,8 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// The endpoint of a registry as references name it.
     pub(super) fn new(registry: &str) -> Self {
-        let authority = if registry == "docker.io" {
-            HUB_HOST
-        } else {
-            registry
-        };
-        Self {
-            authority: authority.to_owned(),
-            base: OnceCell::new(),
-        }
+        let authority = if registry == "docker.io" { HUB_HOST } else { registry };
+        Self { authority: authority.to_owned(), base: OnceCell::new() }
     }
 
     /// The base URL, with the challenge of a probe that this call had to make.
@@ -38,10 +31,7 @@ impl Endpoint {
     /// Only hosts that may speak plain HTTP are probed. Loopback hosts are asked in plain HTTP first,
     /// without credentials: this costs no certificate authorities, and nobody listens there. Listed
     /// hosts are asked by HTTPS first.
-    pub(super) async fn base(
-        &self,
-        transport: &Transport,
-    ) -> Result<(Url, Option<Challenge>), Failure> {
+    pub(super) async fn base(&self, transport: &Transport) -> Result<(Url, Option<Challenge>), Failure> {
         let mut challenge = None;
         let base = self.base.get_or_try_init(|| async {
             let loopback = is_loopback(host_of(&self.authority));
@@ -64,9 +54,7 @@ impl Endpoint {
                     Ok(second)
                 }
                 // Either may be the registry's way: while one may still work, another try makes sense.
-                Err(failure)
-                    if failure.advice == Advice::Never && failed.advice != Advice::Never =>
-                {
+                Err(failure) if failure.advice == Advice::Never && failed.advice != Advice::Never => {
                     Err(failed)
                 }
                 Err(failure) => Err(failure),
@@ -78,22 +66,16 @@ impl Endpoint {
 
     fn url(&self, scheme: &str) -> Result<Url, Failure> {
         Url::parse(&format!("{scheme}://{}/", self.authority)).map_err(|_| {
-            Failure::lasting(Cause::Configuration(format!(
-                "`{}` is not a host",
-                self.authority
-            )))
+            Failure::lasting(Cause::Configuration(format!("`{}` is not a host", self.authority)))
         })
     }
 }
 
 /// Whether something that speaks HTTP by this scheme answers; yields its challenge.
 async fn probe(transport: &Transport, base: &Url) -> Result<Option<Challenge>, Failure> {
-    let url = base
-        .join("v2/")
-        .map_err(|_| Failure::protocol("the registry has no usable address"))?;
-    let mut response = transport
-        .execute(Request::new(Method::GET, url), transport.timeouts().connect)
-        .await?;
+    let url = base.join("v2/").map_err(|_| Failure::protocol("the registry has no usable address"))?;
+    let mut response =
+        transport.execute(Request::new(Method::GET, url), transport.timeouts().connect).await?;
     if base.scheme() == "http" && wants_tls(transport, &mut response).await {
         return Err(Failure::protocol("the server speaks HTTPS alone"));
     }
@@ -125,12 +107,7 @@ pub(super) fn same_origin(base: &Url, url: &Url) -> bool {
 /// # Errors
 ///
 /// Fails for text that is no HTTP URL and for such a step.
-pub(super) fn locate(
-    transport: &Transport,
-    base: &Url,
-    from: &Url,
-    location: &str,
-) -> Result<Url, Failure> {
+pub(super) fn locate(transport: &Transport, base: &Url, from: &Url, location: &str) -> Result<Url, Failure> {
     let mut url = from
         .join(location)
         .map_err(|_| Failure::protocol("the registry answered with an unusable Location"))?;
@@ -140,17 +117,12 @@ pub(super) fn locate(
     }
     // User and password in a URL would become an Authorization header.
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Failure::protocol(
-            "the registry answered with a Location that holds credentials",
-        ));
+        return Err(Failure::protocol("the registry answered with a Location that holds credentials"));
     }
     match (from.scheme(), url.scheme()) {
         (_, "https") | ("http", "http") => Ok(url),
         (_, "http") if transport.plain_allowed(&url) => Ok(url),
-        _ => Err(Failure::protocol(format!(
-            "refused to go on at {}, which is not HTTPS",
-            redact::url(&url)
-        ))),
+        _ => Err(Failure::protocol(format!("refused to go on at {}, which is not HTTPS", redact::url(&url)))),
     }
 }
 
@@ -161,17 +133,11 @@ mod tests {
 
     #[test]
     fn locations() {
-        let transport = Transport::new(&Config {
-            insecure: vec!["plain.io".into()],
-            ..Config::default()
-        });
+        let transport = Transport::new(&Config { insecure: vec!["plain.io".into()], ..Config::default() });
         let base: Url = "https://r.io/".parse().unwrap();
         let from = base.join("v2/a/blobs/uploads/").unwrap();
         for (location, want) in [
-            (
-                "/v2/a/blobs/uploads/1?_state=x%2B&y",
-                Some("https://r.io/v2/a/blobs/uploads/1?_state=x%2B&y"),
-            ),
+            ("/v2/a/blobs/uploads/1?_state=x%2B&y", Some("https://r.io/v2/a/blobs/uploads/1?_state=x%2B&y")),
             ("1", Some("https://r.io/v2/a/blobs/uploads/1")),
             ("http://r.io/up", Some("https://r.io/up")),
             ("https://other.io/up", Some("https://other.io/up")),

@@ -131,30 +131,20 @@ fn colon(code: &str, message: &str) -> String {
 fn history(earlier: &[String]) -> String {
     match earlier {
         [] => String::new(),
-        earlier => format!(
-            " (after {} tries; before: {})",
-            earlier.len() + 1,
-            earlier.join(", ")
-        ),
+        earlier => format!(" (after {} tries; before: {})", earlier.len() + 1, earlier.join(", ")),
     }
 }
 
 impl Cause {
     fn kind(&self, operation: &Operation) -> ErrorKind {
         match self {
-            Self::Status {
-                status: 401 | 403 | 407,
-                ..
-            }
-            | Self::Credentials(_) => ErrorKind::Authentication,
+            Self::Status { status: 401 | 403 | 407, .. } | Self::Credentials(_) => ErrorKind::Authentication,
             Self::Status { status: 404, .. } if matches!(operation, Operation::Pull(_)) => {
                 ErrorKind::NotFound
             }
-            Self::Status {
-                status: 408 | 429 | 500 | 502..=504,
-                ..
+            Self::Status { status: 408 | 429 | 500 | 502..=504, .. } | Self::Network(_) => {
+                ErrorKind::Retryable
             }
-            | Self::Network(_) => ErrorKind::Retryable,
             Self::Status { .. } => ErrorKind::Refused,
             Self::Certificate(_) | Self::NotTls | Self::Protocol(_) => ErrorKind::Protocol,
             Self::Configuration(_) => ErrorKind::Configuration,
@@ -174,18 +164,12 @@ impl Cause {
 impl Failure {
     /// A failure that another attempt may heal.
     pub(super) fn passing(cause: Cause) -> Self {
-        Self {
-            cause: Box::new(cause),
-            advice: Advice::Backoff,
-        }
+        Self { cause: Box::new(cause), advice: Advice::Backoff }
     }
 
     /// A failure that stays.
     pub(super) fn lasting(cause: Cause) -> Self {
-        Self {
-            cause: Box::new(cause),
-            advice: Advice::Never,
-        }
+        Self { cause: Box::new(cause), advice: Advice::Never }
     }
 
     /// An answer against the rules.
@@ -200,10 +184,7 @@ impl Failure {
 
     /// A file that cannot be read or written.
     pub(super) fn local(what: impl Into<String>, source: io::Error) -> Self {
-        Self::lasting(Cause::Local {
-            what: what.into(),
-            source,
-        })
+        Self::lasting(Cause::Local { what: what.into(), source })
     }
 
     /// The HTTP status, where the server answered with one.
@@ -221,13 +202,7 @@ impl Failure {
 
     /// Whether credentials are missing, rejected or not sufficient.
     pub(super) fn is_authentication(&self) -> bool {
-        matches!(
-            *self.cause,
-            Cause::Status {
-                status: 401 | 403,
-                ..
-            } | Cause::Credentials(_)
-        )
+        matches!(*self.cause, Cause::Status { status: 401 | 403, .. } | Cause::Credentials(_))
     }
 }
 
@@ -240,25 +215,13 @@ impl RegistryError {
         failure: Failure,
         earlier: Vec<String>,
     ) -> Self {
-        Self(Arc::new(Inner {
-            host: host.to_owned(),
-            place,
-            operation,
-            cause: *failure.cause,
-            earlier,
-        }))
+        Self(Arc::new(Inner { host: host.to_owned(), place, operation, cause: *failure.cause, earlier }))
     }
 
     /// A failure before any registry was asked.
     pub(super) fn configuration(text: String) -> Self {
         let failure = Failure::lasting(Cause::Configuration(text));
-        Self::new(
-            "",
-            String::new(),
-            Operation::Pull("anything".to_owned()),
-            failure,
-            Vec::new(),
-        )
+        Self::new("", String::new(), Operation::Pull("anything".to_owned()), failure, Vec::new())
     }
 
     /// Sort of the failure.
@@ -301,9 +264,7 @@ impl RegistryError {
                 format!("check that the credentials for {host} may push to this repository")
             }
             (_, ErrorKind::Authentication) if pulls => {
-                format!(
-                    "the image may not exist, or needs credentials: log in with `docker login {host}`"
-                )
+                format!("the image may not exist, or needs credentials: log in with `docker login {host}`")
             }
             (_, ErrorKind::Authentication) => format!("log in with `docker login {host}`"),
             (_, ErrorKind::NotFound) => "check the image's name and tag".to_owned(),
@@ -316,9 +277,7 @@ impl RegistryError {
                 )
             }
             (Cause::Status { status: 429, .. }, _) => {
-                format!(
-                    "{host} limits the number of requests: retry later, or log in for a higher limit"
-                )
+                format!("{host} limits the number of requests: retry later, or log in for a higher limit")
             }
             (_, ErrorKind::Retryable) => "retry later".to_owned(),
             (Cause::Local { source, .. }, _) if source.kind() == io::ErrorKind::StorageFull => {
@@ -331,10 +290,7 @@ impl RegistryError {
 
 /// Text for a wait that is too long.
 pub(super) fn come_back(wait: Duration) -> String {
-    format!(
-        "the registry asks to come back in {} s, which is beyond the retry budget",
-        wait.as_secs().max(1)
-    )
+    format!("the registry asks to come back in {} s, which is beyond the retry budget", wait.as_secs().max(1))
 }
 
 #[cfg(test)]
@@ -342,11 +298,7 @@ mod tests {
     use super::*;
 
     fn error(status: u16, operation: Operation) -> RegistryError {
-        let cause = Cause::Status {
-            status,
-            code: "DENIED".into(),
-            message: "no".into(),
-        };
+        let cause = Cause::Status { status, code: "DENIED".into(), message: "no".into() };
         RegistryError::new(
             "r.io",
             "r.io/a".into(),
@@ -361,10 +313,7 @@ mod tests {
         let error = error(403, Operation::Push("manifest `v1`".into()));
         let want = "failed to push manifest `v1` to `r.io/a`: HTTP 403: DENIED: no (after 2 tries; before: HTTP 503)";
         assert_eq!(error.to_string(), want);
-        assert_eq!(
-            error.hint().unwrap(),
-            "check that the credentials for r.io may push to this repository"
-        );
+        assert_eq!(error.hint().unwrap(), "check that the credentials for r.io may push to this repository");
     }
 
     #[test]

@@ -97,13 +97,7 @@ impl<'a> Call<'a> {
     }
 
     fn build(method: Method, to: To) -> Self {
-        Self {
-            method,
-            to,
-            scopes: BTreeSet::new(),
-            headers: HeaderMap::new(),
-            payload: Payload::None,
-        }
+        Self { method, to, scopes: BTreeSet::new(), headers: HeaderMap::new(), payload: Payload::None }
     }
 
     /// Adds a scope that the token must have.
@@ -154,19 +148,10 @@ impl Session {
                 .map_err(|_| Failure::protocol("the request has no usable address"))?,
         };
         let path = self.repository().path();
-        let purpose = Purpose {
-            transport,
-            store: &self.shared.store,
-            base: &base,
-            path,
-        };
+        let purpose = Purpose { transport, store: &self.shared.store, base: &base, path };
         let trusted = same_origin(&base, &url);
         let mut scopes = call.scopes.clone();
-        let mut used = if trusted {
-            self.host.auth.header(&purpose, &scopes).await?
-        } else {
-            None
-        };
+        let mut used = if trusted { self.host.auth.header(&purpose, &scopes).await? } else { None };
         let mut refreshed = false;
         loop {
             let (mut response, end) = self.follow(&call, &base, &url, used.as_ref()).await?;
@@ -176,25 +161,12 @@ impl Session {
                 _ => {}
             }
             if response.status() != 401 || !trusted || !same_origin(&base, &end) {
-                return Ok(Answer {
-                    response,
-                    used,
-                    url: end,
-                    base,
-                    session: self.clone(),
-                    _slot: slot,
-                });
+                return Ok(Answer { response, used, url: end, base, session: self.clone(), _slot: slot });
             }
             let challenge = Challenge::choose(response.headers());
             let failure = refusal(transport, &mut response, used.as_ref()).await;
             let spent = refreshed && used.is_some();
-            if spent
-                || !self
-                    .host
-                    .auth
-                    .refused(path, challenge, used.as_ref(), &mut scopes)
-                    .await
-            {
+            if spent || !self.host.auth.refused(path, challenge, used.as_ref(), &mut scopes).await {
                 return Err(failure);
             }
             refreshed |= used.is_some();
@@ -228,26 +200,17 @@ impl Session {
                 Payload::File(part) => part.send(transport, request).await?,
                 Payload::Bytes(bytes) => {
                     *request.body_mut() = Some(bytes.to_vec().into());
-                    transport
-                        .execute(request, transport.timeouts().idle)
-                        .await?
+                    transport.execute(request, transport.timeouts().idle).await?
                 }
                 Payload::None => {
                     if !matches!(call.method, Method::GET | Method::HEAD) {
-                        request
-                            .headers_mut()
-                            .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
                     }
-                    transport
-                        .execute(request, transport.timeouts().idle)
-                        .await?
+                    transport.execute(request, transport.timeouts().idle).await?
                 }
             };
             let safe = matches!(call.method, Method::GET | Method::HEAD);
-            let location = response
-                .headers()
-                .get(LOCATION)
-                .and_then(|value| value.to_str().ok());
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             match (response.status().as_u16(), location) {
                 (301..=303, Some(location)) if safe => {
                     url = locate(transport, base, &url, location)?;
@@ -264,9 +227,7 @@ impl FilePart<'_> {
     async fn send(&self, transport: &Transport, mut request: Request) -> Result<Response, Failure> {
         let fail = |error| Failure::local(format!("failed to read {}", self.path.display()), error);
         let mut file = tokio::fs::File::open(self.path).await.map_err(fail)?;
-        file.seek(std::io::SeekFrom::Start(self.start))
-            .await
-            .map_err(fail)?;
+        file.seek(std::io::SeekFrom::Start(self.start)).await.map_err(fail)?;
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
         let pieces = ReaderStream::with_capacity(file.take(self.length), PIECE).map(move |piece| {
@@ -275,9 +236,7 @@ impl FilePart<'_> {
             Ok::<Bytes, SourceError>(piece)
         });
         *request.body_mut() = Some(Body::wrap_stream(pieces));
-        request
-            .headers_mut()
-            .insert(CONTENT_LENGTH, HeaderValue::from(self.length));
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(self.length));
         let report = |count| (self.progress)(self.start + count);
         transport.stream(request, &sent, self.length, &report).await
     }
@@ -291,21 +250,13 @@ impl Answer {
 
     /// A header, where it is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.response
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
+        self.response.headers().get(name).and_then(|value| value.to_str().ok())
     }
 
     /// Where the answer points to.
     pub(super) fn location(&self) -> Option<Result<Url, Failure>> {
         let location = self.header("location")?;
-        Some(locate(
-            &self.session.shared.transport,
-            &self.base,
-            &self.url,
-            location,
-        ))
+        Some(locate(&self.session.shared.transport, &self.base, &self.url, location))
     }
 
     /// The answer itself when its status is one of `statuses`.
@@ -314,38 +265,21 @@ impl Answer {
     ///
     /// Any other status is a failure, with the registry's explanation.
     pub(super) async fn expect(mut self, statuses: &[u16]) -> Result<Self, Failure> {
-        if statuses.contains(&self.status()) {
-            Ok(self)
-        } else {
-            Err(self.refusal().await)
-        }
+        if statuses.contains(&self.status()) { Ok(self) } else { Err(self.refusal().await) }
     }
 
     /// The failure that this answer is.
     pub(super) async fn refusal(&mut self) -> Failure {
-        refusal(
-            &self.session.shared.transport,
-            &mut self.response,
-            self.used.as_ref(),
-        )
-        .await
+        refusal(&self.session.shared.transport, &mut self.response, self.used.as_ref()).await
     }
 
     /// The next piece of the body; `None` at its end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        self.session
-            .shared
-            .transport
-            .chunk(&mut self.response)
-            .await
+        self.session.shared.transport.chunk(&mut self.response).await
     }
 
     /// The whole body; `None` when it is longer than `limit` bytes.
     pub(super) async fn body(&mut self, limit: u64) -> Result<Option<Vec<u8>>, Failure> {
-        self.session
-            .shared
-            .transport
-            .body(&mut self.response, limit)
-            .await
+        self.session.shared.transport.body(&mut self.response, limit).await
     }
 }

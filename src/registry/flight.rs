@@ -57,11 +57,7 @@ impl Flights {
         if flight.done {
             return Ok(Pushed::AlreadyThere);
         }
-        if let Some(error) = flight
-            .error
-            .clone()
-            .filter(|_| flight.failures >= SHARED_FAILURES)
-        {
+        if let Some(error) = flight.error.clone().filter(|_| flight.failures >= SHARED_FAILURES) {
             return Err(error);
         }
         let result = upload.await;

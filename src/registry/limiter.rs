@@ -36,25 +36,15 @@ impl Limiter {
         let most = most.max(1);
         Arc::new(Self {
             slots: Arc::new(Semaphore::new(most)),
-            state: Mutex::new(State {
-                allowed: most,
-                owed: 0,
-                good: 0,
-            }),
+            state: Mutex::new(State { allowed: most, owed: 0, good: 0 }),
             most,
         })
     }
 
     /// Waits for a slot.
     pub(super) async fn acquire(self: &Arc<Self>) -> Slot {
-        let permit = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        Slot {
-            limiter: Arc::clone(self),
-            permit: Some(permit),
-        }
+        let permit = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+        Slot { limiter: Arc::clone(self), permit: Some(permit) }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -106,11 +96,7 @@ mod tests {
     #[tokio::test]
     async fn halves_and_grows_back() {
         let limiter = Limiter::new(4);
-        let slots = [
-            limiter.acquire().await,
-            limiter.acquire().await,
-            limiter.acquire().await,
-        ];
+        let slots = [limiter.acquire().await, limiter.acquire().await, limiter.acquire().await];
         limiter.throttled();
         limiter.throttled();
         assert_eq!(limiter.state().allowed, 1);

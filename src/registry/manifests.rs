@@ -4,9 +4,7 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde::Deserialize;
 
-use crate::image::media_type::{
-    ACCEPT_MANIFESTS, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST,
-};
+use crate::image::media_type::{ACCEPT_MANIFESTS, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::{Descriptor, Digest, Document, RawManifest, Reference};
 
 use super::client::Target;
@@ -20,12 +18,8 @@ use super::upload;
 /// Longest manifest, in bytes.
 const LONGEST_MANIFEST: u64 = 4 * 1024 * 1024;
 /// How registries say that something below a manifest is missing.
-const MISSING: &[&str] = &[
-    "MANIFEST_BLOB_UNKNOWN",
-    "BLOB_UNKNOWN",
-    "BLOB_UPLOAD_UNKNOWN",
-    "MANIFEST_UNKNOWN",
-];
+const MISSING: &[&str] =
+    &["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "MANIFEST_UNKNOWN"];
 
 /// What a manifest that is fetched must be.
 #[derive(Debug, Clone, Copy)]
@@ -35,26 +29,14 @@ struct Expected {
 }
 
 /// Fetches the manifest that `reference` names.
-pub(super) async fn resolve(
-    session: &Session,
-    reference: &Reference,
-) -> Result<RawManifest, RegistryError> {
-    let expected = Expected {
-        digest: reference.digest().copied(),
-        size: None,
-    };
+pub(super) async fn resolve(session: &Session, reference: &Reference) -> Result<RawManifest, RegistryError> {
+    let expected = Expected { digest: reference.digest().copied(), size: None };
     fetch(session, &name(reference), expected).await
 }
 
 /// Fetches the manifest that `descriptor` points to.
-pub(super) async fn child(
-    session: &Session,
-    descriptor: &Descriptor,
-) -> Result<RawManifest, RegistryError> {
-    let expected = Expected {
-        digest: Some(descriptor.digest),
-        size: Some(descriptor.size),
-    };
+pub(super) async fn child(session: &Session, descriptor: &Descriptor) -> Result<RawManifest, RegistryError> {
+    let expected = Expected { digest: Some(descriptor.digest), size: Some(descriptor.size) };
     fetch(session, &descriptor.digest.to_string(), expected).await
 }
 
@@ -83,16 +65,7 @@ pub(super) async fn resolve_digest(
             _ => retries.after(failure).await?,
         }
     }
-    fetch(
-        session,
-        &name,
-        Expected {
-            digest: None,
-            size: None,
-        },
-    )
-    .await
-    .map(|manifest| manifest.digest())
+    fetch(session, &name, Expected { digest: None, size: None }).await.map(|manifest| manifest.digest())
 }
 
 /// Whether the repository holds a manifest.
@@ -101,8 +74,7 @@ pub(super) async fn exists(session: &Session, digest: &Digest) -> Result<bool, R
     let mut retries = Retries::new(session, Operation::Pull(format!("manifest `{name}`")));
     let mut method = Method::HEAD;
     loop {
-        let call =
-            manifest_call(session, method.clone(), &name, "pull").header(ACCEPT, ACCEPT_MANIFESTS);
+        let call = manifest_call(session, method.clone(), &name, "pull").header(ACCEPT, ACCEPT_MANIFESTS);
         let failure = match session.send(call).await {
             Ok(answer) if answer.status() == 200 => return Ok(true),
             Ok(mut answer) => answer.refusal().await,
@@ -153,8 +125,7 @@ pub(super) async fn push(
         && let Some(found) =
             content_digest(&answer).filter(|found| answer.status() == 200 && *found != digest)
     {
-        let text =
-            format!("another writer moved the tag meanwhile: it names {found} now, not {digest}");
+        let text = format!("another writer moved the tag meanwhile: it names {found} now, not {digest}");
         return Err(retries.give_up(Failure::protocol(text)));
     }
     Ok(())
@@ -171,38 +142,26 @@ fn is_tag(text: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     text.len() <= 128
         && text.bytes().next().is_some_and(word)
-        && text
-            .bytes()
-            .all(|byte| word(byte) || byte == b'.' || byte == b'-')
+        && text.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-')
 }
 
 fn manifest_call<'a>(session: &Session, method: Method, name: &str, actions: &str) -> Call<'a> {
-    Call::new(method, format!("manifests/{name}"))
-        .scope(scope(session.repository().path(), actions))
+    Call::new(method, format!("manifests/{name}")).scope(scope(session.repository().path(), actions))
 }
 
 async fn head(session: &Session, name: &str, actions: &str) -> Result<Answer, Failure> {
-    session
-        .send(manifest_call(session, Method::HEAD, name, actions).header(ACCEPT, ACCEPT_MANIFESTS))
-        .await
+    session.send(manifest_call(session, Method::HEAD, name, actions).header(ACCEPT, ACCEPT_MANIFESTS)).await
 }
 
 fn content_digest(answer: &Answer) -> Option<Digest> {
-    answer
-        .header("docker-content-digest")
-        .and_then(|text| text.parse().ok())
+    answer.header("docker-content-digest").and_then(|text| text.parse().ok())
 }
 
-async fn fetch(
-    session: &Session,
-    name: &str,
-    expected: Expected,
-) -> Result<RawManifest, RegistryError> {
+async fn fetch(session: &Session, name: &str, expected: Expected) -> Result<RawManifest, RegistryError> {
     let mut retries = Retries::new(session, Operation::Pull(format!("manifest `{name}`")));
     let mut wrong = false;
     loop {
-        let call =
-            manifest_call(session, Method::GET, name, "pull").header(ACCEPT, ACCEPT_MANIFESTS);
+        let call = manifest_call(session, Method::GET, name, "pull").header(ACCEPT, ACCEPT_MANIFESTS);
         match fetch_once(session, call, expected, &mut wrong).await {
             Ok(manifest) => return Ok(manifest),
             Err(failure) => retries.after(failure).await?,
@@ -222,10 +181,7 @@ async fn fetch_once(
     let media_type = media_type(answer.header("content-type").unwrap_or_default(), &bytes)?;
     let digest = Digest::of(&bytes);
     // For a tag the registry's own word is all there is to compare with.
-    let wanted = expected
-        .digest
-        .or_else(|| content_digest(&answer))
-        .unwrap_or(digest);
+    let wanted = expected.digest.or_else(|| content_digest(&answer)).unwrap_or(digest);
     let right_size = expected.size.is_none_or(|size| size == bytes.len() as u64);
     if wanted == digest && right_size {
         return Ok(RawManifest { media_type, bytes });
@@ -236,11 +192,7 @@ async fn fetch_once(
     ));
     // A proxy may have spoilt it: worth one more look, not more.
     let again = !std::mem::replace(wrong, true);
-    Err(if again {
-        Failure::passing(cause)
-    } else {
-        Failure::lasting(cause)
-    })
+    Err(if again { Failure::passing(cause) } else { Failure::lasting(cause) })
 }
 
 #[derive(Deserialize)]
@@ -257,32 +209,15 @@ fn media_type(served: &str, bytes: &[u8]) -> Result<String, Failure> {
     if [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].contains(&served) {
         return Ok(served.to_owned());
     }
-    let vague = [
-        "",
-        "application/json",
-        "text/plain",
-        "application/octet-stream",
-    ]
-    .contains(&served);
+    let vague = ["", "application/json", "text/plain", "application/octet-stream"].contains(&served);
     let no_manifest = || {
-        Failure::protocol(format!(
-            "the registry answered with `{}`, which is no manifest",
-            escape(served)
-        ))
+        Failure::protocol(format!("the registry answered with `{}`, which is no manifest", escape(served)))
     };
     if !vague {
-        return if served.starts_with("application/") {
-            Ok(served.to_owned())
-        } else {
-            Err(no_manifest())
-        };
+        return if served.starts_with("application/") { Ok(served.to_owned()) } else { Err(no_manifest()) };
     }
     let shape: Shape = serde_json::from_slice(bytes).map_err(|_| no_manifest())?;
-    match (
-        shape.media_type,
-        shape.manifests.is_some(),
-        shape.layers.is_some(),
-    ) {
+    match (shape.media_type, shape.manifests.is_some(), shape.layers.is_some()) {
         (Some(media_type), _, _) => Ok(media_type),
         (None, true, _) => Ok(OCI_INDEX.to_owned()),
         (None, false, true) => Ok(OCI_MANIFEST.to_owned()),
@@ -290,21 +225,14 @@ fn media_type(served: &str, bytes: &[u8]) -> Result<String, Failure> {
     }
 }
 
-async fn put(
-    session: &Session,
-    manifest: &RawManifest,
-    digest: Digest,
-    name: &str,
-) -> Result<(), Failure> {
+async fn put(session: &Session, manifest: &RawManifest, digest: Digest, name: &str) -> Result<(), Failure> {
     let call = manifest_call(session, Method::PUT, name, "pull,push");
-    let call = call
-        .header(CONTENT_TYPE, &manifest.media_type)
-        .bytes(&manifest.bytes);
+    let call = call.header(CONTENT_TYPE, &manifest.media_type).bytes(&manifest.bytes);
     let answer = session.send(call).await?.expect(&[200, 201, 202]).await?;
     match content_digest(&answer) {
-        Some(found) if found != digest => Err(Failure::protocol(format!(
-            "the registry stored {found} where {digest} was sent"
-        ))),
+        Some(found) if found != digest => {
+            Err(Failure::protocol(format!("the registry stored {found} where {digest} was sent")))
+        }
         _ => Ok(()),
     }
 }
@@ -325,11 +253,7 @@ async fn restore(
                 if upload::is_there(session, descriptor).await? {
                     continue;
                 }
-                let source = session
-                    .shared
-                    .flights
-                    .forget(session.repository(), descriptor.digest)
-                    .await;
+                let source = session.shared.flights.forget(session.repository(), descriptor.digest).await;
                 let (descriptor, path) = source.ok_or_else(|| lost(descriptor.digest))?;
                 upload::push(session, &descriptor, &path, &[], &|_| {}).await?;
             }
@@ -356,26 +280,14 @@ mod tests {
     fn media_types() {
         for (served, bytes, want) in [
             (OCI_INDEX, "", Some(OCI_INDEX)),
-            (
-                "application/vnd.oci.image.index.v1+json; charset=utf-8",
-                "",
-                Some(OCI_INDEX),
-            ),
+            ("application/vnd.oci.image.index.v1+json; charset=utf-8", "", Some(OCI_INDEX)),
             ("application/json", r#"{"manifests":[]}"#, Some(OCI_INDEX)),
             ("text/plain", r#"{"layers":[]}"#, Some(OCI_MANIFEST)),
-            (
-                "",
-                &format!(r#"{{"mediaType":"{DOCKER_LIST}"}}"#),
-                Some(DOCKER_LIST),
-            ),
+            ("", &format!(r#"{{"mediaType":"{DOCKER_LIST}"}}"#), Some(DOCKER_LIST)),
             ("text/html", r#"{"layers":[]}"#, None),
             ("application/json", "<html>", None),
         ] {
-            assert_eq!(
-                media_type(served, bytes.as_bytes()).ok().as_deref(),
-                want,
-                "{served} {bytes}"
-            );
+            assert_eq!(media_type(served, bytes.as_bytes()).ok().as_deref(), want, "{served} {bytes}");
         }
     }
 }

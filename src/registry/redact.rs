@@ -75,11 +75,7 @@ pub(super) fn url(url: &Url) -> String {
 
 /// Replaces `secret` in `text`.
 pub(super) fn mask(text: &str, secret: &str) -> String {
-    if secret.len() < 4 {
-        text.to_owned()
-    } else {
-        text.replace(secret, "***")
-    }
+    if secret.len() < 4 { text.to_owned() } else { text.replace(secret, "***") }
 }
 
 /// Replaces words that may be credentials: long ones with a digit in them.
@@ -88,19 +84,9 @@ pub(super) fn mask(text: &str, secret: &str) -> String {
 pub(super) fn mask_words(text: &str) -> String {
     let word = |word: &str| {
         let suspicious = word.len() >= SHORT_WORD && word.bytes().any(|byte| byte.is_ascii_digit());
-        if suspicious {
-            "***".to_owned()
-        } else {
-            word.to_owned()
-        }
+        if suspicious { "***".to_owned() } else { word.to_owned() }
     };
-    escape(
-        &text
-            .split_whitespace()
-            .map(word)
-            .collect::<Vec<_>>()
-            .join(" "),
-    )
+    escape(&text.split_whitespace().map(word).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -115,15 +101,10 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let signed = "https://u:p@h.io:8443/blob?X-Amz-Signature=abc#f"
-            .parse()
-            .unwrap();
+        let signed = "https://u:p@h.io:8443/blob?X-Amz-Signature=abc#f".parse().unwrap();
         assert_eq!(url(&signed), "https://h.io:8443/blob");
         assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "***");
         assert_eq!(mask("bad token abcdef!", "abcdef"), "bad token ***!");
-        assert_eq!(
-            mask_words("no such key:\nhunter2hunter2"),
-            "no such key: ***"
-        );
+        assert_eq!(mask_words("no such key:\nhunter2hunter2"), "no such key: ***");
     }
 }

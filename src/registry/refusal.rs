@@ -36,29 +36,15 @@ pub(super) async fn refusal(
     let status = response.status();
     let headers = response.headers().clone();
     // The status is what counts; a body that breaks off only explains less.
-    let body = transport
-        .body(response, LONGEST_REFUSAL)
-        .await
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let body = transport.body(response, LONGEST_REFUSAL).await.ok().flatten().unwrap_or_default();
     let text = String::from_utf8_lossy(&body);
     let (code, message) = match serde_json::from_slice::<Refusal>(&body) {
         Ok(refusal) => match refusal.errors.into_iter().next() {
-            Some(entry) => (
-                entry.code.unwrap_or_default(),
-                entry.message.unwrap_or_default(),
-            ),
-            None => (
-                String::new(),
-                refusal.details.or(refusal.message).unwrap_or_default(),
-            ),
+            Some(entry) => (entry.code.unwrap_or_default(), entry.message.unwrap_or_default()),
+            None => (String::new(), refusal.details.or(refusal.message).unwrap_or_default()),
         },
         Err(_) if text.trim_start().starts_with(['<', '{']) => Default::default(),
-        Err(_) => (
-            String::new(),
-            text.lines().next().unwrap_or_default().to_owned(),
-        ),
+        Err(_) => (String::new(), text.lines().next().unwrap_or_default().to_owned()),
     };
     let message = if code.is_empty() && message.trim().is_empty() {
         status.canonical_reason().unwrap_or_default().to_owned()
@@ -66,12 +52,9 @@ pub(super) async fn refusal(
         message
     };
     // A server may quote what it was sent.
-    let secret = used
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '));
-    let shown = |text: &str| {
-        escape(&secret.map_or_else(|| text.to_owned(), |(_, secret)| mask(text, secret)))
-    };
+    let secret = used.and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+    let shown =
+        |text: &str| escape(&secret.map_or_else(|| text.to_owned(), |(_, secret)| mask(text, secret)));
     Failure {
         advice: Advice::for_status(status.as_u16(), &headers, &text),
         cause: Box::new(Cause::Status {

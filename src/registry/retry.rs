@@ -87,21 +87,12 @@ impl Advice {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     parse_wait(text).or_else(|| {
-        let date = |text: &str| {
-            jiff::fmt::rfc2822::parse(text)
-                .ok()
-                .map(|date| date.timestamp().as_second())
-        };
+        let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp().as_second());
         let then = date(text)?;
         // The server's own clock, where it tells it, so that skew between the two does not matter.
-        let now = headers
-            .get(DATE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(date);
+        let now = headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(date);
         let now = now.unwrap_or_else(|| jiff::Timestamp::now().as_second());
-        Some(Duration::from_secs(
-            then.saturating_sub(now).try_into().unwrap_or(0),
-        ))
+        Some(Duration::from_secs(then.saturating_sub(now).try_into().unwrap_or(0)))
     })
 }
 
@@ -110,17 +101,13 @@ fn wait_in_text(body: &str) -> Option<Duration> {
     let lower = body.to_ascii_lowercase();
     let rest = &lower[lower.find("retry-after")? + "retry-after".len()..];
     let rest = rest.trim_start_matches([':', '=', ' ', '"']);
-    let end = rest
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '.')
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len());
     parse_wait(&rest[..end])
 }
 
 /// Seconds, whole or fractional, with an optional unit.
 fn parse_wait(text: &str) -> Option<Duration> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number: f64 = text[..end].parse().ok()?;
     let seconds = match text[end..].trim() {
         "" | "s" => number,
@@ -133,10 +120,7 @@ fn parse_wait(text: &str) -> Option<Duration> {
 
 /// Wait before try `next` (from 1 for the first retry), with full jitter.
 fn backoff(policy: &RetryPolicy, next: u32, advice: Advice) -> Duration {
-    let bound = policy
-        .base
-        .saturating_mul(1 << next.saturating_sub(1).min(16))
-        .min(policy.cap);
+    let bound = policy.base.saturating_mul(1 << next.saturating_sub(1).min(16)).min(policy.cap);
     match advice {
         Advice::After(wait) => wait.min(LONGEST_WAIT) + jitter(policy.base / 4),
         // At once would only add to what is already too much.
@@ -186,13 +170,7 @@ pub(super) struct Retries<'a> {
 impl<'a> Retries<'a> {
     /// No try failed yet.
     pub(super) fn new(session: &'a Session, operation: Operation) -> Self {
-        Self {
-            session,
-            operation,
-            failed: 0,
-            since: None,
-            earlier: Vec::new(),
-        }
+        Self { session, operation, failed: 0, since: None, earlier: Vec::new() }
     }
 
     /// The last try got further than the one before: tries are counted anew.
@@ -207,8 +185,7 @@ impl<'a> Retries<'a> {
     }
 
     fn error(&self, failure: Failure) -> RegistryError {
-        self.session
-            .error(self.operation.clone(), failure, self.earlier.clone())
+        self.session.error(self.operation.clone(), failure, self.earlier.clone())
     }
 
     /// Waits for the next try.
@@ -220,10 +197,7 @@ impl<'a> Retries<'a> {
         let policy = self.session.retry_policy();
         self.failed += 1;
         let since = *self.since.get_or_insert_with(Instant::now);
-        if failure.advice == Advice::Never
-            || self.failed >= policy.tries
-            || !self.session.bucket().take()
-        {
+        if failure.advice == Advice::Never || self.failed >= policy.tries || !self.session.bucket().take() {
             return Err(self.error(failure));
         }
         let wait = backoff(policy, self.failed, failure.advice);
@@ -250,30 +224,17 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
     #[test]
     fn retry_after_forms() {
-        let date = [
-            ("retry-after", "Wed, 21 Oct 2015 07:28:09 GMT"),
-            ("date", "Wed, 21 Oct 2015 07:28:00 GMT"),
-        ];
+        let date =
+            [("retry-after", "Wed, 21 Oct 2015 07:28:09 GMT"), ("date", "Wed, 21 Oct 2015 07:28:00 GMT")];
         let past = [("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")];
         for (pairs, body, want) in [
-            (
-                &[("retry-after", "7")][..],
-                "",
-                Advice::After(Duration::from_secs(7)),
-            ),
-            (
-                &[("retry-after", "0.5")],
-                "",
-                Advice::After(Duration::from_millis(500)),
-            ),
+            (&[("retry-after", "7")][..], "", Advice::After(Duration::from_secs(7))),
+            (&[("retry-after", "0.5")], "", Advice::After(Duration::from_millis(500))),
             (&date, "", Advice::After(Duration::from_secs(9))),
             (&past, "", Advice::After(Duration::ZERO)),
             (
@@ -284,20 +245,10 @@ mod tests {
             (&[("retry-after", "soon")], "", Advice::Throttled),
             (&[], "", Advice::Throttled),
         ] {
-            assert_eq!(
-                Advice::for_status(429, &headers(pairs), body),
-                want,
-                "{pairs:?} {body}"
-            );
+            assert_eq!(Advice::for_status(429, &headers(pairs), body), want, "{pairs:?} {body}");
         }
-        assert_eq!(
-            Advice::for_status(503, &HeaderMap::new(), ""),
-            Advice::Backoff
-        );
-        assert_eq!(
-            Advice::for_status(501, &headers(&[("retry-after", "7")]), ""),
-            Advice::Never
-        );
+        assert_eq!(Advice::for_status(503, &HeaderMap::new(), ""), Advice::Backoff);
+        assert_eq!(Advice::for_status(501, &headers(&[("retry-after", "7")]), ""), Advice::Never);
     }
 
     #[test]
@@ -307,10 +258,7 @@ mod tests {
             assert!(backoff(&policy, next, Advice::Backoff) <= policy.cap);
             assert!(backoff(&policy, next, Advice::Throttled) >= policy.base);
         }
-        assert!(
-            backoff(&policy, 1, Advice::After(Duration::from_secs(9999)))
-                < Duration::from_secs(122)
-        );
+        assert!(backoff(&policy, 1, Advice::After(Duration::from_secs(9999))) < Duration::from_secs(122));
     }
 
     #[test]

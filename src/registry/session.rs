@@ -66,11 +66,7 @@ impl Shared {
                 bucket: Bucket::default(),
             })
         });
-        Session {
-            shared: Arc::clone(self),
-            host: Arc::clone(host),
-            repository: repository.clone(),
-        }
+        Session { shared: Arc::clone(self), host: Arc::clone(host), repository: repository.clone() }
     }
 }
 
@@ -109,12 +105,6 @@ impl Session {
         failure: Failure,
         earlier: Vec<String>,
     ) -> RegistryError {
-        RegistryError::new(
-            self.registry(),
-            self.repository.to_string(),
-            operation,
-            failure,
-            earlier,
-        )
+        RegistryError::new(self.registry(), self.repository.to_string(), operation, failure, earlier)
     }
 }

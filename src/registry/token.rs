@@ -80,17 +80,14 @@ pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
 /// Fails for a realm that is no HTTP URL, that holds credentials, or that would take the credentials
 /// of an HTTPS registry over plain HTTP.
 pub(super) fn realm(base: &Url, text: &str) -> Result<Url, Failure> {
-    let url = base
-        .join(text)
-        .map_err(|_| Failure::protocol("the registry names an unusable token server"))?;
+    let url =
+        base.join(text).map_err(|_| Failure::protocol("the registry names an unusable token server"))?;
     match (base.scheme(), url.scheme()) {
-        _ if !url.username().is_empty() || url.password().is_some() => Err(Failure::protocol(
-            "the registry names a token server with credentials in its address",
-        )),
+        _ if !url.username().is_empty() || url.password().is_some() => {
+            Err(Failure::protocol("the registry names a token server with credentials in its address"))
+        }
         (_, "https") | ("http", "http") => Ok(url),
-        _ => Err(Failure::protocol(
-            "the registry names a token server that is not HTTPS",
-        )),
+        _ => Err(Failure::protocol("the registry names a token server that is not HTTPS")),
     }
 }
 
@@ -99,17 +96,10 @@ pub(super) fn realm(base: &Url, text: &str) -> Result<Url, Failure> {
 /// # Errors
 ///
 /// Fails when the server refuses, cannot be reached, or answers something else than a token.
-pub(super) async fn fetch(
-    transport: &Transport,
-    wanted: &TokenRequest<'_>,
-) -> Result<Token, Failure> {
-    if let Some(Login::Identity(user, token)) =
-        wanted.credential.map(|credential| &credential.login)
-    {
+pub(super) async fn fetch(transport: &Transport, wanted: &TokenRequest<'_>) -> Result<Token, Failure> {
+    if let Some(Login::Identity(user, token)) = wanted.credential.map(|credential| &credential.login) {
         let token = wanted.refresh.unwrap_or(token);
-        let mut response = transport
-            .execute(post(wanted, token)?, transport.timeouts().idle)
-            .await?;
+        let mut response = transport.execute(post(wanted, token)?, transport.timeouts().idle).await?;
         if !matches!(response.status().as_u16(), 404 | 405) {
             return read(transport, &mut response).await;
         }
@@ -126,30 +116,16 @@ pub(super) async fn fetch(
 fn post(wanted: &TokenRequest<'_>, token: &Secret) -> Result<Request, Failure> {
     let mut form = wanted.realm.clone();
     form.set_query(None);
-    let scopes = wanted
-        .scopes
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(" ");
+    let scopes = wanted.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let mut pairs = form.query_pairs_mut();
-    pairs
-        .append_pair("grant_type", "refresh_token")
-        .append_pair("client_id", "fanfold");
-    pairs
-        .append_pair("service", wanted.service.unwrap_or_default())
-        .append_pair("scope", &scopes);
+    pairs.append_pair("grant_type", "refresh_token").append_pair("client_id", "fanfold");
+    pairs.append_pair("service", wanted.service.unwrap_or_default()).append_pair("scope", &scopes);
     pairs.append_pair("refresh_token", token.expose());
     drop(pairs);
     let body = form.query().unwrap_or_default().to_owned();
     let mut request = Request::new(Method::POST, wanted.realm.clone());
-    request.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-www-form-urlencoded"),
-    );
-    request
-        .headers_mut()
-        .insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
     *request.body_mut() = Some(body.into());
     Ok(request)
 }
@@ -167,22 +143,12 @@ async fn get(
     }
     for _ in 0..=REDIRECTS {
         let mut request = Request::new(Method::GET, url.clone());
-        request
-            .headers_mut()
-            .insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(value) = authorization
-            .clone()
-            .filter(|_| same_origin(wanted.realm, &url))
-        {
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(value) = authorization.clone().filter(|_| same_origin(wanted.realm, &url)) {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        let mut response = transport
-            .execute(request, transport.timeouts().idle)
-            .await?;
-        let location = response
-            .headers()
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok());
+        let mut response = transport.execute(request, transport.timeouts().idle).await?;
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         match location.filter(|_| response.status().is_redirection()) {
             Some(location) => url = locate(transport, wanted.realm, &url, location)?,
             None => return read(transport, &mut response).await,
@@ -194,10 +160,7 @@ async fn get(
 async fn read(transport: &Transport, response: &mut Response) -> Result<Token, Failure> {
     if !response.status().is_success() {
         let mut failure = refusal(transport, response, None).await;
-        if let Cause::Status {
-            status, message, ..
-        } = &mut *failure.cause
-        {
+        if let Cause::Status { status, message, .. } = &mut *failure.cause {
             // A token server says 400 as well to credentials that it does not like.
             if *status == 400 {
                 *status = 401;
@@ -207,29 +170,18 @@ async fn read(transport: &Transport, response: &mut Response) -> Result<Token, F
         return Err(failure);
     }
     let junk = || Failure::protocol("the token server answered with something else than a token");
-    let body = transport
-        .body(response, LONGEST_ANSWER)
-        .await?
-        .ok_or_else(junk)?;
+    let body = transport.body(response, LONGEST_ANSWER).await?.ok_or_else(junk)?;
     let answer: Answer = serde_json::from_slice(&body).map_err(|_| junk())?;
-    let token = answer
-        .token
-        .filter(|token| !token.is_empty())
-        .or(answer.access_token);
+    let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token);
     let token = token.filter(|token| !token.is_empty()).ok_or_else(junk)?;
-    let lifetime = answer
-        .expires_in
-        .filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+    let lifetime = answer.expires_in.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
     let lifetime = lifetime.map_or(Duration::from_secs(DEFAULT_LIFETIME), |seconds| {
         Duration::from_secs_f64(seconds.min(86_400.0))
     });
     Ok(Token {
         secret: Secret::new(token),
         renew_at: Instant::now() + lifetime.mul_f64(0.8),
-        refresh: answer
-            .refresh_token
-            .filter(|token| !token.is_empty())
-            .map(Secret::new),
+        refresh: answer.refresh_token.filter(|token| !token.is_empty()).map(Secret::new),
     })
 }
 
@@ -244,13 +196,9 @@ mod tests {
         assert!(realm(&secure, "https://auth.io/token?x=y").is_ok());
         assert!(realm(&secure, "/token").is_ok());
         assert!(realm(&plain, "http://localhost:5001/token").is_ok());
-        for text in [
-            "http://auth.io/token",
-            "http://r.io/token",
-            "ftp://r.io/",
-            "https://u:p@r.io/",
-            "https://",
-        ] {
+        for text in
+            ["http://auth.io/token", "http://r.io/token", "ftp://r.io/", "https://u:p@r.io/", "https://"]
+        {
             assert!(realm(&secure, text).is_err(), "{text}");
         }
     }

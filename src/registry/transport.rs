@@ -53,11 +53,7 @@ impl Transport {
     /// Builds nothing yet.
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            insecure: config
-                .insecure
-                .iter()
-                .map(|host| bare(host).to_owned())
-                .collect(),
+            insecure: config.insecure.iter().map(|host| bare(host).to_owned()).collect(),
             ca_file: config.ca_file.clone(),
             user_agent: config.user_agent.clone(),
             timeouts: config.timeouts.clone(),
@@ -72,9 +68,7 @@ impl Transport {
 
     /// Whether `authority` (`host[:port]`) was listed as insecure.
     pub(super) fn is_insecure(&self, authority: &str) -> bool {
-        self.insecure
-            .iter()
-            .any(|listed| listed == authority || *listed == host_of(authority))
+        self.insecure.iter().any(|listed| listed == authority || *listed == host_of(authority))
     }
 
     /// Whether plain HTTP to this URL's host is acceptable.
@@ -89,10 +83,7 @@ impl Transport {
             _ if self.is_insecure(&authority(url)) => Tls::Unverified,
             _ => Tls::Verified,
         };
-        let way = Way {
-            tls,
-            direct: is_loopback(url.host_str().unwrap_or_default()),
-        };
+        let way = Way { tls, direct: is_loopback(url.host_str().unwrap_or_default()) };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&way) {
             return Ok(client.clone());
@@ -117,10 +108,7 @@ impl Transport {
             Tls::Verified => builder.tls_certs_merge(self.extra_authorities()?),
         };
         builder.build().map_err(|error| {
-            Failure::lasting(Cause::Configuration(format!(
-                "failed to set up TLS: {}",
-                deepest(&error)
-            )))
+            Failure::lasting(Cause::Configuration(format!("failed to set up TLS: {}", deepest(&error))))
         })
     }
 
@@ -136,26 +124,15 @@ impl Transport {
         };
         let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
         let found = Certificate::from_pem_bundle(&pem).map_err(|error| fail(deepest(&error)))?;
-        if found.is_empty() {
-            Err(fail("it holds no certificate".to_owned()))
-        } else {
-            Ok(found)
-        }
+        if found.is_empty() { Err(fail("it holds no certificate".to_owned())) } else { Ok(found) }
     }
 
     /// Sends a request without a streamed body; waits `patience` for the head of the answer.
-    pub(super) async fn execute(
-        &self,
-        request: Request,
-        patience: Duration,
-    ) -> Result<Response, Failure> {
+    pub(super) async fn execute(&self, request: Request, patience: Duration) -> Result<Response, Failure> {
         let client = self.client(request.url())?;
         match tokio::time::timeout(patience, client.execute(request)).await {
             Ok(result) => result.map_err(|error| classify(&error)),
-            Err(_) => Err(Failure::network(format!(
-                "no answer within {} s",
-                patience.as_secs_f32()
-            ))),
+            Err(_) => Err(Failure::network(format!("no answer within {} s", patience.as_secs_f32()))),
         }
     }
 
@@ -202,19 +179,12 @@ impl Transport {
         let idle = self.timeouts.idle;
         match tokio::time::timeout(idle, response.chunk()).await {
             Ok(result) => result.map_err(|error| classify(&error)),
-            Err(_) => Err(Failure::network(format!(
-                "no byte within {} s",
-                idle.as_secs_f32()
-            ))),
+            Err(_) => Err(Failure::network(format!("no byte within {} s", idle.as_secs_f32()))),
         }
     }
 
     /// The whole body, when it is not longer than `limit` bytes; else `None`.
-    pub(super) async fn body(
-        &self,
-        response: &mut Response,
-        limit: u64,
-    ) -> Result<Option<Vec<u8>>, Failure> {
+    pub(super) async fn body(&self, response: &mut Response, limit: u64) -> Result<Option<Vec<u8>>, Failure> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk(response).await? {
             if (bytes.len() + chunk.len()) as u64 > limit {
@@ -229,8 +199,7 @@ impl Transport {
 /// `host[:port]` of a URL, as registries are written in references.
 pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Whether `host` is this machine and nothing else.
@@ -238,9 +207,7 @@ pub(super) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || host.ends_with(".localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The host of `host[:port]`.
@@ -253,20 +220,16 @@ pub(super) fn host_of(authority: &str) -> &str {
 
 fn bare(listed: &str) -> &str {
     let listed = listed.trim();
-    let listed = listed
-        .strip_prefix("https://")
-        .or_else(|| listed.strip_prefix("http://"))
-        .unwrap_or(listed);
+    let listed = listed.strip_prefix("https://").or_else(|| listed.strip_prefix("http://")).unwrap_or(listed);
     listed.trim_end_matches('/')
 }
 
 /// Sorts an error of the HTTP library.
 fn classify(error: &reqwest::Error) -> Failure {
     if let Some(SourceError(error)) = find::<SourceError>(error) {
-        let copy = error.raw_os_error().map_or_else(
-            || io::Error::other(error.to_string()),
-            io::Error::from_raw_os_error,
-        );
+        let copy = error
+            .raw_os_error()
+            .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error);
         return Failure::local("failed to read the blob that is pushed", copy);
     }
     if let Some(error) = find::<rustls::Error>(error) {
@@ -280,15 +243,10 @@ fn classify(error: &reqwest::Error) -> Failure {
     }
     let text = deepest(error);
     if error.is_dns() {
-        let lasting = ["Name or service not known", "No address associated"]
-            .iter()
-            .any(|known| text.contains(known));
+        let lasting =
+            ["Name or service not known", "No address associated"].iter().any(|known| text.contains(known));
         let cause = Cause::Network(format!("the host name cannot be resolved: {text}"));
-        return if lasting {
-            Failure::lasting(cause)
-        } else {
-            Failure::passing(cause)
-        };
+        return if lasting { Failure::lasting(cause) } else { Failure::passing(cause) };
     }
     if error.is_connect() {
         return Failure::network(format!("no connection: {text}"));
@@ -303,9 +261,7 @@ fn find<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
         if let Some(found) = error.downcast_ref::<T>() {
             return Some(found);
         }
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         current = match inner {
             Some(inner) => Some(inner),
             None => error.source(),
@@ -342,18 +298,12 @@ mod tests {
         ] {
             assert_eq!(is_loopback(host), want, "{host}");
         }
-        let config = Config {
-            insecure: vec!["a.io:5000".into(), "http://b.io/".into()],
-            ..Config::default()
-        };
+        let config =
+            Config { insecure: vec!["a.io:5000".into(), "http://b.io/".into()], ..Config::default() };
         let transport = Transport::new(&config);
-        for (authority, want) in [
-            ("a.io:5000", true),
-            ("a.io", false),
-            ("b.io", true),
-            ("b.io:81", true),
-            ("[::1]:5", false),
-        ] {
+        for (authority, want) in
+            [("a.io:5000", true), ("a.io", false), ("b.io", true), ("b.io:81", true), ("[::1]:5", false)]
+        {
             assert_eq!(transport.is_insecure(authority), want, "{authority}");
         }
     }

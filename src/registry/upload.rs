@@ -31,9 +31,7 @@ pub(super) async fn push(
 ) -> Result<Pushed, RegistryError> {
     let operation = Operation::Push(format!("blob {}", descriptor.digest));
     let target = session.repository();
-    let mount = mount_from
-        .iter()
-        .find(|from| from.registry() == target.registry() && *from != target);
+    let mount = mount_from.iter().find(|from| from.registry() == target.registry() && *from != target);
     let mut upload = Upload {
         session,
         descriptor,
@@ -49,14 +47,8 @@ pub(super) async fn push(
 }
 
 /// Whether the repository holds a blob; what cannot be told counts as no.
-pub(super) async fn is_there(
-    session: &Session,
-    descriptor: &Descriptor,
-) -> Result<bool, RegistryError> {
-    let mut retries = Retries::new(
-        session,
-        Operation::Push(format!("blob {}", descriptor.digest)),
-    );
+pub(super) async fn is_there(session: &Session, descriptor: &Descriptor) -> Result<bool, RegistryError> {
+    let mut retries = Retries::new(session, Operation::Push(format!("blob {}", descriptor.digest)));
     loop {
         match head(session, descriptor).await {
             Ok(there) => return Ok(there),
@@ -66,8 +58,7 @@ pub(super) async fn is_there(
 }
 
 async fn head(session: &Session, descriptor: &Descriptor) -> Result<bool, Failure> {
-    let call =
-        Call::new(Method::HEAD, format!("blobs/{}", descriptor.digest)).scope(push_scope(session));
+    let call = Call::new(Method::HEAD, format!("blobs/{}", descriptor.digest)).scope(push_scope(session));
     let mut answer = session.send(call).await?;
     match answer.status() {
         200 => Ok(true),
@@ -116,8 +107,7 @@ impl Upload<'_> {
                 Err(failure) => failure,
             };
             // The blob may be there although the answer that says so was lost.
-            let unsure =
-                self.location.is_some() && failure.status().is_none_or(|status| status >= 500);
+            let unsure = self.location.is_some() && failure.status().is_none_or(|status| status >= 500);
             if unsure && matches!(head(self.session, self.descriptor).await, Ok(true)) {
                 return Ok(Pushed::Uploaded);
             }
@@ -140,16 +130,12 @@ impl Upload<'_> {
 
     /// A file of another size would only fail after all of it was sent.
     async fn check_source(&self) -> Result<(), Failure> {
-        let fail =
-            |error| Failure::local(format!("failed to read {}", self.source.display()), error);
+        let fail = |error| Failure::local(format!("failed to read {}", self.source.display()), error);
         let length = tokio::fs::metadata(self.source).await.map_err(fail)?.len();
         if length == self.descriptor.size {
             return Ok(());
         }
-        let text = format!(
-            "it has {length} bytes where {} were expected",
-            self.descriptor.size
-        );
+        let text = format!("it has {length} bytes where {} were expected", self.descriptor.size);
         Err(fail(std::io::Error::other(text)))
     }
 
@@ -172,14 +158,9 @@ impl Upload<'_> {
 
     async fn mount(&mut self, from: &Repository) -> Result<Mount, Failure> {
         // Paths and digests hold no character that a query would have to escape.
-        let path = format!(
-            "blobs/uploads/?mount={}&from={}",
-            self.descriptor.digest,
-            from.path()
-        );
-        let call = Call::new(Method::POST, path)
-            .scope(push_scope(self.session))
-            .scope(scope(from.path(), "pull"));
+        let path = format!("blobs/uploads/?mount={}&from={}", self.descriptor.digest, from.path());
+        let call =
+            Call::new(Method::POST, path).scope(push_scope(self.session)).scope(scope(from.path(), "pull"));
         let answer = match self.session.send(call).await {
             Ok(answer) => answer,
             Err(failure) if failure.is_authentication() => return Ok(Mount::Refused),
@@ -205,12 +186,12 @@ impl Upload<'_> {
     /// Takes the place and the chunk size from an answer that opens a session.
     fn go_on_at(&mut self, answer: &Answer) -> Result<(), Failure> {
         let location = answer.location();
-        self.location = Some(location.ok_or_else(|| {
-            Failure::protocol("the registry began an upload without a Location")
-        })??);
-        if let Some(least) = answer
-            .header("oci-chunk-min-length")
-            .and_then(|text| text.trim().parse::<u64>().ok())
+        self.location = Some(
+            location
+                .ok_or_else(|| Failure::protocol("the registry began an upload without a Location"))??,
+        );
+        if let Some(least) =
+            answer.header("oci-chunk-min-length").and_then(|text| text.trim().parse::<u64>().ok())
         {
             self.chunk = Some(least.max(CHUNK));
         }
@@ -218,39 +199,25 @@ impl Upload<'_> {
     }
 
     fn place(&self) -> Result<Url, Failure> {
-        self.location
-            .clone()
-            .ok_or_else(|| Failure::protocol("the registry began no upload"))
+        self.location.clone().ok_or_else(|| Failure::protocol("the registry began no upload"))
     }
 
     /// The place with the digest added, which closes the upload.
     fn closing_place(&self) -> Result<Url, Failure> {
         let mut url = self.place()?;
-        url.query_pairs_mut()
-            .append_pair("digest", &self.descriptor.digest.to_string());
+        url.query_pairs_mut().append_pair("digest", &self.descriptor.digest.to_string());
         Ok(url)
     }
 
     fn part(&self, start: u64, length: u64) -> FilePart<'_> {
-        FilePart {
-            path: self.source,
-            start,
-            length,
-            progress: self.progress,
-        }
+        FilePart { path: self.source, start, length, progress: self.progress }
     }
 
     async fn send_all(&self) -> Result<(), Failure> {
         let call = Call::to(Method::PUT, self.closing_place()?).scope(push_scope(self.session));
-        let call = call
-            .header(CONTENT_TYPE, "application/octet-stream")
-            .file(self.part(0, self.descriptor.size));
-        let answer = self
-            .session
-            .send(call)
-            .await?
-            .expect(&[200, 201, 204])
-            .await?;
+        let call =
+            call.header(CONTENT_TYPE, "application/octet-stream").file(self.part(0, self.descriptor.size));
+        let answer = self.session.send(call).await?.expect(&[200, 201, 204]).await?;
         self.check(&answer)
     }
 
@@ -276,9 +243,7 @@ impl Upload<'_> {
                         Some(Some(last)) if last + 1 == end => end,
                         // Never believed downwards: the data may have been stored all the same.
                         Some(_) => {
-                            return Err(Failure::network(
-                                "the registry counts other bytes than were sent",
-                            ));
+                            return Err(Failure::network("the registry counts other bytes than were sent"));
                         }
                     }
                 }
@@ -292,12 +257,7 @@ impl Upload<'_> {
             };
         }
         let call = self.chunk_call(Method::PUT, self.closing_place()?, start, size - start);
-        let answer = self
-            .session
-            .send(call)
-            .await?
-            .expect(&[200, 201, 204])
-            .await?;
+        let answer = self.session.send(call).await?.expect(&[200, 201, 204]).await?;
         self.check(&answer)
     }
 
@@ -312,18 +272,9 @@ impl Upload<'_> {
     /// How far the registry got with a chunk that broke off; `None` where it cannot be trusted.
     async fn confirmed(&mut self, start: u64, end: u64) -> Option<u64> {
         let call = Call::to(Method::GET, self.location.clone()?).scope(push_scope(self.session));
-        let answer = self
-            .session
-            .send(call)
-            .await
-            .ok()
-            .filter(|answer| answer.status() == 204)?;
+        let answer = self.session.send(call).await.ok().filter(|answer| answer.status() == 204)?;
         // `0-0` means one byte or none.
-        let next = answer
-            .header("range")
-            .and_then(range_end)
-            .filter(|last| *last > 0)?
-            + 1;
+        let next = answer.header("range").and_then(range_end).filter(|last| *last > 0)? + 1;
         if let Some(location) = answer.location() {
             self.location = Some(location.ok()?);
         }
@@ -331,16 +282,11 @@ impl Upload<'_> {
     }
 
     fn check(&self, answer: &Answer) -> Result<(), Failure> {
-        let found = answer
-            .header("docker-content-digest")
-            .and_then(|text| text.parse::<Digest>().ok());
+        let found = answer.header("docker-content-digest").and_then(|text| text.parse::<Digest>().ok());
         match found {
-            Some(found) if found != self.descriptor.digest => {
-                Err(Failure::lasting(Cause::Protocol(format!(
-                    "the registry stored {found} where {} was sent",
-                    self.descriptor.digest
-                ))))
-            }
+            Some(found) if found != self.descriptor.digest => Err(Failure::lasting(Cause::Protocol(
+                format!("the registry stored {found} where {} was sent", self.descriptor.digest),
+            ))),
             _ => Ok(()),
         }
     }
@@ -357,9 +303,5 @@ impl Upload<'_> {
 
 /// Last byte of `Range: 0-9`, also with a leading `bytes=`.
 fn range_end(text: &str) -> Option<u64> {
-    text.trim()
-        .trim_start_matches("bytes=")
-        .strip_prefix("0-")?
-        .parse()
-        .ok()
+    text.trim().trim_start_matches("bytes=").strip_prefix("0-")?.parse().ok()
 }

@@ -32,11 +32,7 @@ impl Bench {
         let told = Arc::clone(&notices);
         let milliseconds = Duration::from_millis;
         let mut config = Config {
-            retry: RetryPolicy {
-                base: milliseconds(4),
-                cap: milliseconds(40),
-                ..RetryPolicy::default()
-            },
+            retry: RetryPolicy { base: milliseconds(4), cap: milliseconds(40), ..RetryPolicy::default() },
             timeouts: Timeouts {
                 connect: milliseconds(500),
                 idle: milliseconds(300),
@@ -50,11 +46,7 @@ impl Bench {
         };
         change(&mut config, &fake);
         let client = Client::new(config).unwrap();
-        Self {
-            fake,
-            client,
-            notices,
-        }
+        Self { fake, client, notices }
     }
 
     /// Logged in as the user who may push.
@@ -80,19 +72,13 @@ impl Bench {
 
 /// A credential file for the user that the fake registry knows.
 fn login(registry: &str) -> CredentialFiles {
-    let text =
-        format!(r#"{{"auths":{{"{registry}":{{"username":"user","password":"pass:word"}}}}}}"#);
-    CredentialFiles {
-        docker_auth_config: Some(text),
-        ..CredentialFiles::default()
-    }
+    let text = format!(r#"{{"auths":{{"{registry}":{{"username":"user","password":"pass:word"}}}}}}"#);
+    CredentialFiles { docker_auth_config: Some(text), ..CredentialFiles::default() }
 }
 
 /// Bytes that are the same for equal lengths, and look like nothing.
 fn content(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|index| (index * 7 + index / 251) as u8)
-        .collect()
+    (0..length).map(|index| (index * 7 + index / 251) as u8).collect()
 }
 
 fn descriptor(bytes: &[u8]) -> Descriptor {

@@ -13,10 +13,7 @@ fn answer(status: u16) -> Act {
 async fn pull(bench: &Bench, wanted: &Descriptor) -> (Result<(), RegistryError>, Option<Vec<u8>>) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("blob");
-    let result = bench
-        .client
-        .pull_blob(&bench.repository("a/b"), wanted, &file, &|_| {})
-        .await;
+    let result = bench.client.pull_blob(&bench.repository("a/b"), wanted, &file, &|_| {}).await;
     (result, std::fs::read(&file).ok())
 }
 
@@ -34,22 +31,11 @@ async fn resolve(bench: &Bench, name: &str) -> Result<RawManifest, RegistryError
 async fn resolves_with_two_requests() {
     let bench = with_manifest().await;
     let manifest = resolve(&bench, "a/b:v1").await.unwrap();
-    assert_eq!(
-        (manifest.bytes.as_slice(), manifest.media_type.as_str()),
-        (MANIFEST, OCI_MANIFEST)
-    );
-    assert_eq!(
-        bench.fake.count("", ""),
-        2,
-        "one to find the scheme, one for the manifest"
-    );
+    assert_eq!((manifest.bytes.as_slice(), manifest.media_type.as_str()), (MANIFEST, OCI_MANIFEST));
+    assert_eq!(bench.fake.count("", ""), 2, "one to find the scheme, one for the manifest");
     let by_digest = format!("a/b@{}", Digest::of(MANIFEST));
     assert_eq!(resolve(&bench, &by_digest).await.unwrap(), manifest);
-    let found = bench
-        .client
-        .manifest(&bench.repository("a/b"), &manifest.descriptor())
-        .await
-        .unwrap();
+    let found = bench.client.manifest(&bench.repository("a/b"), &manifest.descriptor()).await.unwrap();
     assert_eq!(found, manifest);
     assert_eq!(bench.fake.count("", ""), 4);
 }
@@ -67,21 +53,8 @@ async fn digests_by_head_or_get() {
         if let Some(act) = rule {
             bench.fake.rule("HEAD", "/manifests/", When::Always, act);
         }
-        assert_eq!(
-            bench
-                .client
-                .resolve_digest(&bench.reference("a/b:v1"))
-                .await
-                .unwrap(),
-            digest
-        );
-        assert!(
-            bench
-                .client
-                .resolve_digest(&bench.reference("a/b:nosuch"))
-                .await
-                .is_err()
-        );
+        assert_eq!(bench.client.resolve_digest(&bench.reference("a/b:v1")).await.unwrap(), digest);
+        assert!(bench.client.resolve_digest(&bench.reference("a/b:nosuch")).await.is_err());
     }
 }
 
@@ -96,20 +69,8 @@ async fn missing_images_are_not_found() {
     );
     assert_eq!(error.to_string(), want);
     let digest = Digest::of(MANIFEST);
-    assert!(
-        bench
-            .client
-            .exists_manifest(&bench.repository("a/b"), &digest)
-            .await
-            .unwrap()
-    );
-    assert!(
-        !bench
-            .client
-            .exists_manifest(&bench.repository("a/c"), &digest)
-            .await
-            .unwrap()
-    );
+    assert!(bench.client.exists_manifest(&bench.repository("a/b"), &digest).await.unwrap());
+    assert!(!bench.client.exists_manifest(&bench.repository("a/c"), &digest).await.unwrap());
     assert_eq!(bench.retries(), 0);
 }
 
@@ -133,25 +94,14 @@ async fn passing_faults_are_retried() {
         let bench = with_manifest().await;
         bench.fake.rule("GET", "/manifests/", When::First(1), act);
         assert_eq!(resolve(&bench, "a/b:v1").await.unwrap().bytes, MANIFEST);
-        assert_eq!(
-            (bench.retries(), bench.fake.count("GET", "/manifests/")),
-            (1, 2)
-        );
+        assert_eq!((bench.retries(), bench.fake.count("GET", "/manifests/")), (1, 2));
     }
 }
 
 #[tokio::test]
 async fn lasting_faults_are_not() {
-    let html = Act::Answer(
-        200,
-        vec![("Content-Type", "text/html".into())],
-        "<html>".into(),
-    );
-    let long = Act::Answer(
-        200,
-        vec![("Content-Type", OCI_MANIFEST.into())],
-        " ".repeat(5 << 20),
-    );
+    let html = Act::Answer(200, vec![("Content-Type", "text/html".into())], "<html>".into());
+    let long = Act::Answer(200, vec![("Content-Type", OCI_MANIFEST.into())], " ".repeat(5 << 20));
     let lie = Act::Header("Docker-Content-Digest", Digest::of(b"").to_string());
     for (act, kind, requests) in [
         (answer(400), ErrorKind::Refused, 1),
@@ -163,11 +113,7 @@ async fn lasting_faults_are_not() {
         (lie, ErrorKind::Protocol, 2),
         (Act::Spoil, ErrorKind::Protocol, 2),
         (answer(503), ErrorKind::Retryable, 5),
-        (
-            Act::Answer(429, vec![("Retry-After", "4000".into())], String::new()),
-            ErrorKind::Retryable,
-            1,
-        ),
+        (Act::Answer(429, vec![("Retry-After", "4000".into())], String::new()), ErrorKind::Retryable, 1),
     ] {
         let bench = Bench::with(Access::Open, |config, _| {
             config.retry.budget = std::time::Duration::from_secs(60);
@@ -176,11 +122,7 @@ async fn lasting_faults_are_not() {
         bench.fake.add_manifest("a/b", "v1", OCI_MANIFEST, MANIFEST);
         bench.fake.rule("GET", "/manifests/", When::Always, act);
         let error = resolve(&bench, "a/b:v1").await.unwrap_err();
-        assert_eq!(
-            (error.kind(), bench.fake.count("GET", "/manifests/")),
-            (kind, requests),
-            "{error}"
-        );
+        assert_eq!((error.kind(), bench.fake.count("GET", "/manifests/")), (kind, requests), "{error}");
     }
 }
 
@@ -192,17 +134,11 @@ async fn blobs_arrive_whole() {
     bench.fake.add_blob("a/b", b"");
     assert!(pull(&bench, &descriptor(&bytes)).await.1.unwrap() == bytes);
     assert_eq!(pull(&bench, &descriptor(b"")).await.1.unwrap(), b"");
-    let small = bench
-        .client
-        .fetch_small(&bench.repository("a/b"), &descriptor(&bytes), 4_000_000)
-        .await
-        .unwrap();
+    let small =
+        bench.client.fetch_small(&bench.repository("a/b"), &descriptor(&bytes), 4_000_000).await.unwrap();
     assert!(small == bytes);
-    let error = bench
-        .client
-        .fetch_small(&bench.repository("a/b"), &descriptor(&bytes), 4000)
-        .await
-        .unwrap_err();
+    let error =
+        bench.client.fetch_small(&bench.repository("a/b"), &descriptor(&bytes), 4000).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol);
 }
 
@@ -211,9 +147,7 @@ async fn broken_downloads_are_resumed() {
     let bytes = content(1_000_000);
     let bench = Bench::new(Access::Open).await;
     bench.fake.add_blob("a/b", &bytes);
-    bench
-        .fake
-        .rule("GET", "/blobs/", When::First(7), Act::Truncate(120_000));
+    bench.fake.rule("GET", "/blobs/", When::First(7), Act::Truncate(120_000));
     assert!(pull(&bench, &descriptor(&bytes)).await.1.unwrap() == bytes);
     let ranges: Vec<_> = bench
         .fake
@@ -221,19 +155,9 @@ async fn broken_downloads_are_resumed() {
         .iter()
         .map(|seen| seen.header("range").map(str::to_owned))
         .collect();
-    assert_eq!(
-        ranges[..3],
-        [
-            None,
-            Some("bytes=120000-".into()),
-            Some("bytes=240000-".into())
-        ]
-    );
+    assert_eq!(ranges[..3], [None, Some("bytes=120000-".into()), Some("bytes=240000-".into())]);
     assert_eq!(ranges.len(), 8, "no byte is fetched twice");
-    assert_eq!(
-        bench.fake.seen("GET", "/blobs/")[1].header("if-range"),
-        Some("\"e\"")
-    );
+    assert_eq!(bench.fake.seen("GET", "/blobs/")[1].header("if-range"), Some("\"e\""));
 }
 
 #[tokio::test]
@@ -242,18 +166,12 @@ async fn registries_that_cannot_resume() {
     let whole = String::from_utf8(vec![b'x'; 500_000]).unwrap();
     for act in [
         answer(416),
-        Act::Answer(
-            206,
-            vec![("Content-Range", "bytes 5-9/10".into())],
-            "12345".into(),
-        ),
+        Act::Answer(206, vec![("Content-Range", "bytes 5-9/10".into())], "12345".into()),
         Act::Answer(200, Vec::new(), whole),
     ] {
         let bench = Bench::new(Access::Open).await;
         bench.fake.add_blob("a/b", &bytes);
-        bench
-            .fake
-            .rule("GET", "/blobs/", When::First(1), Act::Truncate(1000));
+        bench.fake.rule("GET", "/blobs/", When::First(1), Act::Truncate(1000));
         bench.fake.rule("GET", "/blobs/", When::First(1), act);
         assert!(pull(&bench, &descriptor(&bytes)).await.1.unwrap() == bytes);
     }
@@ -275,11 +193,7 @@ async fn wrong_content_is_fetched_once_more() {
         let (result, file) = pull(&bench, &descriptor(&bytes)).await;
         assert_eq!((result.is_ok(), file.is_some()), (good, good));
         assert_eq!(bench.fake.count("GET", "/blobs/"), 2);
-        assert!(
-            result
-                .err()
-                .is_none_or(|error| error.kind() == ErrorKind::Protocol)
-        );
+        assert!(result.err().is_none_or(|error| error.kind() == ErrorKind::Protocol));
     }
 }
 
@@ -293,16 +207,9 @@ async fn unwritable_files_are_local_errors() {
     let link = tempfile::tempdir().unwrap();
     let file = link.path().join("blob");
     std::os::unix::fs::symlink(full, &file).unwrap();
-    let error = bench
-        .client
-        .pull_blob(&bench.repository("a/b"), &wanted, &file, &|_| {})
-        .await
-        .unwrap_err();
+    let error = bench.client.pull_blob(&bench.repository("a/b"), &wanted, &file, &|_| {}).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Local);
-    assert_eq!(
-        error.io_error().unwrap().kind(),
-        std::io::ErrorKind::StorageFull
-    );
+    assert_eq!(error.io_error().unwrap().kind(), std::io::ErrorKind::StorageFull);
     assert_eq!(error.hint().unwrap(), "free some disk space");
 }
 
@@ -326,11 +233,7 @@ async fn redirects_get_no_credentials() {
     let other = Fake::start(Access::Open).await;
     other.add_blob("a/b", &bytes);
     let bench = Bench::logged_in(Access::Basic).await;
-    let target = format!(
-        "http://{}/v2/a/b/blobs/{}?sig=secret",
-        other.address,
-        Digest::of(&bytes)
-    );
+    let target = format!("http://{}/v2/a/b/blobs/{}?sig=secret", other.address, Digest::of(&bytes));
     bench.fake.rule(
         "GET",
         "/blobs/",
@@ -338,31 +241,13 @@ async fn redirects_get_no_credentials() {
         Act::Answer(307, vec![("Location", target)], String::new()),
     );
     pull(&bench, &descriptor(&bytes)).await.0.unwrap();
-    assert!(
-        bench
-            .fake
-            .seen("GET", "/blobs/")
-            .iter()
-            .all(|seen| seen.header("authorization").is_some())
-    );
+    assert!(bench.fake.seen("GET", "/blobs/").iter().all(|seen| seen.header("authorization").is_some()));
     assert_eq!(other.count("", ""), 1);
     assert_eq!(other.seen("", "")[0].header("authorization"), None);
-    other.rule(
-        "",
-        "",
-        When::Always,
-        Act::Answer(403, Vec::new(), "Signature sig=secret".into()),
-    );
+    other.rule("", "", When::Always, Act::Answer(403, Vec::new(), "Signature sig=secret".into()));
     let error = pull(&bench, &descriptor(b"x")).await.0.unwrap_err();
     assert!(!error.to_string().contains("?"), "{error}");
-    let around = Act::Answer(
-        307,
-        vec![("Location", "/v2/a/b/manifests/v1".into())],
-        String::new(),
-    );
+    let around = Act::Answer(307, vec![("Location", "/v2/a/b/manifests/v1".into())], String::new());
     bench.fake.rule("GET", "/manifests/", When::Always, around);
-    assert_eq!(
-        resolve(&bench, "a/b:v1").await.unwrap_err().kind(),
-        ErrorKind::Protocol
-    );
+    assert_eq!(resolve(&bench, "a/b:v1").await.unwrap_err().kind(), ErrorKind::Protocol);
 }

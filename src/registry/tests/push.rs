@@ -7,11 +7,7 @@ use crate::image::media_type::OCI_CONFIG;
 use crate::image::{Descriptor, Digest, ImageManifest, Index, RawManifest};
 
 fn answer(status: u16, code: &str) -> Act {
-    Act::Answer(
-        status,
-        Vec::new(),
-        format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#),
-    )
+    Act::Answer(status, Vec::new(), format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#))
 }
 
 fn manifest(config: &[u8]) -> RawManifest {
@@ -27,31 +23,13 @@ async fn exact_bytes_under_digest_and_tag() {
     let bench = Bench::new(Access::Open).await;
     let repository = bench.repository("a/b");
     let manifest = manifest(b"{}");
-    bench
-        .client
-        .push_manifest(&repository, &manifest, Target::Digest)
-        .await
-        .unwrap();
-    bench
-        .client
-        .push_manifest(&repository, &manifest, Target::Tag("v1"))
-        .await
-        .unwrap();
+    bench.client.push_manifest(&repository, &manifest, Target::Digest).await.unwrap();
+    bench.client.push_manifest(&repository, &manifest, Target::Tag("v1")).await.unwrap();
     assert_eq!(bench.fake.manifest("a/b", "v1").unwrap(), manifest.bytes);
     let puts = bench.fake.seen("PUT", "/manifests/");
-    assert!(
-        puts.iter()
-            .all(|seen| seen.header("content-type") == Some(&manifest.media_type))
-    );
-    assert_eq!(
-        puts[0].path,
-        format!("/v2/a/b/manifests/{}", manifest.digest())
-    );
-    let error = bench
-        .client
-        .push_manifest(&repository, &manifest, Target::Tag("../x"))
-        .await
-        .unwrap_err();
+    assert!(puts.iter().all(|seen| seen.header("content-type") == Some(&manifest.media_type)));
+    assert_eq!(puts[0].path, format!("/v2/a/b/manifests/{}", manifest.digest()));
+    let error = bench.client.push_manifest(&repository, &manifest, Target::Tag("../x")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }
 
@@ -64,25 +42,13 @@ async fn lost_answers_and_refusals() {
         (answer(404, "MANIFEST_BLOB_UNKNOWN"), 1, Ok(())),
         (answer(400, "TAG_IMMUTABLE"), 9, Err(ErrorKind::Refused)),
         (answer(403, "DENIED"), 9, Err(ErrorKind::Authentication)),
-        (
-            Act::Header("Docker-Content-Digest", other),
-            9,
-            Err(ErrorKind::Protocol),
-        ),
+        (Act::Header("Docker-Content-Digest", other), 9, Err(ErrorKind::Protocol)),
     ] {
         let bench = Bench::new(Access::Open).await;
         bench.fake.add_blob("a/b", b"{}");
-        bench
-            .fake
-            .rule("PUT", "/manifests/", When::First(times), act);
-        let result = bench
-            .client
-            .push_manifest(
-                &bench.repository("a/b"),
-                &manifest(b"{}"),
-                Target::Tag("v1"),
-            )
-            .await;
+        bench.fake.rule("PUT", "/manifests/", When::First(times), act);
+        let result =
+            bench.client.push_manifest(&bench.repository("a/b"), &manifest(b"{}"), Target::Tag("v1")).await;
         assert_eq!(result.map_err(|error| error.kind()), want);
     }
 }
@@ -95,29 +61,11 @@ async fn lost_blobs_are_uploaded_again() {
     let file = directory.path().join("config");
     std::fs::write(&file, b"{}").unwrap();
     // The registry says that it is there, and then that it is not.
-    bench.fake.rule(
-        "HEAD",
-        "/blobs/",
-        When::First(1),
-        Act::Answer(200, Vec::new(), String::new()),
-    );
-    let pushed = bench
-        .client
-        .push_blob(&repository, &descriptor(b"{}"), &file, &[], &|_| {})
-        .await
-        .unwrap();
+    bench.fake.rule("HEAD", "/blobs/", When::First(1), Act::Answer(200, Vec::new(), String::new()));
+    let pushed = bench.client.push_blob(&repository, &descriptor(b"{}"), &file, &[], &|_| {}).await.unwrap();
     assert_eq!(pushed, Pushed::AlreadyThere);
-    bench.fake.rule(
-        "PUT",
-        "/manifests/",
-        When::First(1),
-        answer(404, "MANIFEST_BLOB_UNKNOWN"),
-    );
-    bench
-        .client
-        .push_manifest(&repository, &manifest(b"{}"), Target::Tag("v1"))
-        .await
-        .unwrap();
+    bench.fake.rule("PUT", "/manifests/", When::First(1), answer(404, "MANIFEST_BLOB_UNKNOWN"));
+    bench.client.push_manifest(&repository, &manifest(b"{}"), Target::Tag("v1")).await.unwrap();
     assert_eq!(bench.fake.blob("a/b", b"{}").unwrap(), b"{}");
     assert_eq!(bench.fake.count("PUT", "/manifests/"), 2);
 }
@@ -127,21 +75,10 @@ async fn what_is_missing_is_named() {
     let bench = Bench::new(Access::Open).await;
     let child = manifest(b"{}");
     let index = RawManifest::from_index(&Index::new(vec![child.descriptor()], BTreeMap::new()));
-    bench.fake.rule(
-        "PUT",
-        "/manifests/",
-        When::Always,
-        answer(400, "MANIFEST_BLOB_UNKNOWN"),
-    );
-    let error = bench
-        .client
-        .push_manifest(&bench.repository("a/b"), &index, Target::Tag("v1"))
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains(&child.digest().to_string()),
-        "{error}"
-    );
+    bench.fake.rule("PUT", "/manifests/", When::Always, answer(400, "MANIFEST_BLOB_UNKNOWN"));
+    let error =
+        bench.client.push_manifest(&bench.repository("a/b"), &index, Target::Tag("v1")).await.unwrap_err();
+    assert!(error.to_string().contains(&child.digest().to_string()), "{error}");
     assert_eq!(error.kind(), ErrorKind::Protocol);
 }
 
@@ -154,20 +91,9 @@ async fn a_lost_race_for_a_tag_is_told() {
         When::Always,
         Act::Header("Docker-Content-Digest", Digest::of(b"").to_string()),
     );
-    let result = bench
-        .client
-        .push_manifest(
-            &bench.repository("a/b"),
-            &manifest(b"{}"),
-            Target::Tag("v1"),
-        )
-        .await;
-    assert!(
-        result
-            .unwrap_err()
-            .to_string()
-            .contains("another writer moved the tag")
-    );
+    let result =
+        bench.client.push_manifest(&bench.repository("a/b"), &manifest(b"{}"), Target::Tag("v1")).await;
+    assert!(result.unwrap_err().to_string().contains("another writer moved the tag"));
 }
 
 #[tokio::test]
@@ -179,37 +105,17 @@ async fn one_upload_for_all_platforms() {
     let bytes = content(100_000);
     std::fs::write(&file, &bytes).unwrap();
     let wanted = descriptor(&bytes);
-    let push = || {
-        bench
-            .client
-            .push_blob(&repository, &wanted, &file, &[], &|_| {})
-    };
+    let push = || bench.client.push_blob(&repository, &wanted, &file, &[], &|_| {});
     let (a, b, c) = tokio::join!(push(), push(), push());
     let mut results = [a.unwrap(), b.unwrap(), c.unwrap()];
     results.sort_by_key(|pushed| *pushed == Pushed::Uploaded);
-    assert_eq!(
-        results,
-        [Pushed::AlreadyThere, Pushed::AlreadyThere, Pushed::Uploaded]
-    );
-    assert_eq!(
-        (
-            bench.fake.count("HEAD", "/blobs/"),
-            bench.fake.count("PUT", "/blobs/")
-        ),
-        (1, 1)
-    );
+    assert_eq!(results, [Pushed::AlreadyThere, Pushed::AlreadyThere, Pushed::Uploaded]);
+    assert_eq!((bench.fake.count("HEAD", "/blobs/"), bench.fake.count("PUT", "/blobs/")), (1, 1));
     let bad = Bench::new(Access::Open).await;
     bad.fake.rule("POST", "", When::Always, answer(400, "NO"));
     let repository = bad.repository("a/b");
-    let push = || {
-        bad.client
-            .push_blob(&repository, &wanted, &file, &[], &|_| {})
-    };
+    let push = || bad.client.push_blob(&repository, &wanted, &file, &[], &|_| {});
     let (a, b, c) = tokio::join!(push(), push(), push());
     assert!(a.is_err() && b.is_err() && c.is_err());
-    assert_eq!(
-        bad.fake.count("POST", ""),
-        2,
-        "the leader's and one follower's"
-    );
+    assert_eq!(bad.fake.count("POST", ""), 2, "the leader's and one follower's");
 }

@@ -22,11 +22,7 @@ impl Source {
         let directory = tempfile::tempdir().unwrap();
         let (bytes, file) = (content(length), directory.path().join("blob"));
         std::fs::write(&file, &bytes).unwrap();
-        Self {
-            bytes,
-            file,
-            _directory: directory,
-        }
+        Self { bytes, file, _directory: directory }
     }
 
     async fn push(&self, bench: &Bench, from: &[&str]) -> Result<Pushed, RegistryError> {
@@ -35,24 +31,10 @@ impl Source {
         let progress = |count| last.store(count, Ordering::Relaxed);
         let result = bench
             .client
-            .push_blob(
-                &bench.repository("a/b"),
-                &descriptor(&self.bytes),
-                &self.file,
-                &from,
-                &progress,
-            )
+            .push_blob(&bench.repository("a/b"), &descriptor(&self.bytes), &self.file, &from, &progress)
             .await;
-        if result
-            .as_ref()
-            .is_ok_and(|pushed| *pushed == Pushed::Uploaded)
-        {
-            assert!(
-                bench
-                    .fake
-                    .blob("a/b", &self.bytes)
-                    .is_none_or(|stored| stored == self.bytes)
-            );
+        if result.as_ref().is_ok_and(|pushed| *pushed == Pushed::Uploaded) {
+            assert!(bench.fake.blob("a/b", &self.bytes).is_none_or(|stored| stored == self.bytes));
             assert_eq!(last.load(Ordering::Relaxed), self.bytes.len() as u64);
         }
         result
@@ -64,77 +46,37 @@ async fn the_short_ways() {
     let source = Source::new(300_000);
     let bench = Bench::new(Access::Open).await;
     assert_eq!(source.push(&bench, &[]).await.unwrap(), Pushed::Uploaded);
-    assert_eq!(
-        bench.fake.seen("PUT", "")[0].header("content-length"),
-        Some("300000")
-    );
-    assert_eq!(
-        source.push(&bench, &[]).await.unwrap(),
-        Pushed::AlreadyThere
-    );
+    assert_eq!(bench.fake.seen("PUT", "")[0].header("content-length"), Some("300000"));
+    assert_eq!(source.push(&bench, &[]).await.unwrap(), Pushed::AlreadyThere);
     let bench = Bench::new(Access::Open).await;
     bench.fake.add_blob("a/b", &source.bytes);
-    assert_eq!(
-        source.push(&bench, &["base"]).await.unwrap(),
-        Pushed::AlreadyThere
-    );
+    assert_eq!(source.push(&bench, &["base"]).await.unwrap(), Pushed::AlreadyThere);
     assert_eq!(bench.fake.count("POST", ""), 0);
     let bench = Bench::new(Access::Open).await;
     bench.fake.add_blob("base", &source.bytes);
-    assert_eq!(
-        source.push(&bench, &["base"]).await.unwrap(),
-        Pushed::Mounted
-    );
+    assert_eq!(source.push(&bench, &["base"]).await.unwrap(), Pushed::Mounted);
     let empty = Source::new(0);
-    assert_eq!(
-        empty
-            .push(&Bench::new(Access::Open).await, &[])
-            .await
-            .unwrap(),
-        Pushed::Uploaded
-    );
+    assert_eq!(empty.push(&Bench::new(Access::Open).await, &[]).await.unwrap(), Pushed::Uploaded);
 }
 
 #[tokio::test]
 async fn mounts_that_do_not_work() {
     let source = Source::new(1000);
     let bench = Bench::new(Access::Open).await;
-    assert_eq!(
-        source.push(&bench, &["base"]).await.unwrap(),
-        Pushed::Uploaded
-    );
-    assert_eq!(
-        bench.fake.count("POST", ""),
-        1,
-        "the session that the mount opened is used"
-    );
+    assert_eq!(source.push(&bench, &["base"]).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(bench.fake.count("POST", ""), 1, "the session that the mount opened is used");
     for status in [401, 403, 404, 405] {
         let bench = Bench::new(Access::Open).await;
-        bench
-            .fake
-            .rule("POST", "mount=", When::Always, answer(status));
-        assert_eq!(
-            source.push(&bench, &["base"]).await.unwrap(),
-            Pushed::Uploaded
-        );
+        bench.fake.rule("POST", "mount=", When::Always, answer(status));
+        assert_eq!(source.push(&bench, &["base"]).await.unwrap(), Pushed::Uploaded);
         assert_eq!((bench.fake.count("POST", ""), bench.retries()), (2, 0));
     }
     let bench = Bench::new(Access::Open).await;
-    let elsewhere = "other.io/base"
-        .parse::<crate::image::Reference>()
-        .unwrap()
-        .repository()
-        .clone();
+    let elsewhere = "other.io/base".parse::<crate::image::Reference>().unwrap().repository().clone();
     let from = [bench.repository("a/b"), elsewhere];
     bench
         .client
-        .push_blob(
-            &bench.repository("a/b"),
-            &descriptor(&source.bytes),
-            &source.file,
-            &from,
-            &|_| {},
-        )
+        .push_blob(&bench.repository("a/b"), &descriptor(&source.bytes), &source.file, &from, &|_| {})
         .await
         .unwrap();
     assert_eq!(bench.fake.count("POST", "mount="), 0);
@@ -157,17 +99,9 @@ async fn faults_on_the_way() {
     ] {
         let bench = Bench::new(Access::Open).await;
         bench.fake.rule(method, path, When::First(times), act);
-        assert_eq!(
-            source.push(&bench, &[]).await.unwrap(),
-            Pushed::Uploaded,
-            "{method}"
-        );
+        assert_eq!(source.push(&bench, &[]).await.unwrap(), Pushed::Uploaded, "{method}");
         assert_eq!(bench.fake.count("PUT", ""), puts, "{method}");
-        assert_eq!(
-            bench.fake.open_uploads(),
-            0,
-            "what is given up is cancelled"
-        );
+        assert_eq!(bench.fake.open_uploads(), 0, "what is given up is cancelled");
     }
 }
 
@@ -177,10 +111,7 @@ async fn a_lost_final_answer_uploads_nothing_twice() {
     let bench = Bench::new(Access::Open).await;
     bench.fake.rule("PUT", "", When::First(1), Act::Lose);
     assert_eq!(source.push(&bench, &[]).await.unwrap(), Pushed::Uploaded);
-    assert_eq!(
-        (bench.fake.count("PUT", ""), bench.fake.count("HEAD", "")),
-        (1, 2)
-    );
+    assert_eq!((bench.fake.count("PUT", ""), bench.fake.count("HEAD", "")), (1, 2));
 }
 
 #[tokio::test]
@@ -198,19 +129,12 @@ async fn lasting_refusals() {
     ] {
         let bench = Bench::new(Access::Open).await;
         bench.fake.rule(method, "", When::Always, act);
-        assert_eq!(
-            source.push(&bench, &[]).await.unwrap_err().kind(),
-            kind,
-            "{method}"
-        );
+        assert_eq!(source.push(&bench, &[]).await.unwrap_err().kind(), kind, "{method}");
         assert_eq!(bench.fake.open_uploads(), 0);
     }
     let bench = Bench::new(Access::Open).await;
     std::fs::write(&source.file, b"short").unwrap();
-    assert_eq!(
-        source.push(&bench, &[]).await.unwrap_err().kind(),
-        ErrorKind::Local
-    );
+    assert_eq!(source.push(&bench, &[]).await.unwrap_err().kind(), ErrorKind::Local);
     assert_eq!(bench.fake.count("POST", ""), 0);
 }
 
@@ -221,28 +145,15 @@ async fn a_location_elsewhere_gets_no_credentials() {
     other.rule("PUT", "", When::Always, answer(201));
     let bench = Bench::logged_in(Access::Basic).await;
     let location = format!("http://{}/store?sig=1", other.address);
-    bench.fake.rule(
-        "POST",
-        "",
-        When::Always,
-        Act::Answer(202, vec![("Location", location)], String::new()),
-    );
+    bench.fake.rule("POST", "", When::Always, Act::Answer(202, vec![("Location", location)], String::new()));
     assert_eq!(source.push(&bench, &[]).await.unwrap(), Pushed::Uploaded);
     let seen = other.seen("PUT", "");
     assert_eq!(
         seen[0].path,
-        format!("/store?sig=1&digest={}", descriptor(&source.bytes).digest)
-            .replace("sha256:", "sha256%3A")
+        format!("/store?sig=1&digest={}", descriptor(&source.bytes).digest).replace("sha256:", "sha256%3A")
     );
-    assert_eq!(
-        (seen[0].header("authorization"), &seen[0].body),
-        (None, &source.bytes)
-    );
-    assert!(
-        bench.fake.seen("POST", "")[0]
-            .header("authorization")
-            .is_some()
-    );
+    assert_eq!((seen[0].header("authorization"), &seen[0].body), (None, &source.bytes));
+    assert!(bench.fake.seen("POST", "")[0].header("authorization").is_some());
 }
 
 #[tokio::test]
@@ -258,22 +169,11 @@ async fn chunks_where_they_are_asked_for() {
         .filter_map(|seen| seen.header("content-range").map(str::to_owned))
         .collect();
     assert_eq!(ranges, ["0-4194303", "4194304-8388607"]);
-    assert_eq!(
-        bench.fake.seen("PUT", "")[1].header("content-range"),
-        Some("8388608-9437183")
-    );
+    assert_eq!(bench.fake.seen("PUT", "")[1].header("content-range"), Some("8388608-9437183"));
     let bench = Bench::new(Access::Open).await;
-    bench.fake.rule(
-        "POST",
-        "",
-        When::Always,
-        Act::Header("OCI-Chunk-Min-Length", (5 * MIB).to_string()),
-    );
+    bench.fake.rule("POST", "", When::Always, Act::Header("OCI-Chunk-Min-Length", (5 * MIB).to_string()));
     assert_eq!(source.push(&bench, &[]).await.unwrap(), Pushed::Uploaded);
-    assert_eq!(
-        (bench.fake.count("PATCH", ""), bench.fake.count("PUT", "")),
-        (1, 1)
-    );
+    assert_eq!((bench.fake.count("PATCH", ""), bench.fake.count("PUT", "")), (1, 1));
 }
 
 #[tokio::test]
@@ -287,18 +187,10 @@ async fn broken_chunks() {
         (Act::Header("Range", "0-99999999".into()), 4, 2),
     ] {
         let bench = Bench::new(Access::Open).await;
-        bench.fake.rule(
-            "POST",
-            "",
-            When::Always,
-            Act::Header("OCI-Chunk-Min-Length", "1".into()),
-        );
+        bench.fake.rule("POST", "", When::Always, Act::Header("OCI-Chunk-Min-Length", "1".into()));
         bench.fake.rule("PATCH", "", When::First(1), act);
         assert_eq!(source.push(&bench, &[]).await.unwrap(), Pushed::Uploaded);
-        assert_eq!(
-            (bench.fake.count("PATCH", ""), bench.fake.count("POST", "")),
-            (patches, posts)
-        );
+        assert_eq!((bench.fake.count("PATCH", ""), bench.fake.count("POST", "")), (patches, posts));
         assert_eq!(bench.fake.open_uploads(), 0);
     }
 }
