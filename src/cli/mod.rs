@@ -23,7 +23,7 @@ mod values;
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use args::{Cli, Command, WELCOME};
 use errors::Failure;
@@ -32,7 +32,10 @@ use errors::Failure;
 ///
 /// Call it while the process has one thread: a build forks into namespaces of its own.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    // The values of variables may be secrets, and help is copied into tickets.
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return errors::of_clap(&error),
     };

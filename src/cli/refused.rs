@@ -8,7 +8,7 @@ use super::errors::Failure;
 /// The refused flags.
 #[derive(Debug, Args)]
 pub(super) struct RefusedArgs {
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     load: Option<String>,
     #[arg(long, hide = true)]
     builder: Option<String>,
@@ -30,9 +30,9 @@ pub(super) struct RefusedArgs {
     build_context: Vec<String>,
     #[arg(long, hide = true)]
     attest: Vec<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sbom: Option<String>,
     #[arg(long, hide = true)]
     call: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct RefusedArgs {
     check: bool,
     #[arg(long, hide = true)]
     policy: Vec<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     debug: Option<String>,
 }
 

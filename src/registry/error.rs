@@ -129,10 +129,15 @@ fn colon(code: &str, message: &str) -> String {
 }
 
 fn history(earlier: &[String]) -> String {
-    match earlier {
-        [] => String::new(),
-        earlier => format!(" (after {} tries; before: {})", earlier.len() + 1, earlier.join(", ")),
+    if earlier.is_empty() {
+        return String::new();
     }
+    let groups = earlier.chunk_by(|one, other| one == other).map(|group| match group {
+        [once] => once.clone(),
+        often => format!("{} times {}", often.len(), often[0]),
+    });
+    let groups = groups.collect::<Vec<_>>().join(", ");
+    format!(" (after {} tries; before: {groups})", earlier.len() + 1)
 }
 
 impl Cause {
@@ -313,6 +318,7 @@ mod tests {
         let error = error(403, Operation::Push("manifest `v1`".into()));
         let want = "failed to push manifest `v1` to `r.io/a`: HTTP 403: DENIED: no (after 2 tries; before: HTTP 503)";
         assert_eq!(error.to_string(), want);
+        assert_eq!(history(&["a".into(), "a".into(), "b".into()]), " (after 4 tries; before: 2 times a, b)");
         assert_eq!(error.hint().unwrap(), "check that the credentials for r.io may push to this repository");
     }
 
