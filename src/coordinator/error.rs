@@ -117,7 +117,11 @@ impl From<RegistryError> for BuildError {
             registry::ErrorKind::Configuration => ErrorKind::Invalid,
             _ => ErrorKind::Registry,
         };
-        Self { hint: error.hint(), ..Self::new(kind, Self::describe(&error)) }
+        let full = error.io_error().is_some_and(|error| {
+            matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        });
+        let hint = if full { Some(DISK_FULL.to_owned()) } else { error.hint() };
+        Self { hint, ..Self::new(kind, Self::describe(&error)) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Brings a base's layers into the store.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures::future::try_join_all;
 use tokio::task::spawn_blocking;
@@ -85,19 +85,11 @@ async fn pull_blob(
         repository.registry(),
         Some(descriptor.size),
     );
-    let transfer = Mutex::new(transfer);
-    let advance = |bytes: u64| {
-        if let Ok(mut transfer) = transfer.lock() {
-            transfer.advance(bytes);
-        }
-    };
     let scratch = store.scratch_dir()?;
     let file = scratch.path().join("blob");
-    client.pull_blob(repository, descriptor, &file, &advance).await?;
+    client.pull_blob(repository, descriptor, &file, &|bytes| transfer.reached(bytes)).await?;
     store.adopt_blob(&file, &descriptor.digest)?;
-    if let Ok(transfer) = transfer.into_inner() {
-        transfer.finish(TransferEnd::Transferred);
-    }
+    transfer.finish(TransferEnd::Transferred);
     Ok(false)
 }
 

@@ -86,25 +86,17 @@ async fn push_blob(
         repository.registry(),
         Some(descriptor.size),
     );
-    let transfer = std::sync::Mutex::new(transfer);
     let mount_from: Vec<Repository> = origin
         .filter(|origin| origin.registry() == repository.registry() && *origin != repository)
         .cloned()
         .into_iter()
         .collect();
-    let advance = |bytes: u64| {
-        if let Ok(mut transfer) = transfer.lock() {
-            transfer.advance(bytes);
-        }
-    };
     let source = store.blob_path(&descriptor.digest);
-    let pushed = client.push_blob(repository, descriptor, &source, &mount_from, &advance).await?;
-    if let Ok(transfer) = transfer.into_inner() {
-        transfer.finish(match pushed {
-            Pushed::Uploaded => TransferEnd::Transferred,
-            Pushed::Mounted => TransferEnd::Mounted,
-            Pushed::AlreadyThere => TransferEnd::AlreadyThere,
-        });
-    }
+    let pushed = client.push_blob(repository, descriptor, &source, &mount_from, &|bytes| transfer.reached(bytes)).await?;
+    transfer.finish(match pushed {
+        Pushed::Uploaded => TransferEnd::Transferred,
+        Pushed::Mounted => TransferEnd::Mounted,
+        Pushed::AlreadyThere => TransferEnd::AlreadyThere,
+    });
     Ok(())
 }

@@ -12,19 +12,30 @@ use crate::image::ImageConfig;
 /// PATH of images that set none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The config of a stage on nothing.
-pub(super) fn scratch_config(platform: &Platform) -> ImageConfig {
+/// A stage on nothing.
+pub(super) fn on_nothing(platform: Platform) -> StageState {
     let mut config = ImageConfig::scratch(platform.clone());
     "/".clone_into(&mut config.config.working_dir);
-    config.config.set_env("PATH", DEFAULT_PATH);
-    config
+    begin(platform, config, None, None)
 }
 
-/// A stage on an image: its environment is the stage's, its time of creation is not.
-pub(super) fn begin(image: &Arc<ResolvedImage>, platform: Platform, tip: StepId) -> StageState {
+/// A stage on an image, whose layers the step `base` takes.
+pub(super) fn on_image(image: &Arc<ResolvedImage>, platform: Platform, base: StepId) -> StageState {
     let mut config = image.config.clone();
     config.created = None;
     config.platform = platform.clone();
+    // An image without layers is a base like scratch.
+    let tip = (!image.layers.is_empty()).then_some(base);
+    begin(platform, config, tip, Some(Arc::clone(image)))
+}
+
+/// A stage before its first instruction: the base's environment is the stage's.
+fn begin(
+    platform: Platform,
+    mut config: ImageConfig,
+    tip: Option<StepId>,
+    base: Option<Arc<ResolvedImage>>,
+) -> StageState {
     if config.config.env_value("PATH").is_none() {
         config.config.set_env("PATH", DEFAULT_PATH);
     }
@@ -32,13 +43,5 @@ pub(super) fn begin(image: &Arc<ResolvedImage>, platform: Platform, tip: StepId)
     for (name, value) in config.config.env.iter().filter_map(|entry| entry.split_once('=')) {
         scope.set(name, value);
     }
-    StageState {
-        platform,
-        // An image without layers is a base like scratch.
-        tip: (!image.layers.is_empty()).then_some(tip),
-        config,
-        history: Vec::new(),
-        scope,
-        base: Some(Arc::clone(image)),
-    }
+    StageState { platform, tip, config, history: Vec::new(), scope, base }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use fanfold_platforms::Platform;
 
-use super::image::scratch_config;
 use super::instruction::StageBuilder;
 use super::key::Key;
 use super::platform_args::is_unsupported;
@@ -156,14 +155,9 @@ impl Planner<'_> {
                 let platform = stage::inherited_platform(stage, &from, &below.platform)?;
                 Ok(StageState { platform, ..(*below).clone() })
             }),
-            BaseName::Scratch => Ok(StageState {
-                platform: from.explicit.clone().unwrap_or_else(|| target.clone()),
-                tip: None,
-                config: scratch_config(from.explicit.as_ref().unwrap_or(target)),
-                history: Vec::new(),
-                scope: super::scope::Scope::default(),
-                base: None,
-            }),
+            BaseName::Scratch => {
+                Ok(super::image::on_nothing(from.explicit.clone().unwrap_or_else(|| target.clone())))
+            }
             BaseName::Image(reference) => {
                 let platform = from.explicit.clone().unwrap_or_else(|| target.clone());
                 self.image(reference, &platform, from.explicit.is_some(), stage.span)
@@ -252,7 +246,7 @@ impl Planner<'_> {
             of: super::instruction::count_steps(stage),
         };
         let tip = self.base(image, platform.clone(), origin);
-        Ok(super::image::begin(image, platform, tip))
+        Ok(super::image::on_image(image, platform, tip))
     }
 
     /// The step that takes an image's layers.

@@ -351,11 +351,10 @@ mod tests {
         let progress = Progress::observe(move |event| {
             record.lock().expect("lock").push(event.clone());
         });
-        let mut transfer = progress.transfer(TransferKind::Pull, "a", "r", Some(9));
-        transfer.advance(5);
-        transfer.restart();
-        transfer.advance(300_000);
-        transfer.advance(1);
+        let transfer = progress.transfer(TransferKind::Pull, "a", "r", Some(9));
+        transfer.reached(5);
+        transfer.reached(300_000);
+        transfer.reached(300_001);
         transfer.finish(TransferEnd::Transferred);
         drop(progress.transfer(TransferKind::Unpack, "b", "", None));
         progress.finish();

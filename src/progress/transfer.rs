@@ -1,5 +1,7 @@
 //! A transfer as the room that moves the bytes holds it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::event::{Event, TransferEnd, TransferId};
 use super::handle::Progress;
 
@@ -15,8 +17,8 @@ const GRAIN: u64 = 256 * 1024;
 pub struct Transfer {
     progress: Progress,
     id: TransferId,
-    bytes: u64,
-    said: u64,
+    bytes: AtomicU64,
+    said: AtomicU64,
     finished: bool,
 }
 
@@ -25,28 +27,21 @@ impl Transfer {
         Self {
             progress,
             id,
-            bytes: 0,
-            said: 0,
+            bytes: AtomicU64::new(0),
+            said: AtomicU64::new(0),
             finished: false,
         }
     }
 
-    /// Adds bytes that have moved since the last call.
-    pub fn advance(&mut self, bytes: u64) {
-        self.bytes += bytes;
-        if self.bytes - self.said >= GRAIN {
-            self.said = self.bytes;
-            self.progress.send(Event::TransferProgress {
-                id: self.id,
-                bytes: self.bytes,
-            });
+    /// Says how many bytes have moved in all. Fewer than before means that an attempt failed and
+    /// the next one began anew.
+    pub fn reached(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        let said = self.said.load(Ordering::Relaxed);
+        if bytes < said || bytes - said >= GRAIN {
+            self.said.store(bytes, Ordering::Relaxed);
+            self.progress.send(Event::TransferProgress { id: self.id, bytes });
         }
-    }
-
-    /// Takes back all bytes: an attempt failed and the next begins anew.
-    pub fn restart(&mut self) {
-        self.bytes = 0;
-        self.said = 0;
     }
 
     /// Reports the end with the bytes counted so far.
@@ -59,7 +54,7 @@ impl Transfer {
         self.progress.send(Event::TransferFinished {
             id: self.id,
             how,
-            bytes: self.bytes,
+            bytes: self.bytes.load(Ordering::Relaxed),
         });
     }
 }
