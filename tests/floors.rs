@@ -20,8 +20,8 @@ fn floor(room: &str) -> Option<usize> {
 
 fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("the sources can be read") {
+        let path = entry.expect("the sources can be read").path();
         if path.is_dir() {
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -61,7 +61,9 @@ fn rooms_import_from_lower_floors_only() {
             continue;
         };
         let text = fs::read_to_string(&file).unwrap();
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (number, line) in
+            text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
             for other in named_rooms(line).into_iter().filter(|other| *other != room) {
                 checked += 1;
                 match floor(&other) {
@@ -73,7 +75,11 @@ fn rooms_import_from_lower_floors_only() {
                         own + 1,
                         other_floor + 1,
                     )),
-                    None => faults.push(format!("src/{}:{}: no such room: {other}", relative.display(), number + 1)),
+                    None => faults.push(format!(
+                        "src/{}:{}: no such room: {other}",
+                        relative.display(),
+                        number + 1
+                    )),
                 }
             }
         }

@@ -20,94 +20,22 @@ pub struct Architecture {
 /// Every architecture whose programs are recognised. The first row of a name
 /// describes it when the variant has no row of its own.
 pub const ARCHITECTURES: &[Architecture] = &[
-    row(
-        "amd64",
-        None,
-        "x86_64",
-        Some("amd64"),
-        62,
-        64,
-        Endian::Little,
-    ),
+    row("amd64", None, "x86_64", Some("amd64"), 62, 64, Endian::Little),
     row("386", None, "i686", Some("i386"), 3, 32, Endian::Little),
-    row(
-        "arm64",
-        None,
-        "aarch64",
-        Some("arm64"),
-        183,
-        64,
-        Endian::Little,
-    ),
-    row(
-        "arm",
-        Some("v7"),
-        "armv7l",
-        Some("armhf"),
-        40,
-        32,
-        Endian::Little,
-    ),
+    row("arm64", None, "aarch64", Some("arm64"), 183, 64, Endian::Little),
+    row("arm", Some("v7"), "armv7l", Some("armhf"), 40, 32, Endian::Little),
     // Raspbian and Alpine build for ARMv6; Debian has no port of it.
     row("arm", Some("v6"), "armv6l", None, 40, 32, Endian::Little),
-    row(
-        "arm",
-        Some("v5"),
-        "armv5tel",
-        Some("armel"),
-        40,
-        32,
-        Endian::Little,
-    ),
-    row(
-        "riscv64",
-        None,
-        "riscv64",
-        Some("riscv64"),
-        243,
-        64,
-        Endian::Little,
-    ),
-    row(
-        "ppc64le",
-        None,
-        "ppc64le",
-        Some("ppc64el"),
-        21,
-        64,
-        Endian::Little,
-    ),
+    row("arm", Some("v5"), "armv5tel", Some("armel"), 40, 32, Endian::Little),
+    row("riscv64", None, "riscv64", Some("riscv64"), 243, 64, Endian::Little),
+    row("ppc64le", None, "ppc64le", Some("ppc64el"), 21, 64, Endian::Little),
     row("ppc64", None, "ppc64", Some("ppc64"), 21, 64, Endian::Big),
     row("s390x", None, "s390x", Some("s390x"), 22, 64, Endian::Big),
-    row(
-        "mips64le",
-        None,
-        "mips64",
-        Some("mips64el"),
-        8,
-        64,
-        Endian::Little,
-    ),
+    row("mips64le", None, "mips64", Some("mips64el"), 8, 64, Endian::Little),
     row("mips64", None, "mips64", None, 8, 64, Endian::Big),
-    row(
-        "mipsle",
-        None,
-        "mips",
-        Some("mipsel"),
-        8,
-        32,
-        Endian::Little,
-    ),
+    row("mipsle", None, "mips", Some("mipsel"), 8, 32, Endian::Little),
     row("mips", None, "mips", Some("mips"), 8, 32, Endian::Big),
-    row(
-        "loong64",
-        None,
-        "loongarch64",
-        Some("loong64"),
-        258,
-        64,
-        Endian::Little,
-    ),
+    row("loong64", None, "loongarch64", Some("loong64"), 258, 64, Endian::Little),
 ];
 
 const fn row(
@@ -119,18 +47,8 @@ const fn row(
     class: u8,
     endian: Endian,
 ) -> Architecture {
-    let machine = Machine {
-        e_machine,
-        class,
-        endian,
-    };
-    Architecture {
-        name,
-        variant,
-        uname,
-        debian,
-        machine,
-    }
+    let machine = Machine { e_machine, class, endian };
+    Architecture { name, variant, uname, debian, machine }
 }
 
 impl Architecture {
@@ -138,17 +56,11 @@ impl Architecture {
     /// architecture. Only Linux has rows: other systems use no ELF or other ABIs.
     #[must_use]
     pub fn of(platform: &Platform) -> Option<&'static Self> {
-        let named = || {
-            ARCHITECTURES
-                .iter()
-                .filter(|row| row.name == platform.architecture())
-        };
+        let named = || ARCHITECTURES.iter().filter(|row| row.name == platform.architecture());
         if platform.os() != "linux" {
             return None;
         }
-        named()
-            .find(|row| row.variant == platform.variant())
-            .or_else(|| named().next())
+        named().find(|row| row.variant == platform.variant()).or_else(|| named().next())
     }
 }
 
@@ -172,11 +84,7 @@ mod tests {
         for (platform, want) in cases {
             let platform: Platform = platform.parse().expect(platform);
             let found = Architecture::of(&platform);
-            assert_eq!(
-                found.map(|row| (row.uname, row.machine.e_machine)),
-                want,
-                "{platform}"
-            );
+            assert_eq!(found.map(|row| (row.uname, row.machine.e_machine)), want, "{platform}");
         }
     }
 

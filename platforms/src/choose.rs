@@ -51,18 +51,11 @@ fn fitness(wanted: &Platform, candidate: &Platform) -> Option<(u32, u32)> {
 }
 
 fn lower(wanted: u32, candidate: u32, least: u32) -> Option<(u32, u32)> {
-    (least..=wanted)
-        .contains(&candidate)
-        .then_some((candidate, 0))
+    (least..=wanted).contains(&candidate).then_some((candidate, 0))
 }
 
 fn level(platform: &Platform, default: &str) -> Option<u32> {
-    platform
-        .variant()
-        .unwrap_or(default)
-        .strip_prefix('v')?
-        .parse()
-        .ok()
+    platform.variant().unwrap_or(default).strip_prefix('v')?.parse().ok()
 }
 
 /// Splits `v8`, `v9` or `v8.N`, `v9.N` into major and minor version; `v8` is 8.0.
@@ -75,11 +68,7 @@ pub(crate) fn arm64_version(variant: &str) -> Option<(u32, u32)> {
         _ => return None,
     };
     let digits = (1..=2).contains(&minor.len()) && minor.bytes().all(|byte| byte.is_ascii_digit());
-    if digits {
-        Some((major, minor.parse().ok()?))
-    } else {
-        None
-    }
+    if digits { Some((major, minor.parse().ok()?)) } else { None }
 }
 
 #[cfg(test)]
@@ -89,71 +78,32 @@ mod tests {
     #[test]
     fn choices() {
         let cases: &[(&str, &str, Option<usize>)] = &[
-            (
-                "linux/arm/v7",
-                "linux/arm/v5,linux/arm/v6,linux/arm/v7",
-                Some(2),
-            ),
+            ("linux/arm/v7", "linux/arm/v5,linux/arm/v6,linux/arm/v7", Some(2)),
             ("linux/arm/v7", "linux/arm/v5,linux/arm/v6", Some(1)),
             ("linux/arm/v7", "linux/arm/v8", None),
             ("linux/arm/v6", "linux/arm/v7,linux/arm/v5", Some(1)),
-            (
-                "linux/amd64/v4",
-                "linux/amd64,linux/amd64/v3,linux/amd64/v2",
-                Some(1),
-            ),
+            ("linux/amd64/v4", "linux/amd64,linux/amd64/v3,linux/amd64/v2", Some(1)),
             ("linux/amd64", "linux/amd64/v2,linux/386", None),
             ("linux/amd64", "linux/386,linux/amd64", Some(1)),
             ("linux/arm64", "linux/arm/v7,linux/arm/v8", None),
             ("linux/arm64", "linux/arm64/v8.1", None),
             ("linux/arm64", "linux/amd64,linux/arm64/v8", Some(1)),
-            (
-                "linux/arm64/v9",
-                "linux/arm64,linux/arm64/v8.5,linux/arm64/v8.6",
-                Some(1),
-            ),
-            (
-                "linux/arm64/v9.1",
-                "linux/arm64/v8.6,linux/arm64/v9",
-                Some(1),
-            ),
-            (
-                "linux/arm64/v8.2",
-                "linux/arm64/v9,linux/arm64/v8.3,linux/arm64",
-                Some(2),
-            ),
+            ("linux/arm64/v9", "linux/arm64,linux/arm64/v8.5,linux/arm64/v8.6", Some(1)),
+            ("linux/arm64/v9.1", "linux/arm64/v8.6,linux/arm64/v9", Some(1)),
+            ("linux/arm64/v8.2", "linux/arm64/v9,linux/arm64/v8.3,linux/arm64", Some(2)),
             ("linux/riscv64/rva23u64", "linux/riscv64", None),
-            (
-                "linux/riscv64/rva23u64",
-                "linux/riscv64,linux/riscv64/rva23u64",
-                Some(1),
-            ),
-            (
-                "windows/amd64",
-                "linux/amd64,windows(10.0.17763)/amd64",
-                Some(1),
-            ),
-            (
-                "windows(2)/amd64",
-                "windows(1)/amd64,windows(2)/amd64",
-                Some(1),
-            ),
+            ("linux/riscv64/rva23u64", "linux/riscv64,linux/riscv64/rva23u64", Some(1)),
+            ("windows/amd64", "linux/amd64,windows(10.0.17763)/amd64", Some(1)),
+            ("windows(2)/amd64", "windows(1)/amd64,windows(2)/amd64", Some(1)),
             ("linux/amd64/v2", "linux(1)/amd64,linux(2)/amd64", Some(0)),
         ];
         for (wanted, candidates, want) in cases {
             let candidates = crate::parse_list(candidates).expect(candidates);
             let wanted: Platform = wanted.parse().expect(wanted);
-            assert_eq!(
-                choose(&wanted, &candidates),
-                *want,
-                "{wanted} of {candidates:?}"
-            );
+            assert_eq!(choose(&wanted, &candidates), *want, "{wanted} of {candidates:?}");
         }
         let attestation = Platform::new("unknown", "unknown", None, None);
-        assert_eq!(
-            choose(&"linux/amd64".parse().expect("good"), &[attestation]),
-            None
-        );
+        assert_eq!(choose(&"linux/amd64".parse().expect("good"), &[attestation]), None);
     }
 
     #[test]

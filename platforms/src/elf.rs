@@ -44,10 +44,7 @@ impl Machine {
     /// tell the variants of one architecture apart.
     #[must_use]
     pub fn architecture(self) -> Option<&'static str> {
-        ARCHITECTURES
-            .iter()
-            .find(|row| row.machine == self)
-            .map(|row| row.name)
+        ARCHITECTURES.iter().find(|row| row.machine == self).map(|row| row.name)
     }
 
     /// Bytes of this machine's integer as a number.
@@ -69,11 +66,7 @@ impl fmt::Display for Machine {
             Endian::Little => "little",
             Endian::Big => "big",
         };
-        write!(
-            f,
-            "ELF machine {} ({} bit, {endian}-endian)",
-            self.e_machine, self.class
-        )
+        write!(f, "ELF machine {} ({} bit, {endian}-endian)", self.e_machine, self.class)
     }
 }
 
@@ -95,11 +88,7 @@ pub fn machine_of(header: &[u8]) -> Option<Machine> {
         2 => (Endian::Big, u16::from_be_bytes),
         _ => return None,
     };
-    Some(Machine {
-        e_machine: from_bytes([header[18], header[19]]),
-        class,
-        endian,
-    })
+    Some(Machine { e_machine: from_bytes([header[18], header[19]]), class, endian })
 }
 
 /// Reads the path of the dynamic loader that an ELF program asks for
@@ -140,11 +129,8 @@ pub fn interpreter<R: Read + Seek>(file: &mut R) -> io::Result<Option<Vec<u8>>> 
         if machine.number(&entry[..4]) != PT_INTERP {
             continue;
         }
-        let (offset, size) = if wide {
-            (&entry[8..16], &entry[32..40])
-        } else {
-            (&entry[4..8], &entry[16..20])
-        };
+        let (offset, size) =
+            if wide { (&entry[8..16], &entry[32..40]) } else { (&entry[4..8], &entry[16..20]) };
         let size = machine.number(size);
         if size > MAX_INTERPRETER {
             return Err(invalid("ELF interpreter path is too long"));
@@ -154,11 +140,7 @@ pub fn interpreter<R: Read + Seek>(file: &mut R) -> io::Result<Option<Vec<u8>>> 
         if file.take(size).read_to_end(&mut path)? as u64 != size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        path.truncate(
-            path.iter()
-                .position(|byte| *byte == 0)
-                .unwrap_or(path.len()),
-        );
+        path.truncate(path.iter().position(|byte| *byte == 0).unwrap_or(path.len()));
         return Ok(Some(path));
     }
     Ok(None)
@@ -215,12 +197,7 @@ mod tests {
                 assert!(read(&good[..cut]).is_err(), "cut at {cut}");
             }
             let long = program(wide, big, &[b'x'; 5000]);
-            assert!(
-                read(&long)
-                    .expect_err("too long")
-                    .to_string()
-                    .contains("too long")
-            );
+            assert!(read(&long).expect_err("too long").to_string().contains("too long"));
         }
     }
 
@@ -241,11 +218,7 @@ mod tests {
         }
         header[4] = 3;
         assert_eq!(machine_of(&header), None);
-        let unknown = Machine {
-            e_machine: 9999,
-            class: 32,
-            endian: Endian::Big,
-        };
+        let unknown = Machine { e_machine: 9999, class: 32, endian: Endian::Big };
         assert_eq!(unknown.to_string(), "ELF machine 9999 (32 bit, big-endian)");
     }
 }

@@ -112,9 +112,7 @@ pub(crate) fn near_architecture(name: &str) -> Option<String> {
 /// The candidate within two edits of `name`, if that leaves half of it intact.
 fn nearest(name: &str, candidates: &[&str]) -> Option<String> {
     let limit = 2.min(name.len() / 2);
-    let distances = candidates
-        .iter()
-        .map(|candidate| (edits(name, candidate), *candidate));
+    let distances = candidates.iter().map(|candidate| (edits(name, candidate), *candidate));
     let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
     (distance <= limit).then(|| candidate.to_owned())
 }

@@ -27,9 +27,7 @@ pub fn native_execution(host: &Platform, wanted: &Platform, amd64_level: u8) -> 
     }
     match (host.architecture(), wanted.architecture()) {
         ("amd64", "amd64") => {
-            let level = wanted
-                .variant()
-                .and_then(|variant| variant.strip_prefix('v'));
+            let level = wanted.variant().and_then(|variant| variant.strip_prefix('v'));
             match level.map_or(Ok(1), str::parse::<u8>) {
                 Ok(level) if level <= amd64_level => NativeExecution::Yes,
                 _ => NativeExecution::No,
@@ -42,9 +40,7 @@ pub fn native_execution(host: &Platform, wanted: &Platform, amd64_level: u8) -> 
         (host, wanted) if host == wanted => NativeExecution::Yes,
         // The 32-bit side of a 64-bit kernel may be configured out, and newer
         // ARM cores lack it. A 32-bit fanfold may itself run on a 64-bit kernel.
-        ("amd64", "386") | ("386", "amd64") | ("arm64", "arm") | ("arm", "arm64") => {
-            NativeExecution::Probe
-        }
+        ("amd64", "386") | ("386", "amd64") | ("arm64", "arm") | ("arm", "arm64") => NativeExecution::Probe,
         _ => NativeExecution::No,
     }
 }
@@ -65,9 +61,7 @@ fn amd64_level() -> u8 {
     }
     if !all!("cmpxchg16b", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2") {
         1
-    } else if !all!(
-        "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "movbe"
-    ) {
+    } else if !all!("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "movbe") {
         2
     } else if !all!("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl") {
         3
@@ -105,11 +99,7 @@ mod tests {
         for (host, wanted, want) in cases {
             let host: Platform = host.parse().expect(host);
             let wanted: Platform = wanted.parse().expect(wanted);
-            assert_eq!(
-                native_execution(&host, &wanted, 2),
-                want,
-                "{wanted} on {host}"
-            );
+            assert_eq!(native_execution(&host, &wanted, 2), want, "{wanted} on {host}");
         }
     }
 
@@ -121,16 +111,10 @@ mod tests {
             return;
         }
         let text = std::fs::read_to_string("/proc/cpuinfo").expect("cpuinfo");
-        let flags = text
-            .lines()
-            .find(|line| line.starts_with("flags"))
-            .expect("flags");
+        let flags = text.lines().find(|line| line.starts_with("flags")).expect("flags");
         let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
         assert!((1..=4).contains(&level));
-        assert_eq!(
-            level >= 2,
-            has("cx16") && has("popcnt") && has("sse4_2") && has("ssse3")
-        );
+        assert_eq!(level >= 2, has("cx16") && has("popcnt") && has("sse4_2") && has("ssse3"));
         assert!(level < 3 || has("avx2") && has("fma") && has("movbe") && has("bmi2"));
         assert!(level < 4 || has("avx512f") && has("avx512vl"));
     }

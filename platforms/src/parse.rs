@@ -67,9 +67,7 @@ pub enum ParsePlatformErrorKind {
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {
-    suggestion
-        .as_ref()
-        .map_or_else(String::new, |name| format!(", did you mean {name:?}?"))
+    suggestion.as_ref().map_or_else(String::new, |name| format!(", did you mean {name:?}?"))
 }
 
 /// Parses a comma-separated list such as the value of `--platform`.
@@ -102,10 +100,7 @@ impl FromStr for Platform {
     /// An architecture alone is one of Linux; an operating system alone takes
     /// the architecture of the host.
     fn from_str(specifier: &str) -> Result<Self, Self::Err> {
-        parse(specifier).map_err(|kind| ParsePlatformError {
-            specifier: specifier.to_owned(),
-            kind,
-        })
+        parse(specifier).map_err(|kind| ParsePlatformError { specifier: specifier.to_owned(), kind })
     }
 }
 
@@ -128,21 +123,13 @@ fn parse(specifier: &str) -> Result<Platform, ParsePlatformErrorKind> {
     let [_, architecture, rest @ ..] = parts.as_slice() else {
         if os_known {
             let host = Platform::host();
-            return Ok(Platform::new(
-                &os,
-                host.architecture(),
-                host.variant(),
-                version,
-            ));
+            return Ok(Platform::new(&os, host.architecture(), host.variant(), version));
         }
         if is_architecture(os_part) && version.is_none() {
             return Ok(Platform::new("linux", os_part, None, None));
         }
         let suggestion = near_architecture(os_part).or_else(|| near_os(os_part));
-        return Err(Kind::UnknownWord {
-            word: parts[0].to_owned(),
-            suggestion,
-        });
+        return Err(Kind::UnknownWord { word: parts[0].to_owned(), suggestion });
     };
     if !os_known {
         // Both `arm/v7` and `arm64/linux` are common slips.
@@ -153,10 +140,7 @@ fn parse(specifier: &str) -> Result<Platform, ParsePlatformErrorKind> {
         } else {
             near_os(os_part)
         };
-        return Err(Kind::UnknownOs {
-            os: os_part.to_owned(),
-            suggestion,
-        });
+        return Err(Kind::UnknownOs { os: os_part.to_owned(), suggestion });
     }
     if !is_architecture(architecture) {
         return Err(Kind::UnknownArchitecture {
@@ -175,9 +159,7 @@ fn split_os_version(part: &str) -> Result<(&str, Option<&str>), ParsePlatformErr
     let Some((os, rest)) = part.split_once('(') else {
         return Ok((part, None));
     };
-    let version = rest
-        .strip_suffix(')')
-        .ok_or_else(|| ParsePlatformErrorKind::BadPart(part.to_owned()))?;
+    let version = rest.strip_suffix(')').ok_or_else(|| ParsePlatformErrorKind::BadPart(part.to_owned()))?;
     if !version.is_empty() {
         check_part(version)?;
     }
@@ -200,14 +182,8 @@ fn check_variant(platform: &Platform, written: Option<&str>) -> Result<(), Parse
     };
     let (good, expected) = match platform.architecture() {
         "amd64" => (matches!(variant, "v2" | "v3" | "v4"), "v1, v2, v3, v4"),
-        "arm" => (
-            matches!(variant, "v5" | "v6" | "v7" | "v8"),
-            "v5, v6, v7, v8",
-        ),
-        "arm64" => (
-            crate::choose::arm64_version(variant).is_some(),
-            "v8, v8.N, v9, v9.N",
-        ),
+        "arm" => (matches!(variant, "v5" | "v6" | "v7" | "v8"), "v5, v6, v7, v8"),
+        "arm64" => (crate::choose::arm64_version(variant).is_some(), "v8, v8.N, v9, v9.N"),
         _ => return Ok(()),
     };
     if good {
@@ -248,11 +224,7 @@ mod tests {
         for (specifier, want) in cases {
             let platform: Platform = specifier.parse().expect(specifier);
             assert_eq!(platform.to_string(), want, "{specifier}");
-            assert_eq!(
-                platform.to_string().parse(),
-                Ok(platform),
-                "{specifier} again"
-            );
+            assert_eq!(platform.to_string().parse(), Ok(platform), "{specifier} again");
         }
     }
 
@@ -260,76 +232,25 @@ mod tests {
     fn refused_specifiers() {
         let cases = [
             ("", "it is empty"),
-            (
-                "a/b/c/d",
-                "it has more than three parts, expected OS/ARCHITECTURE/VARIANT",
-            ),
-            (
-                "linux/",
-                r#"part "" is not made of letters, digits, "_", "." and "-""#,
-            ),
-            (
-                "linux/*",
-                r#"part "*" is not made of letters, digits, "_", "." and "-""#,
-            ),
-            (
-                "linux(1",
-                r#"part "linux(1" is not made of letters, digits, "_", "." and "-""#,
-            ),
-            (
-                "linux/arn64",
-                r#"unknown architecture "arn64", did you mean "arm64"?"#,
-            ),
-            (
-                "linux/adm64",
-                r#"unknown architecture "adm64", did you mean "amd64"?"#,
-            ),
-            (
-                "linux/x86_46",
-                r#"unknown architecture "x86_46", did you mean "x86_64"?"#,
-            ),
-            (
-                "linux/armv7l",
-                r#"unknown architecture "armv7l", did you mean "arm/v7"?"#,
-            ),
-            (
-                "linux/ppc64el",
-                r#"unknown architecture "ppc64el", did you mean "ppc64le"?"#,
-            ),
+            ("a/b/c/d", "it has more than three parts, expected OS/ARCHITECTURE/VARIANT"),
+            ("linux/", r#"part "" is not made of letters, digits, "_", "." and "-""#),
+            ("linux/*", r#"part "*" is not made of letters, digits, "_", "." and "-""#),
+            ("linux(1", r#"part "linux(1" is not made of letters, digits, "_", "." and "-""#),
+            ("linux/arn64", r#"unknown architecture "arn64", did you mean "arm64"?"#),
+            ("linux/adm64", r#"unknown architecture "adm64", did you mean "amd64"?"#),
+            ("linux/x86_46", r#"unknown architecture "x86_46", did you mean "x86_64"?"#),
+            ("linux/armv7l", r#"unknown architecture "armv7l", did you mean "arm/v7"?"#),
+            ("linux/ppc64el", r#"unknown architecture "ppc64el", did you mean "ppc64le"?"#),
             ("linux/vax", r#"unknown architecture "vax""#),
-            (
-                "linus/amd64",
-                r#"unknown operating system "linus", did you mean "linux"?"#,
-            ),
-            (
-                "arm/v7",
-                r#"unknown operating system "arm", did you mean "linux/arm/v7"?"#,
-            ),
-            (
-                "arm64/linux",
-                r#"unknown operating system "arm64", did you mean "linux/arm64"?"#,
-            ),
-            (
-                "amd46",
-                r#"unknown operating system or architecture "amd46", did you mean "amd64"?"#,
-            ),
-            (
-                "lniux",
-                r#"unknown operating system or architecture "lniux", did you mean "linux"?"#,
-            ),
+            ("linus/amd64", r#"unknown operating system "linus", did you mean "linux"?"#),
+            ("arm/v7", r#"unknown operating system "arm", did you mean "linux/arm/v7"?"#),
+            ("arm64/linux", r#"unknown operating system "arm64", did you mean "linux/arm64"?"#),
+            ("amd46", r#"unknown operating system or architecture "amd46", did you mean "amd64"?"#),
+            ("lniux", r#"unknown operating system or architecture "lniux", did you mean "linux"?"#),
             ("all", r#"unknown operating system or architecture "all""#),
-            (
-                "linux/amd64/v5",
-                r#"unknown variant "v5" of amd64, expected one of v1, v2, v3, v4"#,
-            ),
-            (
-                "linux/arm/hf",
-                r#"unknown variant "hf" of arm, expected one of v5, v6, v7, v8"#,
-            ),
-            (
-                "linux/arm64/v7",
-                r#"unknown variant "v7" of arm64, expected one of v8, v8.N, v9, v9.N"#,
-            ),
+            ("linux/amd64/v5", r#"unknown variant "v5" of amd64, expected one of v1, v2, v3, v4"#),
+            ("linux/arm/hf", r#"unknown variant "hf" of arm, expected one of v5, v6, v7, v8"#),
+            ("linux/arm64/v7", r#"unknown variant "v7" of arm64, expected one of v8, v8.N, v9, v9.N"#),
         ];
         for (specifier, want) in cases {
             let error = specifier.parse::<Platform>().expect_err(specifier);
@@ -341,11 +262,7 @@ mod tests {
     #[test]
     fn lists_keep_order_and_drop_duplicates() {
         let names = |list: &str| -> Vec<String> {
-            parse_list(list)
-                .expect(list)
-                .iter()
-                .map(Platform::to_string)
-                .collect()
+            parse_list(list).expect(list).iter().map(Platform::to_string).collect()
         };
         let list = "linux/arm64, linux/amd64,aarch64,linux/arm64/v8,x86_64";
         assert_eq!(names(list), ["linux/arm64", "linux/amd64"]);

@@ -28,20 +28,13 @@ impl Platform {
     /// what a user writes goes through [`str::parse`], which checks. An empty
     /// field counts as absent; an absent operating system is `linux`.
     #[must_use]
-    pub fn new(
-        os: &str,
-        architecture: &str,
-        variant: Option<&str>,
-        os_version: Option<&str>,
-    ) -> Self {
+    pub fn new(os: &str, architecture: &str, variant: Option<&str>, os_version: Option<&str>) -> Self {
         let (architecture, variant) = normalise(architecture, variant.unwrap_or_default());
         Self {
             os: normalise_os(os),
             architecture,
             variant: (!variant.is_empty()).then_some(variant),
-            os_version: os_version
-                .filter(|version| !version.is_empty())
-                .map(str::to_owned),
+            os_version: os_version.filter(|version| !version.is_empty()).map(str::to_owned),
         }
     }
 
@@ -103,10 +96,7 @@ impl fmt::Display for Platform {
             write_escaped(f, version)?;
             f.write_char(')')?;
         }
-        for part in [Some(&self.architecture), self.variant.as_ref()]
-            .into_iter()
-            .flatten()
-        {
+        for part in [Some(&self.architecture), self.variant.as_ref()].into_iter().flatten() {
             f.write_char('/')?;
             write_escaped(f, part)?;
         }

@@ -27,8 +27,8 @@ pub fn can_emulate(platform: &Platform) -> Result<(), CannotEmulate> {
 
 /// How the platform is emulated, and the machine of its programs.
 pub(crate) fn emulated(platform: &Platform) -> Result<(&'static Target, Machine), CannotEmulate> {
-    let level_too_high = platform.architecture() == "amd64"
-        && !matches!(platform.variant(), None | Some("v2" | "v3"));
+    let level_too_high =
+        platform.architecture() == "amd64" && !matches!(platform.variant(), None | Some("v2" | "v3"));
     let reason = match (Target::of(platform), platform.elf_machine()) {
         (Some(_), Some(_)) if level_too_high => "qemu provides up to v3".to_owned(),
         (Some(target), Some(machine)) => return Ok((target, machine)),
@@ -38,10 +38,7 @@ pub(crate) fn emulated(platform: &Platform) -> Result<(&'static Target, Machine)
             format!("emulators are known for {}", known.join(", "))
         }
     };
-    Err(CannotEmulate {
-        platform: platform.clone(),
-        reason,
-    })
+    Err(CannotEmulate { platform: platform.clone(), reason })
 }
 
 /// The value of `QEMU_CPU` for programs of the platform, where QEMU's default
@@ -85,23 +82,16 @@ mod tests {
             (
                 "linux/sparc64",
                 None,
-                Err(
-                    "emulators are known for amd64, 386, arm64, arm, riscv64, ppc64le, s390x, \
-                     mips64le, loong64",
-                ),
+                Err("emulators are known for amd64, 386, arm64, arm, riscv64, ppc64le, s390x, \
+                     mips64le, loong64"),
             ),
-            (
-                "windows/amd64",
-                None,
-                Err("qemu-user runs programs of Linux only"),
-            ),
+            ("windows/amd64", None, Err("qemu-user runs programs of Linux only")),
         ];
         for (name, model, possible) in cases {
             let platform: Platform = name.parse().expect(name);
             assert_eq!(cpu_model(&platform), model, "{name}");
             let got = can_emulate(&platform).map_err(|error| error.to_string());
-            let want =
-                possible.map_err(|reason| format!("platform {name} cannot be emulated ({reason})"));
+            let want = possible.map_err(|reason| format!("platform {name} cannot be emulated ({reason})"));
             assert_eq!(got, want);
         }
     }

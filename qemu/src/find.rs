@@ -118,10 +118,8 @@ impl NotFound {
 
 /// What was looked at, in one line.
 fn tried(dirs: &[PathBuf], unsuitable: &[(PathBuf, Unsuitable)]) -> String {
-    let mut parts: Vec<String> = unsuitable
-        .iter()
-        .map(|(path, reason)| format!("{} {reason}", path.display()))
-        .collect();
+    let mut parts: Vec<String> =
+        unsuitable.iter().map(|(path, reason)| format!("{} {reason}", path.display())).collect();
     let empty: Vec<String> = dirs
         .iter()
         .filter(|dir| !unsuitable.iter().any(|(path, _)| path.starts_with(dir)))
@@ -170,12 +168,7 @@ pub fn find(platform: &Platform, search: &Search) -> Result<Interpreter, NotFoun
             }
         }
     }
-    let nowhere = Nowhere {
-        platform: platform.clone(),
-        name,
-        dirs,
-        unsuitable,
-    };
+    let nowhere = Nowhere { platform: platform.clone(), name, dirs, unsuitable };
     Err(Box::new(nowhere).into())
 }
 
@@ -187,11 +180,7 @@ fn examine(path: &Path) -> Result<bool, Unsuitable> {
         Err(error) => {
             use io::ErrorKind::{NotADirectory, NotFound};
             let absent = matches!(error.kind(), NotFound | NotADirectory);
-            return if absent {
-                Ok(false)
-            } else {
-                Err(unreadable(error))
-            };
+            return if absent { Ok(false) } else { Err(unreadable(error)) };
         }
     };
     if !metadata.is_file() {
@@ -232,19 +221,14 @@ mod tests {
     #[test]
     fn names_are_tried_in_order() {
         let scratch = Scratch::new("order");
-        let search = Search {
-            dirs: vec![scratch.path("a"), scratch.path("b"), scratch.path("a")],
-        };
+        let search = Search { dirs: vec![scratch.path("a"), scratch.path("b"), scratch.path("a")] };
         let found = |name: &str| find(&platform(name), &search).map(|found| found.path);
         let program = host_program(b"");
 
         scratch.file("b/qemu-arm64", &program, 0o755);
         assert_eq!(found("linux/arm64"), Ok(scratch.path("b/qemu-arm64")));
         scratch.file("b/qemu-aarch64-static", &program, 0o755);
-        assert_eq!(
-            found("linux/arm64"),
-            Ok(scratch.path("b/qemu-aarch64-static"))
-        );
+        assert_eq!(found("linux/arm64"), Ok(scratch.path("b/qemu-aarch64-static")));
         scratch.file("b/qemu-aarch64", &program, 0o755);
         assert_eq!(found("linux/arm64/v8"), Ok(scratch.path("b/qemu-aarch64")));
         scratch.file("a/qemu-arm64", &program, 0o755);
@@ -252,10 +236,7 @@ mod tests {
         scratch.file("a/qemu-armel", &program, 0o755);
         for variant in ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7"] {
             let found = find(&platform(variant), &search).expect(variant);
-            assert_eq!(
-                (found.to_string().as_str(), found.path),
-                ("qemu-arm", scratch.path("a/qemu-armel"))
-            );
+            assert_eq!((found.to_string().as_str(), found.path), ("qemu-arm", scratch.path("a/qemu-armel")));
         }
     }
 
@@ -270,46 +251,23 @@ mod tests {
         // The one program header becomes a PT_INTERP that names the ELF magic.
         dynamic[entry..entry + 4].copy_from_slice(&3_u32.to_ne_bytes());
         let cases: [(&str, &[u8], u32, &str); 5] = [
-            (
-                "qemu-s390x",
-                b"#!/bin/sh\nexec qemu \"$@\"\n",
-                0o755,
-                "is not an ELF program",
-            ),
+            ("qemu-s390x", b"#!/bin/sh\nexec qemu \"$@\"\n", 0o755, "is not an ELF program"),
             ("qemu-s390x", b"", 0o755, "is not an ELF program"),
             ("qemu-s390x", &own, 0o644, "is not executable"),
-            (
-                "qemu-s390x",
-                &foreign,
-                0o755,
-                "is a program for ELF machine",
-            ),
-            (
-                "qemu-s390x",
-                &dynamic,
-                0o755,
-                "is not static (needs \\x7fELF",
-            ),
+            ("qemu-s390x", &foreign, 0o755, "is a program for ELF machine"),
+            ("qemu-s390x", &dynamic, 0o755, "is not static (needs \\x7fELF"),
         ];
         let first = scratch.path("a");
-        let search = Search {
-            dirs: vec![first, scratch.path("none"), "bin".into()],
-        };
+        let search = Search { dirs: vec![first, scratch.path("none"), "bin".into()] };
         for (file, content, mode, want) in cases {
             scratch.file(&format!("a/{file}"), content, mode);
             let error = find(&platform("linux/s390x"), &search).expect_err(want);
             let text = error.to_string();
             let path = scratch.path("a/qemu-s390x");
-            let start = format!(
-                "no usable qemu-s390x for linux/s390x: {} {want}",
-                path.display()
-            );
+            let start = format!("no usable qemu-s390x for linux/s390x: {} {want}", path.display());
             assert!(text.starts_with(&start), "{text}");
             let none = scratch.path("none");
-            let end = format!(
-                "; bin is not an absolute path; nothing in {}",
-                none.display()
-            );
+            let end = format!("; bin is not an absolute path; nothing in {}", none.display());
             assert!(text.ends_with(&end), "{text}");
             assert!(error.fix().contains("qemu-user-static"));
         }
@@ -322,32 +280,19 @@ mod tests {
     fn a_directory_and_an_empty_search() {
         let scratch = Scratch::new("directory");
         scratch.file("qemu-arm/x", b"", 0o644);
-        let search = Search {
-            dirs: vec![scratch.path("")],
-        };
+        let search = Search { dirs: vec![scratch.path("")] };
         let error = find(&platform("linux/arm"), &search).expect_err("a directory");
-        assert!(
-            error.to_string().contains("qemu-arm is not a regular file"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("qemu-arm is not a regular file"), "{error}");
         let error = find(&platform("linux/arm"), &Search::default()).expect_err("nowhere");
-        assert!(
-            error.to_string().ends_with("no directory to search"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("no directory to search"), "{error}");
         let error = find(&platform("linux/amd64/v4"), &search).expect_err("no v4");
-        assert_eq!(
-            error.to_string(),
-            "platform linux/amd64/v4 cannot be emulated (qemu provides up to v3)"
-        );
+        assert_eq!(error.to_string(), "platform linux/amd64/v4 cannot be emulated (qemu provides up to v3)");
         assert!(error.fix().contains("$BUILDPLATFORM"));
     }
 
     #[test]
     fn installed_emulators_are_judged_by_their_files() {
-        let search = Search {
-            dirs: vec!["/usr/bin".into()],
-        };
+        let search = Search { dirs: vec!["/usr/bin".into()] };
         for target in crate::target::TARGETS {
             let platform = Platform::new("linux", target.architecture, None, None);
             let wanted = [target.program(), format!("{}-static", target.program())];
@@ -359,11 +304,8 @@ mod tests {
             match find(&platform, &search) {
                 Ok(found) => assert!(present.contains(&found.path) || present.is_empty()),
                 Err(NotFound::Nowhere(nowhere)) => {
-                    let named: BTreeSet<PathBuf> = nowhere
-                        .unsuitable
-                        .into_iter()
-                        .map(|(path, _)| path)
-                        .collect();
+                    let named: BTreeSet<PathBuf> =
+                        nowhere.unsuitable.into_iter().map(|(path, _)| path).collect();
                     assert!(named.is_superset(&present), "{present:?} against {named:?}");
                 }
                 Err(error) => panic!("{error}"),

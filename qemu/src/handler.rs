@@ -64,11 +64,7 @@ pub fn entry_name(platform: &Platform) -> Option<String> {
 /// A machine that the host's kernel may run besides its own (386 on amd64) is
 /// not refused: whether it does so is for the caller's probe to say, and if it
 /// does, it must not be registered.
-pub fn registration(
-    platform: &Platform,
-    emulator: &Path,
-    name: &str,
-) -> Result<Vec<u8>, RegistrationError> {
+pub fn registration(platform: &Platform, emulator: &Path, name: &str) -> Result<Vec<u8>, RegistrationError> {
     let (target, machine) = emulated(platform)?;
     if Platform::host().elf_machine() == Some(machine) {
         return Err(RegistrationError::Native(platform.clone()));
@@ -88,16 +84,8 @@ pub fn registration(
     magic.extend(bytes_of(machine, u64::from(machine.e_machine), 2));
     let magic = escaped(&magic);
     let mask = escaped(&target.mask);
-    let fields: [&[u8]; 8] = [
-        b"",
-        name.as_bytes(),
-        b"M",
-        b"0",
-        magic.as_bytes(),
-        mask.as_bytes(),
-        path,
-        FLAGS,
-    ];
+    let fields: [&[u8]; 8] =
+        [b"", name.as_bytes(), b"M", b"0", magic.as_bytes(), mask.as_bytes(), path, FLAGS];
     let line = fields.join(&b':');
     if line.len() > MAX_LINE {
         return Err(RegistrationError::TooLong(emulator.to_owned()));
@@ -128,10 +116,7 @@ mod tests {
             };
             seen += 1;
             let platform = linux(architecture);
-            assert_eq!(
-                Target::of(&platform).expect(architecture).program(),
-                program
-            );
+            assert_eq!(Target::of(&platform).expect(architecture).program(), program);
             let name = entry_name(&platform).expect(architecture);
             let path = format!("/usr/bin/{program}");
             let got = registration(&platform, Path::new(&path), &name);
@@ -147,26 +132,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_registered_is_refused() {
-        let foreign = linux(if cfg!(target_arch = "s390x") {
-            "riscv64"
-        } else {
-            "s390x"
-        });
+        let foreign = linux(if cfg!(target_arch = "s390x") { "riscv64" } else { "s390x" });
         let long = format!("/{}", "x".repeat(2000));
         let cases = [
-            (
-                "/usr/bin/qemu",
-                "a:b",
-                "handler name \"a:b\" must be a file name without \":\"",
-            ),
+            ("/usr/bin/qemu", "a:b", "handler name \"a:b\" must be a file name without \":\""),
             ("/usr/bin/qemu", "status", "handler name \"status\" must be"),
             ("/usr/bin/qemu", "a/b", "handler name \"a/b\" must be"),
             ("qemu", "a", "emulator path \"qemu\" must be absolute"),
-            (
-                "/a:b/qemu",
-                "a",
-                "emulator path \"/a:b/qemu\" must be absolute, without \":\"",
-            ),
+            ("/a:b/qemu", "a", "emulator path \"/a:b/qemu\" must be absolute, without \":\""),
             ("/a\nb", "a", "emulator path \"/a\\nb\" must be absolute"),
             (long.as_str(), "a", "registration of \"/xxx"),
         ];
@@ -175,10 +148,7 @@ mod tests {
             assert!(error.to_string().starts_with(want), "{error}");
         }
         let error = registration(&linux("vax"), Path::new("/q"), "vax").expect_err("no vax");
-        assert!(
-            matches!(error, RegistrationError::CannotEmulate(_)),
-            "{error}"
-        );
+        assert!(matches!(error, RegistrationError::CannotEmulate(_)), "{error}");
     }
 
     #[test]

@@ -52,8 +52,7 @@ impl Failure<'_> {
     /// Whether the tail of the output holds the phrase.
     fn printed(&self, phrase: &str) -> bool {
         let tail = &self.output[self.output.len().saturating_sub(TAIL)..];
-        tail.windows(phrase.len())
-            .any(|window| window == phrase.as_bytes())
+        tail.windows(phrase.len()).any(|window| window == phrase.as_bytes())
     }
 
     fn printed_any(&self, phrases: &[&str]) -> bool {
@@ -63,9 +62,7 @@ impl Failure<'_> {
     /// Whether the command names one of the programs as a word of its own.
     fn runs(&self, programs: &[&str]) -> bool {
         let part = |byte: char| byte.is_ascii_alphanumeric() || "_.-".contains(byte);
-        self.command
-            .split(|byte| !part(byte))
-            .any(|word| programs.contains(&word))
+        self.command.split(|byte| !part(byte)).any(|word| programs.contains(&word))
     }
 
     /// The signal that ended the command or a program in it: seen directly, as a
@@ -76,13 +73,11 @@ impl Failure<'_> {
             Outcome::Exited(status) if status > 128 => Some(status - 128),
             Outcome::Exited(_) | Outcome::Errno(_) => None,
         };
-        direct
-            .filter(|signal| [SIGILL, SIGSEGV].contains(signal))
-            .or_else(|| {
-                [SIGSEGV, SIGILL]
-                    .into_iter()
-                    .find(|signal| self.printed(&format!("uncaught target signal {signal} ")))
-            })
+        direct.filter(|signal| [SIGILL, SIGSEGV].contains(signal)).or_else(|| {
+            [SIGSEGV, SIGILL]
+                .into_iter()
+                .find(|signal| self.printed(&format!("uncaught target signal {signal} ")))
+        })
     }
 
     /// The outcome in words.
@@ -123,10 +118,7 @@ impl Failure<'_> {
     /// Failures that are known by what is printed.
     fn phrase_hint(&self, signal: Option<i32>) -> Option<String> {
         let (platform, emulator) = (self.platform, self.emulator);
-        let narrow = self
-            .platform
-            .elf_machine()
-            .is_some_and(|machine| machine.class == 32);
+        let narrow = self.platform.elf_machine().is_some_and(|machine| machine.class == 32);
         if narrow && self.printed("Value too large for defined data type") {
             return Some(format!(
                 "32-bit programs under {emulator} cannot read the 64-bit directory hashes of this \
@@ -169,11 +161,7 @@ impl Failure<'_> {
         }
         let tracing = self.runs(&["strace", "gdb", "perf", "bpftrace", "unshare"])
             || self.printed_any(&["PTRACE_", "ptrace("]);
-        let refused = [
-            "Function not implemented",
-            "Operation not permitted",
-            "Invalid argument",
-        ];
+        let refused = ["Function not implemented", "Operation not permitted", "Invalid argument"];
         if tracing && signal.is_none() && self.printed_any(&refused) {
             return Some(format!(
                 "{emulator} offers no ptrace, perf, bpf and namespaces to the programs that it \
@@ -188,11 +176,7 @@ impl Failure<'_> {
         let (platform, emulator) = (self.platform, self.emulator);
         let start = format!("RUN failed with {} under {emulator}", self.status());
         let quoted = format!("{start}: \"qemu: uncaught target signal {signal}\"");
-        let start = if self.printed("qemu: uncaught target signal") {
-            quoted
-        } else {
-            start
-        };
+        let start = if self.printed("qemu: uncaught target signal") { quoted } else { start };
         if self.runs(&["go"]) || self.printed_any(&["go: ", "go build"]) {
             return Some(format!(
                 "{start}. Go's runtime is known to crash under qemu. Compile in a stage FROM \
@@ -256,34 +240,10 @@ mod tests {
         let crash = "qemu: uncaught target signal 11 (Segmentation fault) - core dumped";
         let illegal = "qemu: uncaught target signal 4 (Illegal instruction) - core dumped";
         let cases = [
-            (
-                "linux/arm64",
-                "apt-get install x",
-                Exited(139),
-                crash,
-                "the emulator crashed, not",
-            ),
-            (
-                "linux/arm64",
-                "apt-get install x",
-                Exited(100),
-                crash,
-                "status 100 under qemu-x 7",
-            ),
-            (
-                "linux/arm64",
-                "./configure",
-                Signaled(11),
-                "",
-                "signal 11 under qemu-x 7.2.22. Most",
-            ),
-            (
-                "linux/arm64",
-                "go build ./...",
-                Exited(139),
-                "",
-                "GOARCH=$TARGETARCH",
-            ),
+            ("linux/arm64", "apt-get install x", Exited(139), crash, "the emulator crashed, not"),
+            ("linux/arm64", "apt-get install x", Exited(100), crash, "status 100 under qemu-x 7"),
+            ("linux/arm64", "./configure", Signaled(11), "", "signal 11 under qemu-x 7.2.22. Most"),
+            ("linux/arm64", "go build ./...", Exited(139), "", "GOARCH=$TARGETARCH"),
             (
                 "linux/arm64",
                 "make",
@@ -291,27 +251,9 @@ mod tests {
                 "go: downloading x\nqemu: uncaught target signal 11 (",
                 "GOARCH",
             ),
-            (
-                "linux/s390x",
-                "./gradlew jar",
-                Exited(139),
-                crash,
-                "Jars run",
-            ),
-            (
-                "linux/arm64",
-                "npm ci",
-                Exited(132),
-                illegal,
-                "Node's compiler",
-            ),
-            (
-                "linux/arm/v6",
-                "npm ci",
-                Exited(132),
-                illegal,
-                "QEMU_CPU=arm1176",
-            ),
+            ("linux/s390x", "./gradlew jar", Exited(139), crash, "Jars run"),
+            ("linux/arm64", "npm ci", Exited(132), illegal, "Node's compiler"),
+            ("linux/arm/v6", "npm ci", Exited(132), illegal, "QEMU_CPU=arm1176"),
             ("linux/riscv64", "./x", Signaled(4), "", "Use a newer qemu"),
             (
                 "linux/arm/v7",
@@ -320,55 +262,13 @@ mod tests {
                 "Value too large for defined data type",
                 "CARGO_NET",
             ),
-            (
-                "linux/arm64",
-                "sudo x",
-                Exited(1),
-                "sudo: effective uid is not 0, is sudo",
-                "flag C",
-            ),
-            (
-                "linux/arm64",
-                "ls",
-                Exited(127),
-                "sh: applet not found",
-                "flag P",
-            ),
-            (
-                "linux/arm64",
-                "yum install x",
-                Exited(1),
-                "error: cpio: chown failed - ",
-                "/etc/subuid",
-            ),
-            (
-                "linux/arm64",
-                "mv a b",
-                Exited(1),
-                "mv: Invalid cross-device link",
-                "EXDEV",
-            ),
-            (
-                "linux/arm64",
-                "strace ls",
-                Exited(1),
-                "PTRACE_TRACEME: Function not implemented",
-                "ptrace",
-            ),
-            (
-                "linux/arm64",
-                "x",
-                Exited(1),
-                "io_uring_setup: ENOSYS",
-                "UV_USE_IO_URING=0",
-            ),
-            (
-                "linux/arm64",
-                "x",
-                Exited(126),
-                "sh: ./x: Exec format error",
-                "another platform",
-            ),
+            ("linux/arm64", "sudo x", Exited(1), "sudo: effective uid is not 0, is sudo", "flag C"),
+            ("linux/arm64", "ls", Exited(127), "sh: applet not found", "flag P"),
+            ("linux/arm64", "yum install x", Exited(1), "error: cpio: chown failed - ", "/etc/subuid"),
+            ("linux/arm64", "mv a b", Exited(1), "mv: Invalid cross-device link", "EXDEV"),
+            ("linux/arm64", "strace ls", Exited(1), "PTRACE_TRACEME: Function not implemented", "ptrace"),
+            ("linux/arm64", "x", Exited(1), "io_uring_setup: ENOSYS", "UV_USE_IO_URING=0"),
+            ("linux/arm64", "x", Exited(126), "sh: ./x: Exec format error", "another platform"),
             ("linux/arm64", "x", Errno(8), "", "another platform"),
             ("linux/arm64", "x", Errno(2), "", "dynamic loader"),
             (
@@ -378,13 +278,7 @@ mod tests {
                 "qemu-aarch64: Could not open '/lib/ld-linux-aarch64.so.1'",
                 "dynamic loader",
             ),
-            (
-                "linux/arm/v6",
-                "x",
-                Exited(1),
-                "qemu: -cpu option cannot be empty",
-                "QEMU_CPU",
-            ),
+            ("linux/arm/v6", "x", Exited(1), "qemu: -cpu option cannot be empty", "QEMU_CPU"),
         ];
         for (platform, command, outcome, output, want) in cases {
             let got = hint(platform, command, outcome, output);
@@ -412,40 +306,16 @@ mod tests {
         let old = format!("qemu: uncaught target signal 11 (x){}", " ".repeat(TAIL));
         let cases = [
             ("linux/arm64", "false", Outcome::Exited(1), ""),
-            (
-                "linux/arm64",
-                "make",
-                Outcome::Exited(2),
-                "make: *** [all] Error 1",
-            ),
+            ("linux/arm64", "make", Outcome::Exited(2), "make: *** [all] Error 1"),
             ("linux/arm64", "x", Outcome::Exited(137), "Killed"),
-            (
-                "linux/arm64",
-                "x",
-                Outcome::Exited(134),
-                "qemu: uncaught target signal 6 (Aborted)",
-            ),
-            (
-                "linux/arm64",
-                "x",
-                Outcome::Exited(1),
-                "Value too large for defined data type",
-            ),
-            (
-                "linux/arm64",
-                "x",
-                Outcome::Exited(1),
-                "touch: Operation not permitted",
-            ),
+            ("linux/arm64", "x", Outcome::Exited(134), "qemu: uncaught target signal 6 (Aborted)"),
+            ("linux/arm64", "x", Outcome::Exited(1), "Value too large for defined data type"),
+            ("linux/arm64", "x", Outcome::Exited(1), "touch: Operation not permitted"),
             ("linux/arm64", "x", Outcome::Exited(1), old.as_str()),
             ("linux/arm64", "x", Outcome::Signaled(9), ""),
         ];
         for (platform, command, outcome, output) in cases {
-            assert_eq!(
-                hint(platform, command, outcome, output),
-                None,
-                "{command} {outcome:?}"
-            );
+            assert_eq!(hint(platform, command, outcome, output), None, "{command} {outcome:?}");
         }
     }
 }

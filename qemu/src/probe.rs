@@ -24,8 +24,7 @@ pub fn probe(platform: &Platform) -> Option<Vec<u8>> {
 /// An ELF file with one loaded segment, the whole file, that starts at `code`.
 pub(crate) fn program(machine: Machine, flags: u32, code: &[u8]) -> Vec<u8> {
     let wide = machine.class == 64;
-    let (word, header_len, entry_len): (usize, u64, u64) =
-        if wide { (8, 64, 56) } else { (4, 52, 32) };
+    let (word, header_len, entry_len): (usize, u64, u64) = if wide { (8, 64, 56) } else { (4, 52, 32) };
     let address: u64 = if wide { 0x40_0000 } else { 0x1_0000 };
     let start = header_len + entry_len;
     let len = start + code.len() as u64;
@@ -41,12 +40,7 @@ pub(crate) fn program(machine: Machine, flags: u32, code: &[u8]) -> Vec<u8> {
     // e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags, then
     // the sizes and counts of headers; there are no sections.
     put(&[(2, 2), (machine.e_machine.into(), 2), (1, 4)]);
-    put(&[
-        (address + start, word),
-        (header_len, word),
-        (0, word),
-        (flags.into(), 4),
-    ]);
+    put(&[(address + start, word), (header_len, word), (0, word), (flags.into(), 4)]);
     put(&[(header_len, 2), (entry_len, 2), (1, 2)]);
     put(&[(0, 2), (0, 2), (0, 2)]);
     // The flags come second in a 64-bit entry, last but one in a 32-bit one.
@@ -54,13 +48,7 @@ pub(crate) fn program(machine: Machine, flags: u32, code: &[u8]) -> Vec<u8> {
     if wide {
         put(&[(READ_EXECUTE, 4)]);
     }
-    put(&[
-        (0, word),
-        (address, word),
-        (address, word),
-        (len, word),
-        (len, word),
-    ]);
+    put(&[(0, word), (address, word), (address, word), (len, word), (len, word)]);
     if !wide {
         put(&[(READ_EXECUTE, 4)]);
     }
@@ -86,10 +74,7 @@ mod tests {
             let file = probe(&platform).expect(architecture);
             let hex: String = file.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hex, want, "{architecture}");
-            assert_eq!(
-                fanfold_platforms::elf::machine_of(&file),
-                platform.elf_machine()
-            );
+            assert_eq!(fanfold_platforms::elf::machine_of(&file), platform.elf_machine());
         }
         assert_eq!(seen, 9);
     }

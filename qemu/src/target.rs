@@ -125,10 +125,7 @@ impl Target {
     /// The row of a platform's architecture, if QEMU emulates it for Linux.
     pub(crate) fn of(platform: &Platform) -> Option<&'static Self> {
         let same = |target: &&Self| target.architecture == platform.architecture();
-        TARGETS
-            .iter()
-            .find(same)
-            .filter(|_| platform.os() == "linux")
+        TARGETS.iter().find(same).filter(|_| platform.os() == "linux")
     }
 
     /// The upstream name of the emulator, such as `qemu-aarch64`.

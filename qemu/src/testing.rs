@@ -85,9 +85,5 @@ pub(crate) fn endless_program() -> Vec<u8> {
 }
 
 fn own(code: &[u8]) -> Vec<u8> {
-    program(
-        Platform::host().elf_machine().expect("a known host"),
-        0,
-        code,
-    )
+    program(Platform::host().elf_machine().expect("a known host"), 0, code)
 }

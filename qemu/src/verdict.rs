@@ -67,20 +67,16 @@ impl fmt::Display for Verdict {
         match *self {
             Self::Works => f.write_str("works"),
             Self::NoEmulator => f.write_str("no emulator is registered (ENOEXEC)"),
-            Self::HandlerWithoutF => f.write_str(
-                "the handler lacks flag F: its emulator is not visible inside the image (ENOENT)",
-            ),
+            Self::HandlerWithoutF => {
+                f.write_str("the handler lacks flag F: its emulator is not visible inside the image (ENOENT)")
+            }
             Self::NotPermitted(EPERM) => f.write_str("execution is forbidden (EPERM)"),
             Self::NotPermitted(_) => f.write_str(
                 "execution is forbidden: the file system is mounted noexec, or a security \
                  module denies it (EACCES)",
             ),
             Self::Crashes(signal) => {
-                write!(
-                    f,
-                    "the emulator or CPU fails: the probe dies of {}",
-                    SignalName(signal)
-                )
+                write!(f, "the emulator or CPU fails: the probe dies of {}", SignalName(signal))
             }
             Self::Unknown(Outcome::Exited(status)) => write!(
                 f,
@@ -123,30 +119,14 @@ mod tests {
     fn verdicts_and_reasons() {
         let cases = [
             (Outcome::Exited(42), Verdict::Works, "works"),
-            (
-                Outcome::Exited(0),
-                Verdict::Unknown(Outcome::Exited(0)),
-                "exited with 0 instead",
-            ),
+            (Outcome::Exited(0), Verdict::Unknown(Outcome::Exited(0)), "exited with 0 instead"),
             (Outcome::Errno(8), Verdict::NoEmulator, "no emulator"),
             (Outcome::Errno(2), Verdict::HandlerWithoutF, "lacks flag F"),
             (Outcome::Errno(13), Verdict::NotPermitted(13), "noexec"),
             (Outcome::Errno(1), Verdict::NotPermitted(1), "(EPERM)"),
-            (
-                Outcome::Errno(40),
-                Verdict::Unknown(Outcome::Errno(40)),
-                "error 40",
-            ),
-            (
-                Outcome::Signaled(4),
-                Verdict::Crashes(4),
-                "signal 4 (SIGILL)",
-            ),
-            (
-                Outcome::Signaled(31),
-                Verdict::Crashes(31),
-                "dies of signal 31",
-            ),
+            (Outcome::Errno(40), Verdict::Unknown(Outcome::Errno(40)), "error 40"),
+            (Outcome::Signaled(4), Verdict::Crashes(4), "signal 4 (SIGILL)"),
+            (Outcome::Signaled(31), Verdict::Crashes(31), "dies of signal 31"),
         ];
         for (outcome, want, reason) in cases {
             let verdict = Verdict::of(outcome);

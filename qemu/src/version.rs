@@ -59,10 +59,7 @@ impl Interpreter {
     }
 
     fn version_within(&self, limit: Duration) -> Result<String, VersionError> {
-        let run = |source| VersionError::Run {
-            path: self.path.clone(),
-            source,
-        };
+        let run = |source| VersionError::Run { path: self.path.clone(), source };
         let mut child = Command::new(&self.path)
             .arg("--version")
             .env_clear()
@@ -84,16 +81,11 @@ impl Interpreter {
         // there is nothing to wait for. Killing one that has ended does no harm.
         child.kill().and_then(|()| child.wait()).map_err(run)?;
         let Ok(answer) = answer else {
-            return Err(VersionError::TimedOut {
-                path: self.path.clone(),
-                limit,
-            });
+            return Err(VersionError::TimedOut { path: self.path.clone(), limit });
         };
         // It has sent, so it is at its end and cannot have panicked.
         let _ = reader.join();
-        parse(&answer.map_err(run)?).ok_or_else(|| VersionError::NoVersion {
-            path: self.path.clone(),
-        })
+        parse(&answer.map_err(run)?).ok_or_else(|| VersionError::NoVersion { path: self.path.clone() })
     }
 }
 
@@ -120,10 +112,7 @@ mod tests {
     #[test]
     fn answers() {
         let cases: [(&[u8], Option<&str>); 7] = [
-            (
-                b"qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright",
-                Some("7.2.22"),
-            ),
+            (b"qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright", Some("7.2.22")),
             (b"qemu-arm version 10.0.2\n", Some("10.0.2")),
             (b"qemu-arm version 9.1.0-rc1", Some("9.1.0-rc1")),
             (b"qemu-arm version \x1b[2J", None),
@@ -141,9 +130,7 @@ mod tests {
     #[test]
     fn programs_are_asked() {
         let scratch = Scratch::new("version");
-        let search = Search {
-            dirs: vec![scratch.path("")],
-        };
+        let search = Search { dirs: vec![scratch.path("")] };
         let platform = "linux/s390x".parse().expect("a platform");
         let ask = |content: &[u8], limit: u64| {
             scratch.file("qemu-s390x", content, 0o755);
@@ -156,28 +143,17 @@ mod tests {
         let silent = ask(&host_program(b""), 10_000).expect_err("no answer");
         assert!(matches!(silent, VersionError::NoVersion { .. }), "{silent}");
         let endless = ask(&endless_program(), 50).expect_err("no end");
-        assert!(
-            matches!(endless, VersionError::TimedOut { .. }),
-            "{endless}"
-        );
+        assert!(matches!(endless, VersionError::TimedOut { .. }), "{endless}");
 
-        let gone = Interpreter {
-            path: scratch.path("gone"),
-            name: "qemu-s390x".to_owned(),
-        };
+        let gone = Interpreter { path: scratch.path("gone"), name: "qemu-s390x".to_owned() };
         let gone = gone.version().expect_err("no file");
         assert!(matches!(gone, VersionError::Run { .. }), "{gone}");
 
-        let real = Search {
-            dirs: vec!["/usr/bin".into()],
-        };
+        let real = Search { dirs: vec!["/usr/bin".into()] };
         for name in ["linux/arm64", "linux/arm/v6", "linux/riscv64"] {
             if let Ok(found) = find(&name.parse().expect(name), &real) {
                 let version = found.version().expect("an installed emulator");
-                let major = version
-                    .split('.')
-                    .next()
-                    .and_then(|major| major.parse::<u32>().ok());
+                let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
                 assert!(major >= Some(4), "{version}");
                 assert!(found.path.starts_with(Path::new("/usr/bin")));
             }

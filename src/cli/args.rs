@@ -126,7 +126,12 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "NAME=VALUE", env = "FANFOLD_LABEL", help_heading = "What to build")]
     pub(super) label: Vec<String>,
     /// Annotation; prefixes index:, manifest: and manifest-descriptor:, each with [PLATFORM], say of what
-    #[arg(long, value_name = "[SCOPE:]NAME=VALUE", env = "FANFOLD_ANNOTATION", help_heading = "What to build")]
+    #[arg(
+        long,
+        value_name = "[SCOPE:]NAME=VALUE",
+        env = "FANFOLD_ANNOTATION",
+        help_heading = "What to build"
+    )]
     pub(super) annotation: Vec<String>,
     /// No file in a new layer, and no date in the image, is younger than this (seconds since 1970) [default: $SOURCE_DATE_EPOCH]
     #[arg(long, value_name = "SECONDS", env = "FANFOLD_TIMESTAMP", help_heading = "What to build")]
@@ -166,7 +171,13 @@ pub(super) struct BuildArgs {
     pub(super) keep_going: bool,
 
     /// Network of RUN instructions that name none
-    #[arg(long, value_enum, default_value = "default", env = "FANFOLD_NETWORK", help_heading = "Isolation and emulation")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "default",
+        env = "FANFOLD_NETWORK",
+        help_heading = "Isolation and emulation"
+    )]
     pub(super) network: NetworkArg,
     /// Line for the hosts file of RUN instructions; repeatable
     #[arg(long, value_name = "HOST:IP", env = "FANFOLD_ADD_HOST", help_heading = "Isolation and emulation")]
@@ -175,11 +186,22 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "SIZE", env = "FANFOLD_SHM_SIZE", help_heading = "Isolation and emulation")]
     pub(super) shm_size: Option<String>,
     /// Resource limit of RUN instructions; repeatable
-    #[arg(long, value_name = "NAME=SOFT[:HARD]", env = "FANFOLD_ULIMIT", help_heading = "Isolation and emulation")]
+    #[arg(
+        long,
+        value_name = "NAME=SOFT[:HARD]",
+        env = "FANFOLD_ULIMIT",
+        help_heading = "Isolation and emulation"
+    )]
     pub(super) ulimit: Vec<String>,
 
     /// How progress is shown
-    #[arg(long, value_enum, default_value = "auto", env = "FANFOLD_PROGRESS", help_heading = "On the screen")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "FANFOLD_PROGRESS",
+        help_heading = "On the screen"
+    )]
     pub(super) progress: ProgressArg,
     /// Print nothing but the digest of the result
     #[arg(short, long, env = "FANFOLD_QUIET", help_heading = "On the screen")]

@@ -143,9 +143,11 @@ async fn build(
         resolv_conf: "/etc/resolv.conf".into(),
         hosts: "/etc/hosts".into(),
     };
-    let engine = Engine::new(store, settings, cancel.clone()).map_err(|error| Failure::from(BuildError::from(error)))?;
+    let engine = Engine::new(store, settings, cancel.clone())
+        .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
-    let Prepared { dockerfile, source, request, context, ignore, annotations, names, outputs, jobs, .. } = prepared;
+    let Prepared { dockerfile, source, request, context, ignore, annotations, names, outputs, jobs, .. } =
+        prepared;
     for warning in &dockerfile.warnings {
         progress.send(Event::Warning {
             text: format!("{}: {}", warning.rule, warning.message),
@@ -188,9 +190,8 @@ async fn build(
             Err(BuildError::new(ErrorKind::Interrupted(signal), "the build was interrupted"))
         }
     };
-    let written = written.and_then(|()| {
-        write_result_files(arguments, &outcome, &names).map_err(errors::build_error)
-    });
+    let written =
+        written.and_then(|()| write_result_files(arguments, &outcome, &names).map_err(errors::build_error));
     if let Err(failure) = written {
         return Ok(report::end(&progress, &[failure], Some(&source)));
     }

@@ -34,7 +34,8 @@ impl Environment {
 
     /// `PATH`.
     pub(super) fn search_path(&self) -> OsString {
-        self.os("PATH").unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())
+        self.os("PATH")
+            .unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())
     }
 
     /// The store where no `--root` names one.

@@ -43,14 +43,9 @@ impl Machine {
     pub(super) fn new(qemu_dir: Option<&Path>, path: &std::ffi::OsStr, probes: PathBuf) -> Self {
         let absolute = |dir: PathBuf| std::path::absolute(&dir).unwrap_or(dir);
         let own = qemu_dir.map(|dir| absolute(dir.to_owned()));
-        let dirs = own.into_iter().chain(std::env::split_paths(path).filter(|dir| dir.is_absolute())).collect();
-        Self {
-            host: Platform::host(),
-            search: Search { dirs },
-            probes,
-            binfmt: None,
-            registered: Vec::new(),
-        }
+        let dirs =
+            own.into_iter().chain(std::env::split_paths(path).filter(|dir| dir.is_absolute())).collect();
+        Self { host: Platform::host(), search: Search { dirs }, probes, binfmt: None, registered: Vec::new() }
     }
 
     /// Finds a way to run a platform's commands, and proves it by running a program.
@@ -105,7 +100,9 @@ impl Machine {
             let line = fanfold_qemu::registration(platform, &interpreter.path, &name)
                 .map_err(|error| (format!("private binfmt_misc: {error}"), kernel.clone()))?;
             let binfmt = self.own_binfmt().map_err(|reason| (reason, kernel.clone()))?;
-            binfmt.register(&line).map_err(|error| (format!("private binfmt_misc: {error}"), kernel.clone()))?;
+            binfmt
+                .register(&line)
+                .map_err(|error| (format!("private binfmt_misc: {error}"), kernel.clone()))?;
             self.registered.push(key);
         }
         match self.probe(platform) {

@@ -56,7 +56,9 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     let root = arguments.host.root.clone().or_else(|| environment.default_root());
     Ok(Prepared {
         ignore: ignore(&context, file.as_deref())?,
-        root: root.ok_or_else(|| Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR"))?,
+        root: root.ok_or_else(|| {
+            Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR")
+        })?,
         mode: mode(arguments, &outputs)?,
         jobs: match arguments.jobs {
             Some(0) => return Err(Failure::usage("--jobs 0: write 1 or more")),
@@ -82,8 +84,9 @@ fn context(text: &str) -> Result<PathBuf, Failure> {
     let path = PathBuf::from(text);
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => Ok(path),
-        Ok(_) => Err(Failure::usage(format!("the build context `{text}` is not a folder"))
-            .with_hint("the last argument is the folder with the files to copy; the Dockerfile goes with -f")),
+        Ok(_) => Err(Failure::usage(format!("the build context `{text}` is not a folder")).with_hint(
+            "the last argument is the folder with the files to copy; the Dockerfile goes with -f",
+        )),
         Err(error) => Err(Failure::usage(format!("the build context `{text}` cannot be read: {error}"))),
     }
 }
@@ -93,15 +96,16 @@ fn dockerfile_text(arguments: &BuildArgs, context: &Path) -> Result<(Source, Opt
     let (name, bytes, path) = match &arguments.file {
         Some(path) if path.as_os_str() == "-" => {
             let mut bytes = Vec::new();
-            io::stdin()
-                .read_to_end(&mut bytes)
-                .map_err(|error| Failure::usage(format!("the Dockerfile on standard input cannot be read: {error}")))?;
+            io::stdin().read_to_end(&mut bytes).map_err(|error| {
+                Failure::usage(format!("the Dockerfile on standard input cannot be read: {error}"))
+            })?;
             ("-".to_owned(), bytes, None)
         }
         given => {
             let path = given.clone().unwrap_or_else(|| context.join("Dockerfile"));
             let bytes = fs::read(&path).map_err(|error| {
-                let failure = Failure::usage(format!("failed to read the Dockerfile `{}`: {error}", path.display()));
+                let failure =
+                    Failure::usage(format!("failed to read the Dockerfile `{}`: {error}", path.display()));
                 if given.is_none() { failure.with_hint("name it with -f FILE") } else { failure }
             })?;
             let name = if given.is_none() { "Dockerfile".to_owned() } else { path.display().to_string() };
@@ -110,7 +114,8 @@ fn dockerfile_text(arguments: &BuildArgs, context: &Path) -> Result<(Source, Opt
     };
     // The parser says where text is not UTF-8; an excerpt shows it as well as it can.
     let text = String::from_utf8(bytes).map_err(|error| {
-        let source = Source { name: name.clone(), text: String::from_utf8_lossy(error.as_bytes()).into_owned() };
+        let source =
+            Source { name: name.clone(), text: String::from_utf8_lossy(error.as_bytes()).into_owned() };
         match dockerfile::parse(error.as_bytes()) {
             Err(fault) => Failure::rendered(render_syntax(&fault, &source)),
             Ok(_) => Failure::usage(format!("{name} is not UTF-8")),
@@ -133,7 +138,9 @@ fn ignore(context: &Path, file: Option<&Path>) -> Result<Ignore, Failure> {
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Failure::usage(format!("failed to read `{}`: {error}", path.display()))),
+            Err(error) => {
+                return Err(Failure::usage(format!("failed to read `{}`: {error}", path.display())));
+            }
         }
     }
     Ok(Ignore::none())
@@ -159,7 +166,8 @@ fn outputs(arguments: &BuildArgs, names: &[Reference]) -> Result<Vec<OutputSpec>
     if arguments.push && !outputs.iter().any(|output| matches!(output, OutputSpec::Registry { .. })) {
         outputs.push(OutputSpec::Registry { names: Vec::new(), by_digest: false });
     }
-    let nameless = |output: &OutputSpec| matches!(output, OutputSpec::Registry { names, .. } if names.is_empty());
+    let nameless =
+        |output: &OutputSpec| matches!(output, OutputSpec::Registry { names, .. } if names.is_empty());
     if names.is_empty() && outputs.iter().any(nameless) {
         return Err(Failure::usage("there is no name to push under").with_hint("add -t NAME"));
     }
@@ -172,7 +180,8 @@ fn outputs(arguments: &BuildArgs, names: &[Reference]) -> Result<Vec<OutputSpec>
 fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
     let mut platforms: Vec<Platform> = Vec::new();
     for text in texts {
-        let parsed = parse_list(text).map_err(|error| Failure::usage(format!("--platform {text}: {error}")))?;
+        let parsed =
+            parse_list(text).map_err(|error| Failure::usage(format!("--platform {text}: {error}")))?;
         for platform in parsed {
             if platform.os() != "linux" {
                 return Err(Failure::usage(format!("--platform {text}: only linux images are built")));
@@ -220,7 +229,8 @@ fn request(
         }
         build_args.entry(EPOCH.to_owned()).or_insert_with(|| seconds.to_string());
     }
-    let labels = arguments.label.iter().map(|text| values::pair("--label", text)).collect::<Result<_, _>>()?;
+    let labels =
+        arguments.label.iter().map(|text| values::pair("--label", text)).collect::<Result<_, _>>()?;
     Ok(Request {
         explicit_platforms: !platforms.is_empty(),
         platforms: if platforms.is_empty() { vec![Platform::host()] } else { platforms },
@@ -269,8 +279,10 @@ fn mode(arguments: &BuildArgs, outputs: &[OutputSpec]) -> Result<Mode, Failure> 
     };
     let stdout_taken = outputs.iter().any(OutputSpec::is_stdout);
     if stdout_taken && (mode == Mode::Json || arguments.quiet) {
-        return Err(Failure::usage("standard output cannot take both the result and --progress json or --quiet")
-            .with_hint("write the result into a file with dest=FILE"));
+        return Err(Failure::usage(
+            "standard output cannot take both the result and --progress json or --quiet",
+        )
+        .with_hint("write the result into a file with dest=FILE"));
     }
     Ok(mode)
 }

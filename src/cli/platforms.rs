@@ -81,7 +81,8 @@ fn print(as_json: bool, isolation: &str, rows: &[Row]) {
         return;
     }
     let width = rows.iter().map(|row| row.platform.to_string().len()).max().unwrap_or(0);
-    let mut text = format!("RUN instructions are carried out in a {isolation}\n\n{:width$}  HOW\n", "PLATFORM");
+    let mut text =
+        format!("RUN instructions are carried out in a {isolation}\n\n{:width$}  HOW\n", "PLATFORM");
     for row in rows {
         let how = match &row.execution {
             Execution::Native => "native".to_owned(),

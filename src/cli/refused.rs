@@ -47,24 +47,78 @@ pub(super) struct RefusedArgs {
 impl RefusedArgs {
     /// Fails for the first of these flags that was given.
     pub(super) fn refuse(&self) -> Result<(), Failure> {
-        let off = |value: &Option<String>| {
-            value.as_deref().is_some_and(|value| !matches!(value, "false" | "0"))
-        };
+        let off =
+            |value: &Option<String>| value.as_deref().is_some_and(|value| !matches!(value, "false" | "0"));
         let table: [(bool, &str, &str, &str); 17] = [
-            (off(&self.load), "--load", "there is no daemon to load into", "use -o type=docker,dest=image.tar and `docker load -i image.tar`"),
+            (
+                off(&self.load),
+                "--load",
+                "there is no daemon to load into",
+                "use -o type=docker,dest=image.tar and `docker load -i image.tar`",
+            ),
             (self.builder.is_some(), "--builder", "fanfold itself is the builder", "drop the flag"),
-            (!self.allow.is_empty(), "--allow", "no step can be given more privilege than another", "drop the flag"),
-            (self.cgroup_parent.is_some(), "--cgroup-parent", "steps run in the cgroup of the caller", "start fanfold in the cgroup that you want"),
-            (!self.secret.is_empty(), "--secret", "secret mounts are not supported", "do not put secrets in ARG or ENV either: they stay in the image"),
-            (!self.ssh.is_empty(), "--ssh", "ssh mounts are not supported", "fetch private sources before the build and COPY them"),
-            (!self.cache_from.is_empty(), "--cache-from", "the cache is the local store", "keep the folder that --root names between builds"),
-            (!self.cache_to.is_empty(), "--cache-to", "the cache is the local store", "keep the folder that --root names between builds"),
-            (!self.no_cache_filter.is_empty(), "--no-cache-filter", "the cache cannot be left out for single stages", "use --no-cache"),
-            (!self.build_context.is_empty(), "--build-context", "named contexts are not supported", "put the files below the build context"),
+            (
+                !self.allow.is_empty(),
+                "--allow",
+                "no step can be given more privilege than another",
+                "drop the flag",
+            ),
+            (
+                self.cgroup_parent.is_some(),
+                "--cgroup-parent",
+                "steps run in the cgroup of the caller",
+                "start fanfold in the cgroup that you want",
+            ),
+            (
+                !self.secret.is_empty(),
+                "--secret",
+                "secret mounts are not supported",
+                "do not put secrets in ARG or ENV either: they stay in the image",
+            ),
+            (
+                !self.ssh.is_empty(),
+                "--ssh",
+                "ssh mounts are not supported",
+                "fetch private sources before the build and COPY them",
+            ),
+            (
+                !self.cache_from.is_empty(),
+                "--cache-from",
+                "the cache is the local store",
+                "keep the folder that --root names between builds",
+            ),
+            (
+                !self.cache_to.is_empty(),
+                "--cache-to",
+                "the cache is the local store",
+                "keep the folder that --root names between builds",
+            ),
+            (
+                !self.no_cache_filter.is_empty(),
+                "--no-cache-filter",
+                "the cache cannot be left out for single stages",
+                "use --no-cache",
+            ),
+            (
+                !self.build_context.is_empty(),
+                "--build-context",
+                "named contexts are not supported",
+                "put the files below the build context",
+            ),
             (!self.attest.is_empty(), "--attest", "attestations are not supported", "drop the flag"),
-            (off(&self.provenance), "--provenance", "attestations are not supported", "use --provenance=false"),
+            (
+                off(&self.provenance),
+                "--provenance",
+                "attestations are not supported",
+                "use --provenance=false",
+            ),
             (off(&self.sbom), "--sbom", "attestations are not supported", "use --sbom=false"),
-            (self.call.as_deref().is_some_and(|call| call != "build"), "--call", "only building is supported", "drop the flag"),
+            (
+                self.call.as_deref().is_some_and(|call| call != "build"),
+                "--call",
+                "only building is supported",
+                "drop the flag",
+            ),
             (self.check, "--check", "build checks are not supported", "drop the flag"),
             (!self.policy.is_empty(), "--policy", "policies are not supported", "drop the flag"),
             (off(&self.debug), "--debug", "there is no debugger", "drop the flag"),

@@ -30,7 +30,6 @@ pub(super) fn listen() -> std::io::Result<watch::Receiver<Option<i32>>> {
     Ok(receiver)
 }
 
-
 #[expect(clippy::exit, reason = "who asks twice does not want to wait for an orderly end")]
 fn leave(code: i32) -> ! {
     std::process::exit(code)

@@ -43,19 +43,37 @@ pub(super) fn size(flag: &str, text: &str) -> Result<u64, Failure> {
 
 /// Names of resource limits.
 const LIMITS: [&str; 15] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-    "rtprio", "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// Reads `NAME=SOFT[:HARD]`; -1 is no limit.
 pub(super) fn ulimit(text: &str) -> Result<(String, u64, u64), Failure> {
     let (name, value) = pair("--ulimit", text)?;
     if !LIMITS.contains(&name.as_str()) {
-        return Err(Failure::usage(format!("--ulimit {text}: no such limit; there are {}", LIMITS.join(", "))));
+        return Err(Failure::usage(format!(
+            "--ulimit {text}: no such limit; there are {}",
+            LIMITS.join(", ")
+        )));
     }
     let number = |text: &str| match text {
         "-1" => Ok(u64::MAX),
-        text => text.parse().map_err(|_| Failure::usage(format!("--ulimit {name}: `{text}` is not a number"))),
+        text => {
+            text.parse().map_err(|_| Failure::usage(format!("--ulimit {name}: `{text}` is not a number")))
+        }
     };
     let (soft, hard) = value.split_once(':').unwrap_or((&value, &value));
     let (soft, hard) = (number(soft)?, number(hard)?);

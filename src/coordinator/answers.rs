@@ -50,9 +50,7 @@ impl Answers {
 
 fn explain(error: &SourceError) -> ContextError {
     let hint = match error {
-        SourceError::NotFound { ignored_by: Some(rule), .. } => {
-            Some(format!("it is ignored by {rule}"))
-        }
+        SourceError::NotFound { ignored_by: Some(rule), .. } => Some(format!("it is ignored by {rule}")),
         SourceError::NotFound { .. } => Some("paths are relative to the build context".to_owned()),
         _ => None,
     };

@@ -25,7 +25,10 @@ pub(super) struct Bases<'a> {
 
 impl Bases<'_> {
     /// Resolves all of these at once; each name is asked for once, whatever the number of platforms.
-    pub(super) async fn resolve(&self, wanted: Vec<Wanted>) -> Result<Vec<(Wanted, ResolvedImage)>, BuildError> {
+    pub(super) async fn resolve(
+        &self,
+        wanted: Vec<Wanted>,
+    ) -> Result<Vec<(Wanted, ResolvedImage)>, BuildError> {
         let mut by_name: BTreeMap<Reference, Vec<Wanted>> = BTreeMap::new();
         for item in wanted {
             by_name.entry(item.reference.clone()).or_default().push(item);
@@ -84,7 +87,11 @@ impl Bases<'_> {
         Err(BuildError::new(ErrorKind::Registry, format!("the index of {reference} is nested too deep")))
     }
 
-    async fn manifest(&self, reference: &Reference, descriptor: &Descriptor) -> Result<RawManifest, BuildError> {
+    async fn manifest(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<RawManifest, BuildError> {
         if let Some(bytes) = self.store.read_blob(&descriptor.digest) {
             return Ok(RawManifest { media_type: descriptor.media_type.clone(), bytes });
         }

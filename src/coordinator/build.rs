@@ -88,13 +88,10 @@ impl Build {
     /// Plans, and resolves images, until nothing is missing.
     async fn prepare(&self) -> Result<(Graph, Answers), Vec<BuildError>> {
         let mut answers = Answers::new(self.options.context.clone(), self.options.ignore.clone());
-        let bases = Bases {
-            client: &self.client,
-            store: self.engine.store(),
-            ask_always: self.options.pull,
-        };
+        let bases = Bases { client: &self.client, store: self.engine.store(), ask_always: self.options.pull };
         loop {
-            let planned = tokio::task::block_in_place(|| plan(&self.dockerfile, &self.options.request, &answers));
+            let planned =
+                tokio::task::block_in_place(|| plan(&self.dockerfile, &self.options.request, &answers));
             match planned.map_err(|error| vec![error.into()])? {
                 plan::Outcome::Ready(graph) => return Ok((graph, answers)),
                 plan::Outcome::Wanted(wanted) => {
@@ -130,7 +127,8 @@ impl Build {
         };
         let steps = graph.ids().filter(wanted).map(|id| {
             let step = graph.step(id);
-            let emulated = matches!(step.op, Op::Run(_)).then(|| self.options.emulator(&step.platform)).flatten();
+            let emulated =
+                matches!(step.op, Op::Run(_)).then(|| self.options.emulator(&step.platform)).flatten();
             Step {
                 id: shown(id),
                 platforms: step.targets.clone(),

@@ -57,7 +57,8 @@ impl Executor {
         self,
         mut interrupted: watch::Receiver<Option<i32>>,
     ) -> Result<BTreeMap<StepId, Done>, Vec<BuildError>> {
-        let mut results: BTreeMap<StepId, Done> = self.demand.cached.iter().map(|(id, record)| (*id, cached(record))).collect();
+        let mut results: BTreeMap<StepId, Done> =
+            self.demand.cached.iter().map(|(id, record)| (*id, cached(record))).collect();
         let wanted = self.demand.bases.iter().chain(&self.demand.work);
         let mut schedule = Schedule::new(wanted.map(|id| (*id, self.demand.dependencies(&self.graph, *id))));
         let mut queue: VecDeque<StepId> = VecDeque::new();
@@ -198,7 +199,9 @@ impl Executor {
             Op::Run(op) => self.run(id, op, below, needs)?,
             Op::Copy(op) => self.copy(id, op, below, input, needs)?,
             Op::Workdir(op) => self.workdir(id, op, below, needs)?,
-            Op::Base(_) => return Err(BuildError::new(ErrorKind::Step, "an image is pulled, not carried out")),
+            Op::Base(_) => {
+                return Err(BuildError::new(ErrorKind::Step, "an image is pulled, not carried out"));
+            }
         };
         let record = StepRecord { layer: layer.id, created: self.engine.now() };
         self.engine.store().put_step(&step.key, &record)?;
@@ -291,11 +294,7 @@ impl Executor {
 }
 
 fn cached(record: &StepRecord) -> Done {
-    Done {
-        layers: vec![Layer::made(record.layer)],
-        created: Some(record.created),
-        duration: Duration::ZERO,
-    }
+    Done { layers: vec![Layer::made(record.layer)], created: Some(record.created), duration: Duration::ZERO }
 }
 
 /// A step's name in progress events.

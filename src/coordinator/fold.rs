@@ -63,7 +63,8 @@ fn image(
     }
     let mut config = target.config.clone();
     let times = times(target, results, engine);
-    config.created = Some(Timestamp(times.iter().copied().max().unwrap_or_else(|| engine.time())).to_string());
+    config.created =
+        Some(Timestamp(times.iter().copied().max().unwrap_or_else(|| engine.time())).to_string());
     config.diff_ids = layers.iter().map(|layer| layer.blob.diff_id).collect();
     for (line, time) in target.history.iter().zip(times) {
         config.history.push(History {
@@ -82,10 +83,11 @@ fn image(
         select(annotations, Scope::Manifest, Some(&target.platform)),
     );
     let manifest = RawManifest::from_image(&manifest);
-    let descriptor = manifest
-        .descriptor()
-        .with_platform(target.platform.clone())
-        .with_annotations(select(annotations, Scope::ManifestDescriptor, Some(&target.platform)));
+    let descriptor = manifest.descriptor().with_platform(target.platform.clone()).with_annotations(select(
+        annotations,
+        Scope::ManifestDescriptor,
+        Some(&target.platform),
+    ));
     Ok(BuiltImage {
         platform: target.platform.clone(),
         manifest,

@@ -79,10 +79,8 @@ mod tests {
 
     #[test]
     fn what_needs_a_failed_step_never_begins() {
-        let mut schedule = Schedule::new([
-            (StepId(0), BTreeSet::new()),
-            (StepId(1), BTreeSet::from([StepId(0)])),
-        ]);
+        let mut schedule =
+            Schedule::new([(StepId(0), BTreeSet::new()), (StepId(1), BTreeSet::from([StepId(0)]))]);
         schedule.take();
         assert_eq!(schedule.take(), None);
         schedule.stop();

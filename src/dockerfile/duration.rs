@@ -55,17 +55,9 @@ pub fn parse(text: &str) -> Result<i64, String> {
         if name.is_empty() {
             return Err(format!("time: missing unit in duration {text:?}"));
         }
-        let unit = UNITS
-            .iter()
-            .find(|(unit, _)| *unit == name)
-            .map(|(_, size)| i128::from(*size));
-        let unit =
-            unit.ok_or_else(|| format!("time: unknown unit {name:?} in duration {text:?}"))?;
-        let whole: u64 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| invalid())?
-        };
+        let unit = UNITS.iter().find(|(unit, _)| *unit == name).map(|(_, size)| i128::from(*size));
+        let unit = unit.ok_or_else(|| format!("time: unknown unit {name:?} in duration {text:?}"))?;
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
         total += i128::from(whole) * unit;
         // Digits beyond the 18th are less than a nanosecond of any unit.
         let digits = &fraction[..fraction.len().min(18)];
@@ -150,21 +142,9 @@ mod tests {
             ("1.5\u{3bc}s", 1_500, "1.5\u{b5}s"),
             ("7ns", 7, "7ns"),
             ("-1.5s", -1_500_000_000, "-1.5s"),
-            (
-                "0.3333333333333333333333h",
-                1_200_000_000_000 - 1,
-                "19m59.999999999s",
-            ),
-            (
-                "9223372036854775807ns",
-                i64::MAX,
-                "2562047h47m16.854775807s",
-            ),
-            (
-                "-9223372036854775808ns",
-                i64::MIN,
-                "-2562047h47m16.854775808s",
-            ),
+            ("0.3333333333333333333333h", 1_200_000_000_000 - 1, "19m59.999999999s"),
+            ("9223372036854775807ns", i64::MAX, "2562047h47m16.854775807s"),
+            ("-9223372036854775808ns", i64::MIN, "-2562047h47m16.854775808s"),
         ] {
             assert_eq!(parse(text), Ok(want), "{text}");
             assert_eq!(format(want), printed, "{text}");
@@ -182,14 +162,8 @@ mod tests {
             ("1m5", r#"time: missing unit in duration "1m5""#),
             ("5d", r#"time: unknown unit "d" in duration "5d""#),
             ("1 s", r#"time: unknown unit " s" in duration "1 s""#),
-            (
-                "9223372036854775808ns",
-                r#"time: invalid duration "9223372036854775808ns""#,
-            ),
-            (
-                "99999999999999999999h",
-                r#"time: invalid duration "99999999999999999999h""#,
-            ),
+            ("9223372036854775808ns", r#"time: invalid duration "9223372036854775808ns""#),
+            ("99999999999999999999h", r#"time: invalid duration "99999999999999999999h""#),
         ] {
             assert_eq!(parse(text), Err(want.to_owned()), "{text}");
         }

@@ -126,10 +126,7 @@ pub fn expand_words(
 /// # Errors
 ///
 /// All of [`ExpandErrorKind`] but open quotes.
-pub fn expand_heredoc(
-    body: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Expanded, ExpandError> {
+pub fn expand_heredoc(body: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Expanded, ExpandError> {
     let (text, _, undefined) = Lexer::new(body, '\\', false, lookup).run()?;
     Ok(Expanded { text, undefined })
 }

@@ -61,10 +61,7 @@ impl Verdict {
     /// The verdict on the root, where a walk begins: never ignored.
     #[must_use]
     pub const fn root() -> Self {
-        Self {
-            ignored: false,
-            rule: None,
-        }
+        Self { ignored: false, rule: None }
     }
 }
 
@@ -119,11 +116,7 @@ impl Ignore {
     /// `!` alone and malformed patterns.
     pub fn parse(text: &[u8]) -> Result<Self, IgnoreError> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        Self::compile(
-            text.split(|byte| *byte == b'\n')
-                .zip(1..)
-                .filter(|(line, _)| !line.starts_with(b"#")),
-        )
+        Self::compile(text.split(|byte| *byte == b'\n').zip(1..).filter(|(line, _)| !line.starts_with(b"#")))
     }
 
     /// Compiles patterns given one by one, as `--exclude` does: no comments.
@@ -133,12 +126,7 @@ impl Ignore {
     ///
     /// `!` alone and malformed patterns.
     pub fn from_patterns<S: AsRef<str>>(patterns: &[S]) -> Result<Self, IgnoreError> {
-        Self::compile(
-            patterns
-                .iter()
-                .map(|pattern| pattern.as_ref().as_bytes())
-                .zip(1..),
-        )
+        Self::compile(patterns.iter().map(|pattern| pattern.as_ref().as_bytes()).zip(1..))
     }
 
     fn compile<'a>(lines: impl Iterator<Item = (&'a [u8], u32)>) -> Result<Self, IgnoreError> {
@@ -151,16 +139,11 @@ impl Ignore {
                 continue;
             }
             let (reinclude, pattern) = normalize(text).ok_or(IgnoreError::Alone { line })?;
-            let compiled = Pattern::compile_bytes(&pattern)
-                .map_err(|source| IgnoreError::Pattern { line, source })?;
+            let compiled =
+                Pattern::compile_bytes(&pattern).map_err(|source| IgnoreError::Pattern { line, source })?;
             latest.insert(pattern, ignore.rules.len());
             let text = String::from_utf8_lossy(text).into_owned();
-            ignore.rules.push(Rule {
-                line,
-                text,
-                reinclude,
-                pattern: compiled,
-            });
+            ignore.rules.push(Rule { line, text, reinclude, pattern: compiled });
         }
         let mut latest: Vec<usize> = latest.into_values().collect();
         latest.sort_unstable_by(|a, b| b.cmp(a));
@@ -172,15 +155,10 @@ impl Ignore {
 
     /// Enters a rule into the tables; called with the latest rule first.
     fn index(&mut self, index: usize) {
-        let Rule {
-            pattern, reinclude, ..
-        } = &self.rules[index];
+        let Rule { pattern, reinclude, .. } = &self.rules[index];
         let (head, tail, core) = (pattern.head(), pattern.tail(), pattern.core());
         if *reinclude {
-            self.reincluding
-                .entry(head.to_vec())
-                .or_default()
-                .push(index);
+            self.reincluding.entry(head.to_vec()).or_default().push(index);
         }
         // The longest text tells most paths apart.
         if let Some(path) = pattern.exact() {
@@ -194,10 +172,7 @@ impl Ignore {
             self.tails.push(tail, index);
         } else {
             // Keys of few lengths, as each is looked for everywhere in a path.
-            let length = CORE_LENGTHS
-                .into_iter()
-                .find(|length| *length <= core.len())
-                .unwrap_or(1);
+            let length = CORE_LENGTHS.into_iter().find(|length| *length <= core.len()).unwrap_or(1);
             self.cores.push(&core[core.len() - length..], index);
         }
     }
@@ -227,10 +202,7 @@ impl Ignore {
             return Verdict::root();
         }
         match self.last_match(path, parent.rule) {
-            Some(rule) => Verdict {
-                ignored: !self.rules[rule].reinclude,
-                rule: Some(rule),
-            },
+            Some(rule) => Verdict { ignored: !self.rules[rule].reinclude, rule: Some(rule) },
             None => Verdict::root(),
         }
     }
@@ -238,12 +210,8 @@ impl Ignore {
     /// The verdict on `path`, from the root down.
     #[must_use]
     pub fn verdict_of(&self, path: &[u8]) -> Verdict {
-        let ends = (0..path.len())
-            .filter(|end| path[*end] == b'/')
-            .chain([path.len()]);
-        ends.fold(Verdict::root(), |parent, end| {
-            self.verdict(&path[..end], &parent)
-        })
+        let ends = (0..path.len()).filter(|end| path[*end] == b'/').chain([path.len()]);
+        ends.fold(Verdict::root(), |parent, end| self.verdict(&path[..end], &parent))
     }
 
     /// Whether something below `dir` could be part of the context. False lets a
@@ -251,19 +219,13 @@ impl Ignore {
     /// is ignored and no later `!` rule can match anything below it.
     #[must_use]
     pub fn may_reinclude_below(&self, dir: &[u8]) -> bool {
-        let Verdict {
-            ignored: true,
-            rule: Some(decided),
-        } = self.verdict_of(dir)
-        else {
+        let Verdict { ignored: true, rule: Some(decided) } = self.verdict_of(dir) else {
             return true;
         };
         let start = [dir, b"/"].concat();
         let later = |rules: &[usize]| rules.first().is_some_and(|rule| *rule > decided);
-        let mut extending = self
-            .reincluding
-            .range(start.clone()..)
-            .take_while(|(head, _)| head.starts_with(&start));
+        let mut extending =
+            self.reincluding.range(start.clone()..).take_while(|(head, _)| head.starts_with(&start));
         if extending.any(|(_, rules)| later(rules)) {
             return true;
         }
@@ -278,9 +240,7 @@ impl Ignore {
         let mut best = decided.max(self.exact.get(path).copied());
         let mut consider = |rules: &[usize]| {
             let later = rules.iter().take_while(|rule| Some(**rule) > best);
-            let hit = later
-                .copied()
-                .find(|rule| self.rules[*rule].pattern.matches(path));
+            let hit = later.copied().find(|rule| self.rules[*rule].pattern.matches(path));
             best = hit.or(best);
         };
         for length in self.heads.lengths(path) {
@@ -294,9 +254,7 @@ impl Ignore {
             }
         }
         for length in self.cores.lengths(path) {
-            path.windows(length)
-                .filter_map(|key| self.cores.get(key))
-                .for_each(&mut consider);
+            path.windows(length).filter_map(|key| self.cores.get(key)).for_each(&mut consider);
         }
         consider(&self.others);
         best
@@ -313,10 +271,7 @@ impl Buckets {
 
     /// The lengths of keys that fit into `path`.
     fn lengths(&self, path: &[u8]) -> impl Iterator<Item = usize> {
-        self.lengths
-            .iter()
-            .copied()
-            .filter(|length| *length <= path.len())
+        self.lengths.iter().copied().filter(|length| *length <= path.len())
     }
 
     fn get(&self, key: &[u8]) -> Option<&[usize]> {

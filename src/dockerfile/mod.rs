@@ -45,8 +45,8 @@ mod syntax_error;
 mod words;
 
 pub use ast::{
-    Add, ArgDecl, Command, Copy, Directives, Dockerfile, HealthTest, Healthcheck, Heredoc,
-    Instruction, Kind, Run, Script, Span, Stage, Warning,
+    Add, ArgDecl, Command, Copy, Directives, Dockerfile, HealthTest, Healthcheck, Heredoc, Instruction, Kind,
+    Run, Script, Span, Stage, Warning,
 };
 pub use checks::{CheckOptions, Checks, ParseCheckError};
 pub use directives::is_own_frontend;

@@ -112,8 +112,7 @@ pub fn names_host(word: &str) -> bool {
 /// Whether the protocol is written with capitals.
 #[must_use]
 pub fn has_upper_case_protocol(word: &str) -> bool {
-    word.split_once('/')
-        .is_some_and(|(_, protocol)| protocol.bytes().any(|byte| byte.is_ascii_uppercase()))
+    word.split_once('/').is_some_and(|(_, protocol)| protocol.bytes().any(|byte| byte.is_ascii_uppercase()))
 }
 
 fn parse_word(word: &str) -> Result<(u16, u16, &'static str), PortError> {
@@ -128,16 +127,10 @@ fn parse_word(word: &str) -> Result<(u16, u16, &'static str), PortError> {
         "udp" => "udp",
         "sctp" => "sctp",
         other => {
-            return Err(PortError::Protocol {
-                word: word.to_owned(),
-                protocol: other.to_owned(),
-            });
+            return Err(PortError::Protocol { word: word.to_owned(), protocol: other.to_owned() });
         }
     };
-    let bare = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(address);
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     if !bare.is_empty() && bare.parse::<IpAddr>().is_err() {
         return Err(PortError::Address(address.to_owned()));
     }
@@ -147,10 +140,7 @@ fn parse_word(word: &str) -> Result<(u16, u16, &'static str), PortError> {
         let (low, high) = parse_range(host).ok_or_else(|| PortError::HostPort(host.to_owned()))?;
         // One container port may be published somewhere in a range of the host.
         if first != last && last - first != high - low {
-            return Err(PortError::Ranges {
-                container: container.to_owned(),
-                host: host.to_owned(),
-            });
+            return Err(PortError::Ranges { container: container.to_owned(), host: host.to_owned() });
         }
     }
     Ok((first, last, protocol))
@@ -163,9 +153,7 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
 }
 
 fn parse_number(text: &str) -> Option<u16> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
@@ -210,10 +198,7 @@ mod tests {
         for (word, want) in [
             ("80/foo", r#"invalid port: "80/foo": invalid proto: foo"#),
             ("80/FOO", r#"invalid port: "80/FOO": invalid proto: foo"#),
-            (
-                "80/tcp/udp",
-                r#"invalid port: "80/tcp/udp": invalid proto: tcp/udp"#,
-            ),
+            ("80/tcp/udp", r#"invalid port: "80/tcp/udp": invalid proto: tcp/udp"#),
             ("x", "invalid containerPort: x"),
             ("65536", "invalid containerPort: 65536"),
             ("-1", "invalid containerPort: -1"),
@@ -225,16 +210,9 @@ mod tests {
             ("nohost:1:80", "invalid IP address: nohost"),
             ("8080:", "no port specified: 8080:<empty>"),
             ("/tcp", "no port specified: /tcp<empty>"),
-            (
-                "1-3:80-81",
-                "invalid ranges specified for container and host Ports: 80-81 and 1-3",
-            ),
+            ("1-3:80-81", "invalid ranges specified for container and host Ports: 80-81 and 1-3"),
         ] {
-            assert_eq!(
-                parse(&owned(&[word])).unwrap_err().to_string(),
-                want,
-                "{word}"
-            );
+            assert_eq!(parse(&owned(&[word])).unwrap_err().to_string(), want, "{word}");
         }
     }
 

@@ -7,9 +7,9 @@
 
 /// The names without `SIG`; the real-time ones are computed.
 const NAMES: &[&str] = &[
-    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
-    "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP",
-    "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
+    "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU",
+    "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
 ];
 
 /// Accepts `SIGTERM`, `TERM`, `SIGRTMIN+3`, `RTMAX-1` (in any case) and numbers.
@@ -26,11 +26,7 @@ pub fn check(text: &str) -> Result<(), String> {
             NAMES.contains(&name) || is_real_time(name)
         }
     };
-    if known {
-        Ok(())
-    } else {
-        Err(format!("invalid signal: {text}"))
-    }
+    if known { Ok(()) } else { Err(format!("invalid signal: {text}")) }
 }
 
 /// `RTMIN`, `RTMIN+1` to `+15`, `RTMAX-14` to `-1`, `RTMAX`.

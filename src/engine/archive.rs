@@ -25,9 +25,11 @@ impl Copying<'_, '_> {
         let Some(reader) = archive(file, &Limits::default())? else { return Ok(None) };
         if self.op.chmod.is_some() {
             let name = String::from_utf8_lossy(&item.name);
-            return Err(StepFailure::refused(format!("--chmod does not apply to the archive `{name}`, which is unpacked"))
-                .with_hint("use --unpack=false to copy the archive itself")
-                .into());
+            return Err(StepFailure::refused(format!(
+                "--chmod does not apply to the archive `{name}`, which is unpacked"
+            ))
+            .with_hint("use --unpack=false to copy the archive itself")
+            .into());
         }
         let scratch = self.engine.store().scratch_dir()?;
         let path = scratch.path().join("contents");
@@ -54,7 +56,12 @@ impl Copying<'_, '_> {
         Ok(Some(scratch))
     }
 
-    fn archive_entry(&mut self, mut entry: Entry, content: Content, top: &LayerPath) -> Result<(), EngineError> {
+    fn archive_entry(
+        &mut self,
+        mut entry: Entry,
+        content: Content,
+        top: &LayerPath,
+    ) -> Result<(), EngineError> {
         let Some(name) = entry.path.file_name().map(<[u8]>::to_vec) else { return Ok(()) };
         let parent = entry.path.parent().unwrap_or_default();
         let target = self.place_of(&parent, top)?.join(&name)?;
@@ -62,7 +69,11 @@ impl Copying<'_, '_> {
             let file = linked.file_name().map(<[u8]>::to_vec).unwrap_or_default();
             let file = self.place_of(&linked.parent().unwrap_or_default(), top)?.join(file)?;
             if !self.staging.link(&file, target) {
-                return Err(StepFailure::refused(format!("the archive's hard link {} leads to nothing", entry.path)).into());
+                return Err(StepFailure::refused(format!(
+                    "the archive's hard link {} leads to nothing",
+                    entry.path
+                ))
+                .into());
             }
             return Ok(());
         }
@@ -115,7 +126,10 @@ impl Copying<'_, '_> {
         if place.starts_with(top) {
             Ok(place)
         } else {
-            Err(StepFailure::refused(format!("the archive's directory {directory} leads out of the destination")).into())
+            Err(StepFailure::refused(format!(
+                "the archive's directory {directory} leads out of the destination"
+            ))
+            .into())
         }
     }
 }

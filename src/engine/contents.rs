@@ -26,9 +26,10 @@ impl Contents {
     ///
     /// Fails for a file that was not asked for.
     pub fn get(&self, layer: usize, path: &LayerPath) -> Result<Content, EngineError> {
-        self.found.get(&(layer, path.clone())).cloned().ok_or_else(|| {
-            EngineError::Layer(LayerError::Missing { path: path.to_string() })
-        })
+        self.found
+            .get(&(layer, path.clone()))
+            .cloned()
+            .ok_or_else(|| EngineError::Layer(LayerError::Missing { path: path.to_string() }))
     }
 }
 

@@ -81,10 +81,9 @@ impl Engine {
             None => None,
             Some(text) => {
                 let accounts = self.accounts(below, &tree)?;
-                let owner = accounts.owner(text).map_err(|source| StepFailure::Account {
-                    what: format!("--chown={text}"),
-                    source,
-                })?;
+                let owner = accounts
+                    .owner(text)
+                    .map_err(|source| StepFailure::Account { what: format!("--chown={text}"), source })?;
                 Some(owner)
             }
         };
@@ -197,7 +196,9 @@ impl Copying<'_, '_> {
                 return Err(StepFailure::refused(format!("cannot copy to non-directory: {target}")).into());
             }
         } else if found == Found::Directory {
-            return Err(StepFailure::refused(format!("cannot replace to directory {target} with file")).into());
+            return Err(
+                StepFailure::refused(format!("cannot replace to directory {target} with file")).into()
+            );
         }
         let mut entry = node.entry.clone();
         let mut content = Content::Empty;
@@ -248,7 +249,9 @@ impl Copying<'_, '_> {
                 target
             };
             if self.staging.found(&target) == Found::Directory {
-                return Err(StepFailure::refused(format!("cannot replace to directory {target} with file")).into());
+                return Err(
+                    StepFailure::refused(format!("cannot replace to directory {target} with file")).into()
+                );
             }
             let mut entry = Entry::new(target, EntryKind::File { size: 0 }, 0o644);
             entry.mtime = self.engine.file_time();

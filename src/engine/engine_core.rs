@@ -103,7 +103,8 @@ impl Engine {
     pub fn can_use(&self, layer: &LayerId) -> bool {
         let store = self.store();
         store.layer_index(layer).is_some()
-            && (store.layer_blob(layer).is_some() || (self.is_inside() && store.layer_directory(layer).is_some()))
+            && (store.layer_blob(layer).is_some()
+                || (self.is_inside() && store.layer_directory(layer).is_some()))
     }
 
     /// A name for the result of the step with this key.

@@ -105,7 +105,11 @@ impl Engine {
     }
 
     /// Reads a blob to its end: index, diff id, and the directory where one is wanted.
-    fn unpack_blob(&self, layer: &Layer, into: Option<&std::path::Path>) -> Result<Arc<LayerIndex>, EngineError> {
+    fn unpack_blob(
+        &self,
+        layer: &Layer,
+        into: Option<&std::path::Path>,
+    ) -> Result<Arc<LayerIndex>, EngineError> {
         let record = self.blob_record(layer)?;
         let (file, encoding) = self.open_blob(&record)?;
         let unpacked = unpack(file, encoding, into, &Limits::default())?;

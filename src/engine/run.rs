@@ -174,7 +174,8 @@ impl Engine {
         for layer in &below.layers {
             lowers.push(self.directory(layer)?);
         }
-        let content = |layer: usize, path: &LayerPath| Content::File(lowers[layer + 1].join(path.as_os_path()));
+        let content =
+            |layer: usize, path: &LayerPath| Content::File(lowers[layer + 1].join(path.as_os_path()));
         let changes = tree.repairs(&content)?;
         if !changes.is_empty() {
             fs::create_dir(repairs).map_err(EngineError::io("create a lower directory"))?;
@@ -237,12 +238,8 @@ fn forward(stream: OwnedFd, stderr: bool, output: &(dyn Fn(OutputLine) + Sync)) 
 }
 
 fn check(op: &RunOp, ended: Ended) -> Result<(), StepFailure> {
-    let failure = |how: String, code, signal| StepFailure::Command {
-        command: op.argv.join(" "),
-        how,
-        code,
-        signal,
-    };
+    let failure =
+        |how: String, code, signal| StepFailure::Command { command: op.argv.join(" "), how, code, signal };
     match ended {
         Ended::Exited(0) => Ok(()),
         Ended::Exited(code) => Err(failure(format!("exit code: {code}"), Some(code), None)),

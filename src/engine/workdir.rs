@@ -11,16 +11,21 @@ impl Engine {
     /// # Errors
     ///
     /// Fails where something else than a directory is in the way, and for an unknown user.
-    pub fn workdir(&self, key: &Digest, op: &WorkdirOp, below: &State, needs: Needs) -> Result<Layer, EngineError> {
+    pub fn workdir(
+        &self,
+        key: &Digest,
+        op: &WorkdirOp,
+        below: &State,
+        needs: Needs,
+    ) -> Result<Layer, EngineError> {
         let tree = self.tree(below)?;
         let owner = if op.user.is_empty() {
             (0, 0)
         } else {
             let accounts = self.accounts(below, &tree)?;
-            let identity = accounts.identity(&op.user).map_err(|source| StepFailure::Account {
-                what: format!("USER {}", op.user),
-                source,
-            })?;
+            let identity = accounts
+                .identity(&op.user)
+                .map_err(|source| StepFailure::Account { what: format!("USER {}", op.user), source })?;
             (identity.uid, identity.gid)
         };
         let mut staging = Staging::new(&tree, self.file_time());

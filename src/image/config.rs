@@ -261,18 +261,15 @@ impl ContainerConfig {
 
     /// The value of an environment variable.
     pub fn env_value(&self, name: &str) -> Option<&str> {
-        self.env.iter().find_map(|entry| {
-            entry.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value)
-        })
+        self.env
+            .iter()
+            .find_map(|entry| entry.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
     }
 
     /// Sets an environment variable in its place, or adds it at the end.
     pub fn set_env(&mut self, name: &str, value: &str) {
         let entry = format!("{name}={value}");
-        let place = self
-            .env
-            .iter()
-            .position(|old| old.split_once('=').is_some_and(|(key, _)| key == name));
+        let place = self.env.iter().position(|old| old.split_once('=').is_some_and(|(key, _)| key == name));
         match place {
             Some(at) => self.env[at] = entry,
             None => self.env.push(entry),

@@ -26,18 +26,8 @@ pub struct ImageManifest {
 
 impl ImageManifest {
     /// An OCI manifest.
-    pub fn new(
-        config: Descriptor,
-        layers: Vec<Descriptor>,
-        annotations: BTreeMap<String, String>,
-    ) -> Self {
-        Self {
-            schema_version: 2,
-            media_type: Some(OCI_MANIFEST.to_owned()),
-            config,
-            layers,
-            annotations,
-        }
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> Self {
+        Self { schema_version: 2, media_type: Some(OCI_MANIFEST.to_owned()), config, layers, annotations }
     }
 }
 
@@ -59,12 +49,7 @@ pub struct Index {
 impl Index {
     /// An OCI index.
     pub fn new(manifests: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> Self {
-        Self {
-            schema_version: 2,
-            media_type: Some(OCI_INDEX.to_owned()),
-            manifests,
-            annotations,
-        }
+        Self { schema_version: 2, media_type: Some(OCI_INDEX.to_owned()), manifests, annotations }
     }
 }
 
@@ -186,8 +171,7 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        let manifest =
-            ImageManifest::new(Descriptor::of(OCI_CONFIG, b"{}"), Vec::new(), BTreeMap::new());
+        let manifest = ImageManifest::new(Descriptor::of(OCI_CONFIG, b"{}"), Vec::new(), BTreeMap::new());
         let raw = RawManifest::from_image(&manifest);
         assert_eq!(raw.parse(), Ok(Document::Image(manifest)));
     }
@@ -196,10 +180,9 @@ mod tests {
     fn index_entries_have_platforms() {
         let platform = "linux/arm/v7".parse().unwrap();
         let entry = Descriptor::of(OCI_MANIFEST, b"x").with_platform(platform);
-        let text = String::from_utf8(RawManifest::from_index(&Index::new(vec![entry], BTreeMap::new())).bytes);
-        assert!(
-            text.unwrap().contains(r#""platform":{"architecture":"arm","os":"linux","variant":"v7"}"#)
-        );
+        let text =
+            String::from_utf8(RawManifest::from_index(&Index::new(vec![entry], BTreeMap::new())).bytes);
+        assert!(text.unwrap().contains(r#""platform":{"architecture":"arm","os":"linux","variant":"v7"}"#));
     }
 
     #[test]

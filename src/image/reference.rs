@@ -125,7 +125,9 @@ impl FromStr for Reference {
             return Err(fail("the repository must be lower-case"));
         }
         if path.len() > MAX_REPOSITORY || !path.split('/').all(is_component) {
-            return Err(fail("the repository may hold only a-z, 0-9 and single separators `.`, `_`, `__`, `-`, `/`"));
+            return Err(fail(
+                "the repository may hold only a-z, 0-9 and single separators `.`, `_`, `__`, `-`, `/`",
+            ));
         }
         if !is_authority(registry) {
             return Err(fail("the registry is not a host name with an optional port"));
@@ -183,9 +185,9 @@ fn is_component(text: &str) -> bool {
     let alnum = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();
     let ends = bytes.first().copied().is_some_and(alnum) && bytes.last().copied().is_some_and(alnum);
-    ends && bytes
-        .split(|byte| alnum(*byte))
-        .all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|byte| *byte == b'-'))
+    ends && bytes.split(|byte| alnum(*byte)).all(|separator| {
+        matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|byte| *byte == b'-')
+    })
 }
 
 #[cfg(test)]
@@ -214,9 +216,25 @@ mod tests {
     #[test]
     fn refuses_what_names_no_image() {
         for text in [
-            "", ":", "busybox:", "Busybox", "r.io/Upper/x", "r.io/", "r.io/a//b", "a/../b", "a/.b",
-            "a/b-", "x@sha256:12", "x@md5:00", "x:a b", "x:-a", "-h.io/x", "r.io:99999/x", "a b",
-            "a___b", "https://r.io/x",
+            "",
+            ":",
+            "busybox:",
+            "Busybox",
+            "r.io/Upper/x",
+            "r.io/",
+            "r.io/a//b",
+            "a/../b",
+            "a/.b",
+            "a/b-",
+            "x@sha256:12",
+            "x@md5:00",
+            "x:a b",
+            "x:-a",
+            "-h.io/x",
+            "r.io:99999/x",
+            "a b",
+            "a___b",
+            "https://r.io/x",
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }

@@ -10,7 +10,7 @@ use crate::image::{DiffId, HashingWriter};
 
 use super::error::LayerError;
 use super::limits::Limits;
-use super::tar_reader::checksum_holds;
+use super::tar_header::checksum_holds;
 use super::tar_writer::BLOCK;
 
 /// Below this many uncompressed bytes the ratio is not looked at: short runs of zeros compress well.

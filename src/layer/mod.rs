@@ -35,6 +35,7 @@ mod pool;
 mod scan;
 mod seal;
 mod sparse;
+mod tar_header;
 mod tar_reader;
 mod tar_writer;
 mod tree;

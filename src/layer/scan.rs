@@ -22,6 +22,8 @@ use super::tree::Tree;
 
 /// Mounted over during RUN: what stands below these belongs to no image.
 const MOUNTED: [&[u8]; 3] = [b"proc", b"sys", b"dev"];
+/// Marks of overlay features that no mount for a step turns on: the upper alone is then not the change.
+const UNREADABLE: [&[u8]; 2] = [b"user.overlay.metacopy", b"user.overlay.redirect"];
 /// Longer paths are opened in parts.
 const LONGEST_PLAIN: usize = 4000;
 
@@ -220,6 +222,8 @@ impl Scanner<'_> {
             for (name, value) in attributes.map_err(|error| LayerError::io("read", path, error))? {
                 if name == OPAQUE_MARK.to_bytes() {
                     opaque = value == b"y";
+                } else if UNREADABLE.contains(&&name[..]) {
+                    return Err(LayerError::refused(path, "overlayfs keeps its content elsewhere"));
                 } else if name == OWNER_RECORD.to_bytes() {
                     (entry.uid, entry.gid) = owner(&value)
                         .ok_or_else(|| LayerError::refused(path, "its recorded owner is malformed"))?;

@@ -5,7 +5,7 @@
 use std::io::{self, Read};
 
 use super::pax;
-use super::tar_reader::number;
+use super::tar_header::number;
 
 /// Longest accepted map: the map is kept in memory, so a claim of a billion segments must not be believed.
 pub(super) const MOST_SEGMENTS: usize = 64 << 10;

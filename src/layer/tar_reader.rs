@@ -15,6 +15,7 @@ use super::limits::Limits;
 use super::path::LayerPath;
 use super::pax;
 use super::sparse::{self, SparseMap};
+use super::tar_header::{checksum_holds, kind_of, marker, number, until_nul};
 use super::tar_writer::{BLOCK, padding};
 
 /// Largest PAX record set, and largest GNU long name.
@@ -272,12 +273,15 @@ impl<R: Read> Archive<'_, R> {
         if self.bytes > self.limits.total_bytes {
             return Err(LayerError::Limit { what: "bytes in one archive", limit: self.limits.total_bytes });
         }
-        let kind = kind_of(&member, flag, size).map_err(refuse)?;
+        let kind = kind_of(member.header.as_bytes(), &member.name, &member.link, size).map_err(refuse)?;
         if !matches!(kind, EntryKind::File { .. }) && member.stored != 0 {
             return Err(refuse("it has content but is not a regular file"));
         }
         if path.is_root() && kind != EntryKind::Directory {
             return Err(refuse("it would replace the root directory"));
+        }
+        if kind == (EntryKind::Char { major: 0, minor: 0 }) {
+            return Err(refuse("a character device 0:0 means a deletion to overlayfs"));
         }
         let entry = self.metadata(&member, path, kind)?;
         let entry = match self.mode {
@@ -351,31 +355,27 @@ impl<R: Read> Archive<'_, R> {
     /// The sparse format 1.0 has its map as decimal lines before the data, padded to whole blocks.
     fn sparse_1_0(&mut self, member: &Member) -> Result<(Vec<(u64, u64)>, u64), LayerError> {
         let mut text = Vec::new();
-        let mut blocks = 0u64;
+        let mut lines = 0;
         let mut wanted = None::<usize>;
         loop {
-            if (blocks + 1) * BLOCK as u64 > member.stored.next_multiple_of(BLOCK as u64) {
+            if text.len() as u64 >= member.stored {
                 return Err(self.malformed("sparse map exceeds its entry"));
             }
-            text.extend_from_slice(&self.needed_block()?);
-            blocks += 1;
-            let lines = text.iter().filter(|&&byte| byte == b'\n').count();
-            if wanted.is_none() && lines > 0 {
+            let block = self.needed_block()?;
+            lines += block.iter().filter(|&&byte| byte == b'\n').count();
+            text.extend_from_slice(&block);
+            if wanted.is_none() {
                 let first = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
                 let count = pax::decimal(first).and_then(|count| usize::try_from(count).ok());
-                wanted = count.filter(|&count| count <= sparse::MOST_SEGMENTS);
-                if wanted.is_none() {
-                    return Err(self.malformed("sparse map is too long"));
-                }
+                wanted = count.filter(|&count| lines > 0 && count <= sparse::MOST_SEGMENTS);
             }
-            match wanted {
-                Some(count) if lines > 2 * count => {
-                    let numbers = text.split(|&byte| byte == b'\n').skip(1).take(2 * count);
-                    let pairs = sparse::pairs(numbers).map_err(|reason| self.malformed(reason))?;
-                    return Ok((pairs, blocks * BLOCK as u64));
-                }
-                None if text.len() > 2 * BLOCK => return Err(self.malformed("sparse map has no length")),
-                _ => {}
+            let Some(count) = wanted else {
+                return Err(self.malformed("sparse map is too long"));
+            };
+            if lines > 2 * count {
+                let numbers = text.split(|&byte| byte == b'\n').skip(1).take(2 * count);
+                let pairs = sparse::pairs(numbers).map_err(|reason| self.malformed(reason))?;
+                return Ok((pairs, text.len() as u64));
             }
         }
     }
@@ -412,93 +412,6 @@ impl<R: Read> Archive<'_, R> {
         }
         Ok(Entry { path, kind, mode: mode as u32, uid, gid, mtime, xattrs })
     }
-}
-
-fn kind_of(member: &Member, flag: u8, size: u64) -> Result<EntryKind, &'static str> {
-    let link = || match &member.link[..] {
-        [] => Err("its link target is empty"),
-        link if link.contains(&0) || link.len() > 4095 => Err("its link target is malformed"),
-        link => Ok(link.to_vec()),
-    };
-    let device = || {
-        let bytes = member.header.as_bytes();
-        let part = |field: &[u8]| number(field).and_then(|value| u32::try_from(value).ok());
-        part(&bytes[329..337]).zip(part(&bytes[337..345])).ok_or("its device number is malformed")
-    };
-    Ok(match flag {
-        // Before ustar a directory was a file whose name ends in a slash.
-        b'0' | 0 if member.name.ends_with(b"/") && size == 0 => EntryKind::Directory,
-        b'0' | 0 | b'7' if member.name.ends_with(b"/") => return Err("a file has the name of a directory"),
-        b'0' | 0 | b'7' | b'S' => EntryKind::File { size },
-        b'1' => {
-            let target = LayerPath::from_archive(&link()?).map_err(|_| "its link target leaves the root")?;
-            if target.is_root() {
-                return Err("it links to the root directory");
-            }
-            EntryKind::HardLink { target }
-        }
-        b'2' => EntryKind::Symlink { target: link()? },
-        b'3' => device().map(|(major, minor)| EntryKind::Char { major, minor })?,
-        b'4' => device().map(|(major, minor)| EntryKind::Block { major, minor })?,
-        b'5' => EntryKind::Directory,
-        b'6' => EntryKind::Fifo,
-        _ => return Err("its type is not known"),
-    })
-}
-
-/// Turns `.wh.` names into deletions; `None` for the metadata of AUFS.
-fn marker(entry: Entry) -> Result<Option<Entry>, LayerError> {
-    if !entry.path.components().any(|name| name.starts_with(b".wh.")) {
-        return Ok(Some(entry));
-    }
-    let refuse = |reason| Err(LayerError::refused(&entry.path, reason));
-    let directory = entry.path.parent().unwrap_or_default();
-    let name = entry.path.file_name().unwrap_or_default();
-    if directory.components().any(|name| name.starts_with(b".wh..wh.")) {
-        return Ok(None);
-    }
-    if directory.components().any(|name| name.starts_with(b".wh.")) {
-        return refuse("it stands below a deletion");
-    }
-    if name == b".wh..wh..opq" {
-        return Ok(Some(Entry::opaque(directory)));
-    }
-    if name.starts_with(b".wh..wh.") {
-        return Ok(None);
-    }
-    match name.strip_prefix(b".wh.") {
-        Some(b"" | b"." | b"..") => refuse("it deletes no name"),
-        Some(deleted) => Ok(Some(Entry::whiteout(directory.join(deleted)?))),
-        None => Ok(Some(entry)),
-    }
-}
-
-pub(super) fn checksum_holds(block: &[u8; BLOCK]) -> bool {
-    let counted = |at: usize| if (148..156).contains(&at) { b' ' } else { block[at] };
-    let unsigned: i128 = (0..BLOCK).map(|at| i128::from(counted(at))).sum();
-    // Some old writers added signed bytes.
-    let signed: i128 = (0..BLOCK).map(|at| i128::from(counted(at) as i8)).sum();
-    number(&block[148..156]).is_some_and(|sum| sum == unsigned || sum == signed)
-}
-
-/// A header's number: octal text, blank for zero, or base 256 when the first bit is set.
-pub(super) fn number(field: &[u8]) -> Option<i128> {
-    if field[0] & 0x80 != 0 {
-        // Two's complement; the first bit is the mark and the second the sign.
-        let sign = if field[0] & 0x40 == 0 { 0 } else { -1 };
-        let first = i128::from(field[0] & 0x7f) - if sign < 0 { 0x80 } else { 0 };
-        return Some(field[1..].iter().fold(first, |value, &byte| value << 8 | i128::from(byte)));
-    }
-    let start = field.iter().position(|&byte| byte != b' ').unwrap_or(field.len());
-    let digits = field[start..].split(|&byte| matches!(byte, 0 | b' ')).next().unwrap_or_default();
-    digits.iter().try_fold(0, |value, &digit| match digit {
-        b'0'..=b'7' => Some(value << 3 | i128::from(digit - b'0')),
-        _ => None,
-    })
-}
-
-fn until_nul(body: &[u8]) -> Vec<u8> {
-    body.split(|&byte| byte == 0).next().unwrap_or_default().to_vec()
 }
 
 /// The rest of one entry's bytes in the archive.

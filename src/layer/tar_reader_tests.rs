@@ -271,6 +271,7 @@ fn ambiguous_bodies_are_refused() {
     assert!(read(&archive(&[raw("d/", b'0', b"x")])).is_err());
     assert!(read(&archive(&[raw("v", b'V', b"")])).is_err());
     assert!(read(&archive(&[raw("m", b'M', b"")])).is_err());
+    assert!(refusal(&archive(&[raw("c", b'3', b"")])).contains("deletion"));
     let global = Raw { flag: b'g', ..pax(&[("path", "everything")]) };
     assert!(read(&archive(&[global, raw("f", b'0', b"")])).is_err());
     assert!(read(&archive(&[pax(&[("uid", "4294967295")]), raw("f", b'0', b"")])).is_err());
@@ -322,6 +323,43 @@ fn ends() {
     flipped[0] ^= 1;
     assert!(count(&flipped).unwrap_err().contains("checksum"));
     assert!(count(&pax(&[("path", "x")]).bytes()).is_err());
+}
+
+#[test]
+fn no_size_overflows() {
+    for size in ["18446744073709551615", "18446744073709551104", "9223372036854775807"] {
+        for records in [
+            vec![("size", size)],
+            vec![("size", size), ("GNU.sparse.major", "1"), ("GNU.sparse.realsize", size)],
+            vec![("size", size), ("GNU.sparse.map", "0,3"), ("GNU.sparse.size", size)],
+            vec![("GNU.sparse.map", "18446744073709551615,18446744073709551615"), ("GNU.sparse.size", size)],
+        ] {
+            assert!(
+                read(&archive(&[pax(&records), raw("f", b'0', b"2\n0\n1\n5\n1\nab")])).is_err(),
+                "{records:?}"
+            );
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn damage_never_panics(at in 0usize..6000, value: u8, cut in 0usize..6000) {
+        let sparse = [("GNU.sparse.major", "1"), ("GNU.sparse.name", "s"), ("GNU.sparse.realsize", "9")];
+        let mut bytes = archive(&[
+            pax(&[("path", "long"), ("size", "3"), ("mtime", "1.5"), ("SCHILY.xattr.user.k", "v")]),
+            raw("././@LongLink", b'L', b"name\0"),
+            raw("f", b'0', b"abc"),
+            pax(&sparse),
+            raw("s", b'0', b"1\n2\n3\n"),
+            linked("l", b'2', "t"),
+        ]);
+        let length = bytes.len();
+        bytes[at % length] = value;
+        // Whatever comes out: it ends, and in a value.
+        _ = read(&bytes);
+        _ = read(&bytes[..cut % length]);
+    }
 }
 
 #[test]

@@ -156,6 +156,9 @@ impl Header {
                 header.mode = 0o777;
                 header.link.clone_from(target);
             }
+            EntryKind::Char { major: 0, minor: 0 } => {
+                return refuse("a character device 0:0 means a deletion to overlayfs");
+            }
             EntryKind::Char { major, minor } => (header.flag, header.device) = (b'3', (*major, *minor)),
             EntryKind::Block { major, minor } => (header.flag, header.device) = (b'4', (*major, *minor)),
             EntryKind::Directory => {

@@ -205,7 +205,9 @@ impl Tree {
                         })?;
                         Change { content: content(file.layer, &file.path), entry: file.entry }
                     }
-                    EntryKind::Directory if node == implicit(slot.path.clone(), layer) => continue,
+                    EntryKind::Directory if node.entry == implicit(slot.path.clone(), layer).entry => {
+                        continue;
+                    }
                     _ => Change::bare(node.entry),
                 };
                 for above in slot.path.ancestors().filter(|above| !above.is_root()) {

@@ -39,12 +39,14 @@ pub(super) fn write(
         if written.insert(layer.blob.diff_id) {
             let source = store.blob_path(&layer.blob.descriptor.digest);
             let blob = File::open(&source).map_err(OutputError::at("read", &source))?;
-            let encoding = layer_encoding(&layer.blob.descriptor.media_type).ok_or_else(|| {
-                OutputError::Unsuitable {
-                    message: format!("layers of type `{}` cannot be unpacked", layer.blob.descriptor.media_type),
+            let encoding =
+                layer_encoding(&layer.blob.descriptor.media_type).ok_or_else(|| OutputError::Unsuitable {
+                    message: format!(
+                        "layers of type `{}` cannot be unpacked",
+                        layer.blob.descriptor.media_type
+                    ),
                     hint: "use type=oci".to_owned(),
-                }
-            })?;
+                })?;
             // The size stands before the content in a tar, and only unpacking tells it.
             let path = scratch.path().join(&name);
             let mut spool = File::create(&path).map_err(OutputError::at("write", &path))?;
@@ -56,7 +58,7 @@ pub(super) fn write(
         }
         layer_names.push(name);
     }
-    let tags: Vec<_> = names.iter().map(|name| familiar(name)).collect();
+    let tags: Vec<_> = names.iter().map(familiar).collect();
     let manifest = json!([{ "Config": config_name, "RepoTags": tags, "Layers": layer_names }]);
     let manifest = serde_json::to_vec(&manifest).expect("JSON values can be written");
     append_bytes(&mut tar, LayerPath::new("manifest.json")?, &manifest)?;

@@ -53,10 +53,12 @@ impl Sink {
     /// Fails where the last bytes cannot be written or the file cannot be renamed.
     pub(super) fn commit(mut self) -> Result<(), OutputError> {
         match &mut self {
-            Self::Stdout(writer) => writer.flush().map_err(OutputError::at("write", Path::new("standard output"))),
+            Self::Stdout(writer) => {
+                writer.flush().map_err(OutputError::at("write", Path::new("standard output")))
+            }
             Self::File { writer, temporary, destination } => {
                 writer.flush().map_err(OutputError::at("write", destination))?;
-                fs::rename(&temporary, &destination).map_err(OutputError::at("write", destination))
+                fs::rename(temporary, &*destination).map_err(OutputError::at("write", destination))
             }
         }
     }

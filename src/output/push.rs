@@ -92,7 +92,9 @@ async fn push_blob(
         .into_iter()
         .collect();
     let source = store.blob_path(&descriptor.digest);
-    let pushed = client.push_blob(repository, descriptor, &source, &mount_from, &|bytes| transfer.reached(bytes)).await?;
+    let pushed = client
+        .push_blob(repository, descriptor, &source, &mount_from, &|bytes| transfer.reached(bytes))
+        .await?;
     transfer.finish(match pushed {
         Pushed::Uploaded => TransferEnd::Transferred,
         Pushed::Mounted => TransferEnd::Mounted,

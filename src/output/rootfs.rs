@@ -37,7 +37,11 @@ fn folder(platform: &Platform) -> String {
 }
 
 /// Writes all images into one tar; several go into a folder each.
-pub(super) fn write_tar(engine: &Engine, built: &Built, destination: &Destination) -> Result<(), OutputError> {
+pub(super) fn write_tar(
+    engine: &Engine,
+    built: &Built,
+    destination: &Destination,
+) -> Result<(), OutputError> {
     let mut tar = TarWriter::new(Sink::open(destination)?);
     for image in &built.images {
         let top = if built.images.len() > 1 {
@@ -55,7 +59,8 @@ pub(super) fn write_tar(engine: &Engine, built: &Built, destination: &Destinatio
             match rootfs.tree.file(path) {
                 None => tar.append(&entry, &mut io::empty())?,
                 Some(file) => {
-                    let first = firsts.entry((file.layer, file.path.clone())).or_insert_with(|| entry.path.clone());
+                    let first =
+                        firsts.entry((file.layer, file.path.clone())).or_insert_with(|| entry.path.clone());
                     if *first == entry.path {
                         entry.kind = file.entry.kind.clone();
                         tar.append(&entry, &mut rootfs.contents.get(file.layer, &file.path)?.open()?)?;
@@ -73,7 +78,11 @@ pub(super) fn write_tar(engine: &Engine, built: &Built, destination: &Destinatio
 /// Writes all images below a directory; several go into a folder each. Files belong to the caller.
 pub(super) fn write_directory(engine: &Engine, built: &Built, directory: &Path) -> Result<(), OutputError> {
     for image in &built.images {
-        let top = if built.images.len() > 1 { directory.join(folder(&image.platform)) } else { directory.to_owned() };
+        let top = if built.images.len() > 1 {
+            directory.join(folder(&image.platform))
+        } else {
+            directory.to_owned()
+        };
         fs::create_dir_all(&top).map_err(OutputError::at("create", &top))?;
         let root = rustix::fs::open(&top, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| OutputError::at("open", &top)(errno.into()))?;
@@ -141,8 +150,10 @@ impl DirectoryWriter<'_> {
             EntryKind::Char { .. } | EntryKind::Block { .. } => return Ok(()),
             _ => {
                 let Some(source) = self.rootfs.tree.file(path) else { return Ok(()) };
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600)).map_err(system)?;
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file =
+                    rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600)).map_err(system)?;
                 let mut file = fs::File::from(file);
                 let mut content = self.rootfs.contents.get(source.layer, &source.path)?.open()?;
                 io::copy(&mut content, &mut file).map_err(fail)?;

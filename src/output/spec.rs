@@ -240,7 +240,10 @@ mod tests {
             ("out", OutputSpec::Local { directory: "out".into() }),
             ("-", OutputSpec::Tar { destination: Destination::Stdout }),
             ("type=oci,dest=x.tar", OutputSpec::Oci { destination: path("x.tar"), tar: true, names: vec![] }),
-            ("type=oci,dest=x,tar=false", OutputSpec::Oci { destination: path("x"), tar: false, names: vec![] }),
+            (
+                "type=oci,dest=x,tar=false",
+                OutputSpec::Oci { destination: path("x"), tar: false, names: vec![] },
+            ),
             ("type=docker,dest=-", OutputSpec::Docker { destination: Destination::Stdout, names: vec![] }),
             ("type=tar,dest=a b.tar", OutputSpec::Tar { destination: path("a b.tar") }),
             ("type=registry", OutputSpec::Registry { names: vec![], by_digest: false }),
@@ -261,7 +264,10 @@ mod tests {
     fn nothing_is_ignored() {
         for (text, want) in [
             ("type=oci", "output type oci needs dest=PATH"),
-            ("type=foo,dest=x", "unknown output type `foo`: the types are registry, oci, docker, local and tar"),
+            (
+                "type=foo,dest=x",
+                "unknown output type `foo`: the types are registry, oci, docker, local and tar",
+            ),
             ("type=tar,dest=x,compression=zstd", "output type tar has no option `compression`"),
             ("type=oci,dest=x,tar=maybe", "`tar=maybe` is neither true nor false"),
             ("type=oci,dest", "invalid output `type=oci,dest`: `dest` is not of the form key=value"),

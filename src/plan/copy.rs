@@ -22,11 +22,14 @@ struct Words<'a> {
 impl StageBuilder<'_, '_> {
     pub(super) fn copy(&mut self, copy: &Copy, instruction: &Instruction) -> Result<(), Stop> {
         let span = instruction.span;
-        refuse(span, &[
-            (copy.link, "COPY --link"),
-            (copy.parents, "COPY --parents"),
-            (!copy.exclude.is_empty(), "COPY --exclude"),
-        ])?;
+        refuse(
+            span,
+            &[
+                (copy.link, "COPY --link"),
+                (copy.parents, "COPY --parents"),
+                (!copy.exclude.is_empty(), "COPY --exclude"),
+            ],
+        )?;
         for source in &copy.sources {
             if let Some(kind) = remote_kind(source) {
                 return Err(PlanError::at(span, format!("source can't be a {kind} for COPY")).into());
@@ -53,12 +56,15 @@ impl StageBuilder<'_, '_> {
 
     pub(super) fn add(&mut self, add: &Add, instruction: &Instruction) -> Result<(), Stop> {
         let span = instruction.span;
-        refuse(span, &[
-            (add.link, "ADD --link"),
-            (!add.exclude.is_empty(), "ADD --exclude"),
-            (add.checksum.is_some(), "ADD --checksum"),
-            (add.keep_git_dir, "ADD --keep-git-dir"),
-        ])?;
+        refuse(
+            span,
+            &[
+                (add.link, "ADD --link"),
+                (!add.exclude.is_empty(), "ADD --exclude"),
+                (add.checksum.is_some(), "ADD --checksum"),
+                (add.keep_git_dir, "ADD --keep-git-dir"),
+            ],
+        )?;
         for source in &add.sources {
             if let Some(kind) = remote_kind(source) {
                 return Err(PlanError::unsupported(span, &format!("ADD of a {kind}")).into());
@@ -97,14 +103,19 @@ impl StageBuilder<'_, '_> {
         let own = display_name(dockerfile, self.index);
         if name.parse::<usize>().is_ok() {
             return Err(PlanError::at(span, format!("invalid stage index {name}"))
-                .with_hint(format!("stages before this one have the numbers 0 to {}", self.index.saturating_sub(1)))
+                .with_hint(format!(
+                    "stages before this one have the numbers 0 to {}",
+                    self.index.saturating_sub(1)
+                ))
                 .into());
         }
         if let Some(later) = find(dockerfile, name, dockerfile.stages.len()) {
             let text = if later == self.index {
                 format!("circular dependency detected on stage: {own}")
             } else {
-                format!("cannot copy from stage \"{name}\", it needs to be defined before current stage \"{own}\"")
+                format!(
+                    "cannot copy from stage \"{name}\", it needs to be defined before current stage \"{own}\""
+                )
             };
             return Err(PlanError::at(span, text).into());
         }
@@ -126,21 +137,20 @@ impl StageBuilder<'_, '_> {
         Ok(CopyFrom::Step(self.planner.base(&image, platform, origin)))
     }
 
-    fn copy_step(&mut self, words: &Words<'_>, from: CopyFrom, instruction: &Instruction) -> Result<(), Stop> {
+    fn copy_step(
+        &mut self,
+        words: &Words<'_>,
+        from: CopyFrom,
+        instruction: &Instruction,
+    ) -> Result<(), Stop> {
         let span = instruction.span;
-        let sources = words
-            .sources
-            .iter()
-            .map(|source| self.expand(source, span))
-            .collect::<Result<Vec<_>, _>>()?;
+        let sources =
+            words.sources.iter().map(|source| self.expand(source, span)).collect::<Result<Vec<_>, _>>()?;
         let destination = self.expand(words.destination, span)?;
         let chown = words.chown.map(|text| self.expand(text, span)).transpose()?;
         let chmod = words.chmod.map(|text| self.expand(text, span)).transpose()?;
-        let inline = words
-            .heredocs
-            .iter()
-            .map(|heredoc| self.inline(heredoc, span))
-            .collect::<Result<Vec<_>, _>>()?;
+        let inline =
+            words.heredocs.iter().map(|heredoc| self.inline(heredoc, span)).collect::<Result<Vec<_>, _>>()?;
         let cwd = self.cwd();
 
         let mut key = Key::new("copy", self.tip_key().as_ref())

@@ -45,13 +45,7 @@ impl PlanError {
 
     /// A fault of the request.
     pub(super) fn request(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            span: None,
-            platform: None,
-            hint: None,
-            kind: PlanErrorKind::Invalid,
-        }
+        Self { message: message.into(), span: None, platform: None, hint: None, kind: PlanErrorKind::Invalid }
     }
 
     /// Something that this version cannot do.

@@ -191,8 +191,7 @@ impl Graph {
 
     /// The steps from the lowest to `tip`.
     pub fn chain(&self, tip: Option<StepId>) -> Vec<StepId> {
-        let mut chain: Vec<_> =
-            std::iter::successors(tip, |id| self.step(*id).below).collect();
+        let mut chain: Vec<_> = std::iter::successors(tip, |id| self.step(*id).below).collect();
         chain.reverse();
         chain
     }

@@ -35,7 +35,10 @@ pub(super) fn copy(
 }
 
 /// `ENV A=1 B=2`.
-pub(super) fn pairs<'a>(instruction: &str, pairs: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> String {
+pub(super) fn pairs<'a>(
+    instruction: &str,
+    pairs: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+) -> String {
     let mut line = instruction.to_owned();
     for (name, value) in pairs {
         line.push(' ');

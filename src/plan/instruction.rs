@@ -77,12 +77,18 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
                     self.state.config.config.set_env(name, value);
                     self.state.scope.set(name, value);
                 }
-                self.metadata(history::pairs("ENV", pairs.iter().map(|(k, v)| (k.as_str(), Some(v.as_str())))));
+                self.metadata(history::pairs(
+                    "ENV",
+                    pairs.iter().map(|(k, v)| (k.as_str(), Some(v.as_str()))),
+                ));
             }
             Kind::Label(pairs) => {
                 let pairs = self.expand_pairs(pairs, span)?;
                 self.state.config.config.labels.extend(pairs.iter().cloned());
-                self.metadata(history::pairs("LABEL", pairs.iter().map(|(k, v)| (k.as_str(), Some(v.as_str())))));
+                self.metadata(history::pairs(
+                    "LABEL",
+                    pairs.iter().map(|(k, v)| (k.as_str(), Some(v.as_str()))),
+                ));
             }
             Kind::Run(run) => self.run(run, instruction)?,
             Kind::Copy(copy) => self.copy(copy, instruction)?,
@@ -170,7 +176,11 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
     }
 
     /// Fills in all pairs of one instruction, which sees the values from before it.
-    fn expand_pairs(&mut self, pairs: &[(String, String)], span: Span) -> Result<Vec<(String, String)>, PlanError> {
+    fn expand_pairs(
+        &mut self,
+        pairs: &[(String, String)],
+        span: Span,
+    ) -> Result<Vec<(String, String)>, PlanError> {
         pairs
             .iter()
             .map(|(name, value)| {
@@ -255,7 +265,13 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
     }
 
     /// Adds a step on top of the stage, with its history line.
-    pub(super) fn push(&mut self, key: Digest, op: Op, instruction: &Instruction, created_by: String) -> StepId {
+    pub(super) fn push(
+        &mut self,
+        key: Digest,
+        op: Op,
+        instruction: &Instruction,
+        created_by: String,
+    ) -> StepId {
         self.number += 1;
         let origin = Origin {
             stage: display_name(self.planner.dockerfile, self.index),
@@ -321,7 +337,10 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
                 words
             }
             Script::Shebang { name, .. } => {
-                return Err(PlanError::unsupported(span, &format!("a RUN heredoc with an interpreter line (<<{name})")));
+                return Err(PlanError::unsupported(
+                    span,
+                    &format!("a RUN heredoc with an interpreter line (<<{name})"),
+                ));
             }
         };
         let env = self.state.scope.variables().to_vec();

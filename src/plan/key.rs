@@ -66,10 +66,7 @@ mod tests {
         };
         assert_ne!(key(&["a"], &["b", "c"]), key(&["a", "b"], &["c"]));
         assert_ne!(key(&["a-b"], &["c"]), key(&["a"], &["b-c"]));
-        assert_ne!(
-            Key::new("x", None).option(Some("")).finish(),
-            Key::new("x", None).option(None).finish()
-        );
+        assert_ne!(Key::new("x", None).option(Some("")).finish(), Key::new("x", None).option(None).finish());
         assert_ne!(Key::new("x", None).finish(), Key::new("x", Some(&Digest::of(b""))).finish());
     }
 }

@@ -31,8 +31,8 @@ mod stage;
 pub use error::{PlanError, PlanErrorKind};
 pub use foresee::{RunSite, foresee_runs};
 pub use graph::{
-    BaseOp, CopyFrom, CopyOp, Graph, HistoryLine, Inline, Network, Op, Origin, RunOp, Step, StepId,
-    Target, WorkdirOp,
+    BaseOp, CopyFrom, CopyOp, Graph, HistoryLine, Inline, Network, Op, Origin, RunOp, Step, StepId, Target,
+    WorkdirOp,
 };
 pub use planner::{Outcome, plan};
 pub use request::Request;

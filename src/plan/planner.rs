@@ -11,8 +11,8 @@ use super::key::Key;
 use super::platform_args::is_unsupported;
 use super::stage::{self, BaseName};
 use super::{
-    BaseOp, Graph, HistoryLine, Op, Origin, PlanError, PlanErrorKind, Request, ResolvedImage, Resolver,
-    Step, StepId, Target, Wanted,
+    BaseOp, Graph, HistoryLine, Op, Origin, PlanError, PlanErrorKind, Request, ResolvedImage, Resolver, Step,
+    StepId, Target, Wanted,
 };
 use crate::dockerfile::{Dockerfile, Kind, Span};
 use crate::image::{Digest, ImageConfig, Reference};
@@ -198,9 +198,9 @@ impl Planner<'_> {
         platform: &Platform,
         span: Span,
     ) -> Result<Arc<ResolvedImage>, Stop> {
-        let reference: Reference = name
-            .parse()
-            .map_err(|error| PlanError::at(span, format!("--from={name} is neither a stage nor an image: {error}")))?;
+        let reference: Reference = name.parse().map_err(|error| {
+            PlanError::at(span, format!("--from={name} is neither a stage nor an image: {error}"))
+        })?;
         self.image(&reference, platform, false, span)
     }
 
@@ -235,8 +235,11 @@ impl Planner<'_> {
     ) -> Result<StageState, Stop> {
         let stage = &self.dockerfile.stages[index];
         if let Some(trigger) = image.config.config.on_build.first() {
-            return Err(PlanError::unsupported(stage.span, &format!("the ONBUILD trigger `{trigger}` of the base image"))
-                .into());
+            return Err(PlanError::unsupported(
+                stage.span,
+                &format!("the ONBUILD trigger `{trigger}` of the base image"),
+            )
+            .into());
         }
         let origin = Origin {
             stage: stage::display_name(self.dockerfile, index),
@@ -267,7 +270,8 @@ impl Planner<'_> {
         if let Some(id) = self.by_key.get(&key) {
             return *id;
         }
-        let id = StepId(u32::try_from(self.graph.steps.len()).expect("a Dockerfile has fewer than 2^32 steps"));
+        let id =
+            StepId(u32::try_from(self.graph.steps.len()).expect("a Dockerfile has fewer than 2^32 steps"));
         self.graph.steps.push(Step { key, op, below, platform, targets: Vec::new(), origin });
         self.by_key.insert(key, id);
         id

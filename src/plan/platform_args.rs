@@ -51,11 +51,8 @@ mod tests {
 
     #[test]
     fn values_as_documented() {
-        let args = platform_args(
-            &"linux/amd64".parse().unwrap(),
-            &"linux/arm/v7".parse().unwrap(),
-            "default",
-        );
+        let args =
+            platform_args(&"linux/amd64".parse().unwrap(), &"linux/arm/v7".parse().unwrap(), "default");
         let get = |name: &str| &args.iter().find(|(key, _)| key == name).unwrap().1;
         assert_eq!(get("BUILDPLATFORM"), "linux/amd64");
         assert_eq!(get("TARGETPLATFORM"), "linux/arm/v7");

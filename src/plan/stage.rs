@@ -49,9 +49,8 @@ pub(super) fn target_stage(dockerfile: &Dockerfile, request: &Request) -> Result
 /// The stage of this name or number among the first `before` ones; the latest of equal names.
 pub(super) fn find(dockerfile: &Dockerfile, name: &str, before: usize) -> Option<usize> {
     let lower = name.to_lowercase();
-    let by_name = dockerfile.stages[..before]
-        .iter()
-        .rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
+    let by_name =
+        dockerfile.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
     by_name.or_else(|| name.parse().ok().filter(|index| *index < before))
 }
 
@@ -110,7 +109,10 @@ pub(super) fn from_line(
         Some(word) => {
             let text = fill(word)?.text;
             if text.is_empty() {
-                return Err(PlanError::at(stage.span, format!("empty platform value from expression {word}")));
+                return Err(PlanError::at(
+                    stage.span,
+                    format!("empty platform value from expression {word}"),
+                ));
             }
             let platform: Platform = text.parse().map_err(|error| {
                 PlanError::at(stage.span, format!("failed to parse platform {text}: {error}"))

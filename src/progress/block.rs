@@ -30,10 +30,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn new(style: Style, text: impl Into<String>) -> Self {
-        Self {
-            style,
-            text: text.into(),
-        }
+        Self { style, text: text.into() }
     }
 
     pub(super) fn write(&self, color: bool, out: &mut Vec<u8>) {
@@ -90,11 +87,7 @@ impl Block {
     /// their height follows from the width of now.
     fn erase(&self, size: Size, out: &mut Vec<u8>) {
         let width = size.columns.max(1);
-        let height: usize = self
-            .rows
-            .iter()
-            .map(|row| columns(&row.text).div_ceil(width).max(1))
-            .sum();
+        let height: usize = self.rows.iter().map(|row| columns(&row.text).div_ceil(width).max(1)).sum();
         if height > 0 {
             out.extend_from_slice(format!("\x1b[{height}A\r{CLEAR_BELOW}").as_bytes());
         }
@@ -189,27 +182,15 @@ mod tests {
     fn a_narrower_terminal_has_a_higher_block() {
         let mut block = Block::default();
         let mut out = Vec::new();
-        let rows = vec![
-            Row::new(Style::Dim, "x".repeat(39)),
-            Row::new(Style::Normal, "y"),
-        ];
+        let rows = vec![Row::new(Style::Dim, "x".repeat(39)), Row::new(Style::Normal, "y")];
         let size = |columns| Size { columns, rows: 24 };
         block.replace(&mut Vec::new(), rows.clone(), size(40), true, &mut out);
-        let want = format!(
-            "\x1b[?25l\x1b[?7l\x1b[2m{}\x1b[0m\ny\n\x1b[?7h\x1b[?25h",
-            "x".repeat(39)
-        );
+        let want = format!("\x1b[?25l\x1b[?7l\x1b[2m{}\x1b[0m\ny\n\x1b[?7h\x1b[?25h", "x".repeat(39));
         assert_eq!(String::from_utf8_lossy(&out), want);
         out.clear();
         block.replace(&mut Vec::new(), rows, size(20), true, &mut out);
         assert!(out.is_empty(), "nothing changed");
-        block.replace(
-            &mut b"done\n".to_vec(),
-            Vec::new(),
-            size(20),
-            false,
-            &mut out,
-        );
+        block.replace(&mut b"done\n".to_vec(), Vec::new(), size(20), false, &mut out);
         assert_eq!(out, b"\x1b[?25l\x1b[3A\r\x1b[Jdone\n\x1b[?25h");
     }
 }

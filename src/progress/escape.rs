@@ -44,10 +44,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
 /// shown, rather than being shown itself.
 pub(super) fn acts(c: char) -> bool {
     c.is_control()
-        || matches!(
-            c,
-            '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}' | '\u{2029}'
-        )
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}' | '\u{2029}')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -100,17 +97,13 @@ fn strip(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
 /// After ESC: intermediate bytes and one final byte, e.g. `(B`.
 fn skip_short(rest: &str) -> &str {
     let after = rest.trim_start_matches(|c| (' '..='/').contains(&c));
-    after
-        .strip_prefix(|c| ('0'..='~').contains(&c))
-        .unwrap_or(after)
+    after.strip_prefix(|c| ('0'..='~').contains(&c)).unwrap_or(after)
 }
 
 /// After CSI: parameter and intermediate bytes and one final byte.
 fn skip_control_sequence(rest: &str) -> &str {
     let after = rest.trim_start_matches(|c| (' '..='?').contains(&c));
-    after
-        .strip_prefix(|c| ('@'..='~').contains(&c))
-        .unwrap_or(after)
+    after.strip_prefix(|c| ('@'..='~').contains(&c)).unwrap_or(after)
 }
 
 /// After OSC, DCS, SOS, PM or APC: everything to BEL or ST.
@@ -170,14 +163,7 @@ mod tests {
     #[test]
     fn hostile_lines_take_linear_time() {
         let megabyte = 1 << 20;
-        for unit in [
-            "\u{1b}]",
-            "\u{1b}[",
-            "\u{1b}",
-            "\r",
-            "\u{1b}P\u{1b}",
-            "\u{9d}",
-        ] {
+        for unit in ["\u{1b}]", "\u{1b}[", "\u{1b}", "\r", "\u{1b}P\u{1b}", "\u{9d}"] {
             let hostile = unit.repeat(megabyte / unit.len());
             let start = std::time::Instant::now();
             line(hostile.as_bytes());

@@ -71,11 +71,7 @@ impl Progress {
                 errors: Some(Box::new(io::stderr())),
                 size: Box::new(Size::default),
             },
-            _ => Outputs {
-                progress: Box::new(io::stderr()),
-                errors: None,
-                size: Box::new(stderr_size),
-            },
+            _ => Outputs { progress: Box::new(io::stderr()), errors: None, size: Box::new(stderr_size) },
         };
         let start = Instant::now();
         let clock = Box::new(move || start.elapsed());
@@ -111,16 +107,9 @@ impl Progress {
         let writer = Writer::new(renderer, progress, errors, Arc::clone(&clock));
         // Without a thread (the process is at its limit) there is no progress,
         // and the receiver is gone, so that sending does nothing.
-        let thread = thread::Builder::new()
-            .name("progress".to_owned())
-            .spawn(move || writer.run(&receiver))
-            .ok();
-        Self(Arc::new(Shared {
-            sender,
-            clock,
-            transfers: AtomicU64::new(0),
-            writer: Mutex::new(thread),
-        }))
+        let thread =
+            thread::Builder::new().name("progress".to_owned()).spawn(move || writer.run(&receiver)).ok();
+        Self(Arc::new(Shared { sender, clock, transfers: AtomicU64::new(0), writer: Mutex::new(thread) }))
     }
 
     /// Reports a fact. May wait while the reader of the output is slow; a count
@@ -146,13 +135,7 @@ impl Progress {
         total: Option<u64>,
     ) -> Transfer {
         let id = TransferId(self.0.transfers.fetch_add(1, Ordering::Relaxed));
-        self.send(Event::TransferStarted {
-            id,
-            kind,
-            what: what.into(),
-            registry: registry.into(),
-            total,
-        });
+        self.send(Event::TransferStarted { id, kind, what: what.into(), registry: registry.into(), total });
         Transfer::new(self.clone(), id)
     }
 
@@ -173,11 +156,7 @@ impl Progress {
 
 impl Shared {
     fn finish(&self) {
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             let _ = self.sender.send(((self.clock)(), Message::Finish));
             // A panic in the writer was already reported by its own thread; the
@@ -195,10 +174,9 @@ impl Drop for Shared {
 
 fn stderr_size() -> Size {
     match rustix::termios::tcgetwinsize(io::stderr()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => Size {
-            columns: size.ws_col.into(),
-            rows: size.ws_row.into(),
-        },
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            Size { columns: size.ws_col.into(), rows: size.ws_row.into() }
+        }
         _ => Size::default(),
     }
 }
@@ -239,19 +217,11 @@ mod tests {
     }
 
     fn outputs(progress: impl Write + Send + 'static) -> Outputs {
-        Outputs {
-            progress: Box::new(progress),
-            errors: None,
-            size: Box::new(Size::default),
-        }
+        Outputs { progress: Box::new(progress), errors: None, size: Box::new(Size::default) }
     }
 
     fn output(n: u32) -> Event {
-        Event::StepOutput {
-            id: StepId(1),
-            stream: Stream::Stdout,
-            text: format!("line {n}").into_bytes(),
-        }
+        Event::StepOutput { id: StepId(1), stream: Stream::Stdout, text: format!("line {n}").into_bytes() }
     }
 
     fn clock() -> Clock {
@@ -288,10 +258,7 @@ mod tests {
     #[test]
     fn json_has_its_error_last_and_text_elsewhere() {
         let (lines, errors) = (Buffer::default(), Buffer::default());
-        let both = Outputs {
-            errors: Some(Box::new(errors.clone())),
-            ..outputs(lines.clone())
-        };
+        let both = Outputs { errors: Some(Box::new(errors.clone())), ..outputs(lines.clone()) };
         let progress = Progress::to(Mode::Json, false, both, clock());
         let report = ErrorReport {
             code: 75,
@@ -305,9 +272,7 @@ mod tests {
         };
         progress.send(Event::Failed(report));
         progress.print_error("error: disk full");
-        progress.send(Event::Note {
-            text: "late".to_owned(),
-        });
+        progress.send(Event::Note { text: "late".to_owned() });
         drop(progress);
         assert_eq!(errors.text(), "error: disk full\n");
         let want = r#"{"event":"note","text":"late"}
@@ -361,30 +326,10 @@ mod tests {
         let seen = seen.lock().expect("lock");
         let (first, second) = (TransferId(0), TransferId(1));
         assert_eq!(seen.len(), 5, "{seen:?}");
-        assert_eq!(
-            seen[1],
-            Event::TransferProgress {
-                id: first,
-                bytes: 300_000
-            }
-        );
+        assert_eq!(seen[1], Event::TransferProgress { id: first, bytes: 300_000 });
         let (how, bytes) = (TransferEnd::Transferred, 300_001);
-        assert_eq!(
-            seen[2],
-            Event::TransferFinished {
-                id: first,
-                how,
-                bytes
-            }
-        );
+        assert_eq!(seen[2], Event::TransferFinished { id: first, how, bytes });
         let (how, bytes) = (TransferEnd::Abandoned, 0);
-        assert_eq!(
-            seen[4],
-            Event::TransferFinished {
-                id: second,
-                how,
-                bytes
-            }
-        );
+        assert_eq!(seen[4], Event::TransferFinished { id: second, how, bytes });
     }
 }

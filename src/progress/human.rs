@@ -77,11 +77,7 @@ mod tests {
             (3_599_600, "1h00m"),
             (7_380_000, "2h03m"),
         ] {
-            assert_eq!(
-                duration(Duration::from_millis(milliseconds)),
-                want,
-                "{milliseconds}"
-            );
+            assert_eq!(duration(Duration::from_millis(milliseconds)), want, "{milliseconds}");
         }
     }
 

@@ -43,28 +43,16 @@ impl Json {
     /// The fields that tell a step from others of the same text.
     fn place(&self, line: Line, id: StepId) -> Line {
         match self.steps.get(&id) {
-            Some(step) => line
-                .field("stage", step.stage.as_str().into())
-                .field("line", step.line.into()),
+            Some(step) => line.field("stage", step.stage.as_str().into()).field("line", step.line.into()),
             None => line,
         }
     }
 
     fn transfer(&mut self, at: Duration, event: &Event) -> Option<Line> {
         match event {
-            Event::TransferStarted {
-                id,
-                kind,
-                what,
-                registry,
-                ..
-            } => {
-                let pending = Pending {
-                    kind: *kind,
-                    what: what.clone(),
-                    registry: registry.clone(),
-                    started: at,
-                };
+            Event::TransferStarted { id, kind, what, registry, .. } => {
+                let pending =
+                    Pending { kind: *kind, what: what.clone(), registry: registry.clone(), started: at };
                 self.transfers.insert(*id, pending);
                 None
             }
@@ -100,11 +88,8 @@ impl Json {
     fn line(&mut self, at: Duration, event: &Event) -> Option<Line> {
         Some(match event {
             Event::Plan { platforms, steps } => {
-                self.steps
-                    .extend(steps.iter().map(|step| (step.id, step.clone())));
-                Line::new("plan")
-                    .field("platforms", names(platforms))
-                    .field("steps", steps.len().into())
+                self.steps.extend(steps.iter().map(|step| (step.id, step.clone())));
+                Line::new("plan").field("platforms", names(platforms)).field("steps", steps.len().into())
             }
             Event::StepStarted { id } => {
                 let line = self.place(self.step("started", *id), *id);
@@ -120,8 +105,7 @@ impl Json {
             // These four fields and no more: the form is promised to the letter.
             Event::StepOutput { id, text, .. } => {
                 let text = text.strip_suffix(b"\r").unwrap_or(text);
-                self.step("output", *id)
-                    .field("text", String::from_utf8_lossy(text).into())
+                self.step("output", *id).field("text", String::from_utf8_lossy(text).into())
             }
             Event::StepFinished { id, duration } => {
                 let line = self.place(self.step("finished", *id), *id);
@@ -136,14 +120,7 @@ impl Json {
             Event::TransferStarted { .. }
             | Event::TransferProgress { .. }
             | Event::TransferFinished { .. } => return self.transfer(at, event),
-            Event::Retry {
-                host,
-                operation,
-                wait,
-                attempt,
-                of,
-                reason,
-            } => Line::new("retry")
+            Event::Retry { host, operation, wait, attempt, of, reason } => Line::new("retry")
                 .field("host", host.as_str().into())
                 .field("operation", operation.as_str().into())
                 .field("wait", seconds(*wait))
@@ -151,11 +128,7 @@ impl Json {
                 .field("of", (*of).into())
                 .field("reason", reason.as_str().into()),
             Event::Note { text } => Line::new("note").field("text", text.as_str().into()),
-            Event::Warning {
-                text,
-                platform,
-                line,
-            } => Line::new("warning")
+            Event::Warning { text, platform, line } => Line::new("warning")
                 .field("platform", name(platform.as_ref()))
                 .field("line", (*line).into())
                 .field("text", text.as_str().into()),
@@ -303,12 +276,7 @@ mod tests {
         Event::Plan {
             platforms: vec![platform("linux/amd64"), platform("linux/arm64")],
             steps: vec![
-                step(
-                    1,
-                    "linux/amd64",
-                    &["linux/amd64", "linux/arm64"],
-                    "COPY . .",
-                ),
+                step(1, "linux/amd64", &["linux/amd64", "linux/arm64"], "COPY . ."),
                 step(2, "linux/arm64", &["linux/arm64"], "RUN make"),
             ],
         }
@@ -317,11 +285,7 @@ mod tests {
     #[test]
     fn fields_stand_in_their_order_and_the_error_is_last() {
         let id = StepId(2);
-        let output = |text: &[u8]| Event::StepOutput {
-            id,
-            stream: Stream::Stderr,
-            text: text.to_vec(),
-        };
+        let output = |text: &[u8]| Event::StepOutput { id, stream: Stream::Stderr, text: text.to_vec() };
         let report = ErrorReport {
             code: 1,
             kind: "step".to_owned(),
@@ -339,20 +303,8 @@ mod tests {
             (3, output(b"cc \"a\"\xff \x1b[1m\r")),
             (4, output("c1 \u{9b}2J".as_bytes())),
             (5, Event::Failed(report)),
-            (
-                6,
-                Event::StepFailed {
-                    id,
-                    message: "exit code 2".to_owned(),
-                },
-            ),
-            (
-                7,
-                Event::StepFinished {
-                    id,
-                    duration: Duration::from_millis(1310),
-                },
-            ),
+            (6, Event::StepFailed { id, message: "exit code 2".to_owned() }),
+            (7, Event::StepFinished { id, duration: Duration::from_millis(1310) }),
         ]);
         let want = r#"{"event":"plan","platforms":["linux/amd64","linux/arm64"],"steps":2}
 {"event":"cached","platform":"linux/amd64","step":"COPY . .","stage":"build","line":1}
@@ -381,28 +333,9 @@ mod tests {
                 },
             ),
             (200, Event::TransferProgress { id, bytes: 1 }),
-            (
-                350,
-                Event::TransferFinished {
-                    id,
-                    how: TransferEnd::Mounted,
-                    bytes: 0,
-                },
-            ),
-            (
-                400,
-                Event::Written {
-                    kind: "oci".to_owned(),
-                    destination: "out".to_owned(),
-                },
-            ),
-            (
-                500,
-                Event::Finished(Summary {
-                    platforms: summary().platforms.split_off(2),
-                    ..summary()
-                }),
-            ),
+            (350, Event::TransferFinished { id, how: TransferEnd::Mounted, bytes: 0 }),
+            (400, Event::Written { kind: "oci".to_owned(), destination: "out".to_owned() }),
+            (500, Event::Finished(Summary { platforms: summary().platforms.split_off(2), ..summary() })),
         ]);
         let (c, d) = ("c".repeat(64), "d".repeat(64));
         let want = format!(

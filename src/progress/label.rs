@@ -27,10 +27,7 @@ pub(super) fn place(step: &Step) -> String {
 
 fn short(target: &Platform, on: &Platform) -> String {
     let name = target.to_string();
-    match name
-        .strip_prefix(on.os())
-        .and_then(|rest| rest.strip_prefix('/'))
-    {
+    match name.strip_prefix(on.os()).and_then(|rest| rest.strip_prefix('/')) {
         Some(rest) => rest.to_owned(),
         None => name,
     }
@@ -40,13 +37,7 @@ fn short(target: &Platform, on: &Platform) -> String {
 pub(super) fn title(step: &Step) -> String {
     let stage = escape::one_line(&step.stage);
     let gap = if stage.is_empty() { "" } else { " " };
-    format!(
-        "[{}{gap}{stage} {}/{}] {}",
-        place(step),
-        step.number,
-        step.of,
-        escape::one_line(&step.text)
-    )
+    format!("[{}{gap}{stage} {}/{}] {}", place(step), step.number, step.of, escape::one_line(&step.text))
 }
 
 /// ` (linux/arm64, line 3)`, or less, or nothing.
@@ -86,26 +77,14 @@ pub(super) mod tests {
     #[test]
     fn titles_show_where_and_for_whom() {
         for (on, targets, want) in [
-            (
-                "linux/arm64",
-                &["linux/arm64"][..],
-                "[linux/arm64 build 2/5] RUN make",
-            ),
-            (
-                "linux/amd64",
-                &["linux/arm64"],
-                "[linux/amd64->arm64 build 2/5] RUN make",
-            ),
+            ("linux/arm64", &["linux/arm64"][..], "[linux/arm64 build 2/5] RUN make"),
+            ("linux/amd64", &["linux/arm64"], "[linux/amd64->arm64 build 2/5] RUN make"),
             (
                 "linux/amd64",
                 &["linux/amd64", "linux/arm/v7"],
                 "[linux/amd64->amd64,arm/v7 build 2/5] RUN make",
             ),
-            (
-                "linux/amd64",
-                &["windows/amd64"],
-                "[linux/amd64->windows/amd64 build 2/5] RUN make",
-            ),
+            ("linux/amd64", &["windows/amd64"], "[linux/amd64->windows/amd64 build 2/5] RUN make"),
             (
                 "linux/amd64",
                 &["linux/amd64", "linux/arm64", "linux/s390x", "linux/riscv64"],

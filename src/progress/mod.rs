@@ -38,8 +38,8 @@ mod transfers;
 mod writer;
 
 pub use event::{
-    ErrorReport, Event, Execution, PlatformSummary, Step, StepId, Stream, Summary, TransferEnd,
-    TransferId, TransferKind,
+    ErrorReport, Event, Execution, PlatformSummary, Step, StepId, Stream, Summary, TransferEnd, TransferId,
+    TransferKind,
 };
 pub use handle::{Clock, Outputs, Progress};
 pub use mode::{Environment, Mode, ParseModeError};

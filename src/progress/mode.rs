@@ -77,10 +77,7 @@ mod tests {
     fn auto_is_live_only_where_somebody_watches() {
         let plain = Environment::default();
         let ci = Environment { ci: true, ..plain };
-        let dumb = Environment {
-            dumb: true,
-            ..plain
-        };
+        let dumb = Environment { dumb: true, ..plain };
         for (mode, environment, terminal, want) in [
             (Mode::Auto, plain, true, Mode::Tty),
             (Mode::Auto, plain, false, Mode::Plain),
@@ -97,10 +94,6 @@ mod tests {
     fn words_are_exact() {
         assert_eq!("json".parse::<Mode>().ok(), Some(Mode::Json));
         let error = "JSON".parse::<Mode>().expect_err("upper case");
-        assert!(
-            error
-                .to_string()
-                .starts_with("unknown progress mode `JSON`")
-        );
+        assert!(error.to_string().starts_with("unknown progress mode `JSON`"));
     }
 }

@@ -85,10 +85,7 @@ impl Renderer for Plain {
                 self.steps.output(*id, at, &text);
                 let state = self.steps.get(*id);
                 let seconds = state.elapsed(at).as_secs_f64();
-                line(
-                    out,
-                    format_args!("#{number} {} {seconds:.3} {text}", state.place),
-                );
+                line(out, format_args!("#{number} {} {seconds:.3} {text}", state.place));
             }
             Event::StepFinished { id, duration } => {
                 let number = self.number(*id, out);
@@ -119,10 +116,7 @@ impl Renderer for Plain {
                     line(out, format_args!("{row}"));
                 }
             }
-            Event::Retry { .. }
-            | Event::Note { .. }
-            | Event::Warning { .. }
-            | Event::Written { .. } => {
+            Event::Retry { .. } | Event::Note { .. } | Event::Warning { .. } | Event::Written { .. } => {
                 if let Some(text) = remark(event) {
                     line(out, format_args!("{text}"));
                 }
@@ -146,14 +140,7 @@ impl Renderer for Plain {
 /// Retries, notes, warnings and outputs as one line, for both writers for people.
 pub(super) fn remark(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Retry {
-            host,
-            operation,
-            wait,
-            attempt,
-            of,
-            reason,
-        } => format!(
+        Event::Retry { host, operation, wait, attempt, of, reason } => format!(
             "retry in {}: {} at {}: attempt {attempt} of {of} failed: {}",
             human::duration(*wait),
             escape::one_line(operation),
@@ -161,20 +148,12 @@ pub(super) fn remark(event: &Event) -> Option<String> {
             escape::one_line(reason),
         ),
         Event::Note { text } => format!("note: {}", escape::one_line(text)),
-        Event::Warning {
-            text,
-            platform,
-            line,
-        } => format!(
-            "warning: {}{}",
-            escape::one_line(text),
-            label::origin(platform.as_ref(), *line)
-        ),
-        Event::Written { kind, destination } => format!(
-            "wrote {} {}",
-            escape::one_line(kind),
-            escape::one_line(destination)
-        ),
+        Event::Warning { text, platform, line } => {
+            format!("warning: {}{}", escape::one_line(text), label::origin(platform.as_ref(), *line))
+        }
+        Event::Written { kind, destination } => {
+            format!("wrote {} {}", escape::one_line(kind), escape::one_line(destination))
+        }
         _ => return None,
     })
 }
@@ -197,20 +176,12 @@ mod tests {
         for (at, event) in script {
             plain.event(Duration::from_millis(at), &event, &mut out);
         }
-        plain.error(
-            Duration::ZERO,
-            "error: it \x1b[31mfailed\n  hint: none\n",
-            &mut out,
-        );
+        plain.error(Duration::ZERO, "error: it \x1b[31mfailed\n  hint: none\n", &mut out);
         String::from_utf8(out).expect("utf-8")
     }
 
     fn output(id: u32, text: &[u8]) -> Event {
-        Event::StepOutput {
-            id: StepId(id),
-            stream: Stream::Stdout,
-            text: text.to_vec(),
-        }
+        Event::StepOutput { id: StepId(id), stream: Stream::Stdout, text: text.to_vec() }
     }
 
     fn plan() -> Event {
@@ -236,20 +207,8 @@ mod tests {
             (30, Event::StepStarted { id: StepId(3) }),
             (532, output(2, b"cc -o hello")),
             (600, output(3, b"\x1b[1mcc\x1b[0m: 1%\rcc: 2%\xff")),
-            (
-                1330,
-                Event::StepFinished {
-                    id: StepId(2),
-                    duration: Duration::from_millis(1310),
-                },
-            ),
-            (
-                1400,
-                Event::StepFailed {
-                    id: StepId(3),
-                    message: "exit code 2".to_owned(),
-                },
-            ),
+            (1330, Event::StepFinished { id: StepId(2), duration: Duration::from_millis(1310) }),
+            (1400, Event::StepFailed { id: StepId(3), message: "exit code 2".to_owned() }),
         ]);
         let want = "\
 #1 [linux/amd64->amd64,arm64 build 1/5] COPY . .
@@ -288,14 +247,7 @@ error: it failed
             (500, progress(1_000_000)),
             (10_500, progress(20_000_000)),
             (11_000, progress(21_000_000)),
-            (
-                12_000,
-                Event::TransferFinished {
-                    id,
-                    how: TransferEnd::Transferred,
-                    bytes: 40_000_000,
-                },
-            ),
+            (12_000, Event::TransferFinished { id, how: TransferEnd::Transferred, bytes: 40_000_000 }),
             (
                 0,
                 Event::Retry {
@@ -330,10 +282,7 @@ PLATFORM ";
     #[test]
     fn a_line_of_a_megabyte_is_whole_and_its_repetition_is_not() {
         let long = vec![b'x'; 1 << 20];
-        let failed = Event::StepFailed {
-            id: StepId(9),
-            message: "killed".to_owned(),
-        };
+        let failed = Event::StepFailed { id: StepId(9), message: "killed".to_owned() };
         let got = render(vec![(0, output(9, &long)), (0, failed)]);
         let widths: Vec<usize> = got.lines().map(|l| l.matches('x').count()).collect();
         assert_eq!(widths[1], 1 << 20);

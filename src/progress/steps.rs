@@ -146,11 +146,7 @@ mod tests {
         let id = StepId(1);
         steps.start(id, Duration::from_secs(1));
         for n in 0..30 {
-            steps.output(
-                id,
-                Duration::from_secs(2),
-                &format!("{n} {}", "é".repeat(1 << 16)),
-            );
+            steps.output(id, Duration::from_secs(2), &format!("{n} {}", "é".repeat(1 << 16)));
         }
         let tail: Vec<_> = steps.get(id).tail().collect();
         assert_eq!(tail.len(), 20);

@@ -83,11 +83,7 @@ pub(super) mod tests {
                     duration: Duration::from_secs(75),
                     cached: 10,
                     steps: 12,
-                    ..one(
-                        "linux/arm/v7",
-                        "b",
-                        Execution::Emulated("qemu-arm 7.2.22".to_owned()),
-                    )
+                    ..one("linux/arm/v7", "b", Execution::Emulated("qemu-arm 7.2.22".to_owned()))
                 },
                 one("linux/riscv64", "c", Execution::NotNeeded),
             ],

@@ -31,10 +31,7 @@ pub struct Size {
 
 impl Default for Size {
     fn default() -> Self {
-        Self {
-            columns: 80,
-            rows: 24,
-        }
+        Self { columns: 80, rows: 24 }
     }
 }
 
@@ -114,10 +111,7 @@ impl Terminal {
             self.ended,
             count(self.steps.len(), "step")
         );
-        let mut rows = vec![Row::new(
-            Style::Bold,
-            spread(&head, &human::duration(at), width),
-        )];
+        let mut rows = vec![Row::new(Style::Bold, spread(&head, &human::duration(at), width))];
         // One line is kept for "and n more", so that every line has its place.
         let space = height.saturating_sub(2);
         let running = &self.running[..self.running.len().min(space)];
@@ -131,22 +125,14 @@ impl Terminal {
             let title = format!(" > {}", state.title);
             let time = state.time(state.elapsed(at));
             rows.push(Row::new(Style::Normal, spread(&title, &time, width)));
-            let tail: Vec<&str> = state
-                .tail()
-                .rev()
-                .take(share)
-                .map(|(_, text)| text)
-                .collect();
+            let tail: Vec<&str> = state.tail().rev().take(share).map(|(_, text)| text).collect();
             for text in tail.into_iter().rev() {
                 rows.push(Row::new(Style::Dim, cut(&format!("   | {text}"), width)));
             }
         }
         for (text, time) in moving {
             let time = human::duration(*time);
-            rows.push(Row::new(
-                Style::Normal,
-                spread(&format!(" > {text}"), &time, width),
-            ));
+            rows.push(Row::new(Style::Normal, spread(&format!(" > {text}"), &time, width)));
         }
         let hidden = self.running.len() - running.len();
         if hidden > 0 {
@@ -160,8 +146,7 @@ impl Terminal {
         self.scroll_settled(at, true);
         let (size, ..) = self.canvas();
         let color = self.color;
-        self.block
-            .replace(&mut self.above, Vec::new(), size, color, out);
+        self.block.replace(&mut self.above, Vec::new(), size, color, out);
     }
 }
 
@@ -287,26 +272,19 @@ mod tests {
         }
 
         fn output(&mut self, milliseconds: u64, id: u32, text: &[u8]) {
-            let event = Event::StepOutput {
-                id: StepId(id),
-                stream: Stream::Stdout,
-                text: text.to_vec(),
-            };
+            let event = Event::StepOutput { id: StepId(id), stream: Stream::Stdout, text: text.to_vec() };
             self.send(milliseconds, event);
         }
 
         /// The bytes of the next frame, with escapes made visible.
         fn frame(&mut self, milliseconds: u64) -> String {
-            self.0
-                .frame(Duration::from_millis(milliseconds), &mut self.1);
+            self.0.frame(Duration::from_millis(milliseconds), &mut self.1);
             self.taken()
         }
 
         fn taken(&mut self) -> String {
             let bytes = std::mem::take(&mut self.1);
-            String::from_utf8(bytes)
-                .expect("utf-8")
-                .replace('\x1b', "^")
+            String::from_utf8(bytes).expect("utf-8").replace('\x1b', "^")
         }
     }
 
@@ -325,28 +303,12 @@ mod tests {
    | cc 2%\u{fffd}
 ^[?7h^[?25h";
         assert_eq!(screen.frame(1000), want);
-        assert_eq!(
-            screen.frame(1000),
-            "",
-            "the same picture is not drawn again"
-        );
+        assert_eq!(screen.frame(1000), "", "the same picture is not drawn again");
 
         let duration = Duration::from_millis(1500);
-        screen.send(
-            1500,
-            Event::StepFinished {
-                id: StepId(2),
-                duration,
-            },
-        );
+        screen.send(1500, Event::StepFinished { id: StepId(2), duration });
         let message = "exit code 2".to_owned();
-        screen.send(
-            1600,
-            Event::StepFailed {
-                id: StepId(3),
-                message,
-            },
-        );
+        screen.send(1600, Event::StepFailed { id: StepId(3), message });
         let text = "error: RUN make failed\n  hint: \x1b]0;x\x07see above\n";
         screen.0.error(duration, text, &mut screen.1);
         let want = "\
@@ -372,10 +334,7 @@ mod tests {
         screen.send(0, Event::Finished(summary()));
         screen.0.finish(Duration::ZERO, &mut screen.1);
         let got = screen.taken();
-        assert!(
-            got.starts_with("^[?25l^[2m=> [linux/amd64 build 2/5] RUN make"),
-            "{got}"
-        );
+        assert!(got.starts_with("^[?25l^[2m=> [linux/amd64 build 2/5] RUN make"), "{got}");
         assert!(got.contains("CACHED^[0m\n\n^[1mPLATFORM "), "{got}");
         assert!(got.ends_with("\ntime    1m16s\n^[?25h"), "{got}");
         screen.0.error(Duration::ZERO, "error: no", &mut screen.1);
@@ -400,11 +359,7 @@ mod tests {
             screen.send(0, started);
             let got = screen.frame(100);
             let lines: Vec<&str> = got.lines().collect();
-            assert!(
-                lines.len() <= rows.max(5),
-                "{columns}x{rows}: {}",
-                lines.len()
-            );
+            assert!(lines.len() <= rows.max(5), "{columns}x{rows}: {}", lines.len());
             for line in &lines[..lines.len() - 1] {
                 let line = line.trim_start_matches("^[?25l^[?7l");
                 assert!(super::columns(line) < columns.max(20), "{line}");

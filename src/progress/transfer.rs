@@ -24,13 +24,7 @@ pub struct Transfer {
 
 impl Transfer {
     pub(super) fn new(progress: Progress, id: TransferId) -> Self {
-        Self {
-            progress,
-            id,
-            bytes: AtomicU64::new(0),
-            said: AtomicU64::new(0),
-            finished: false,
-        }
+        Self { progress, id, bytes: AtomicU64::new(0), said: AtomicU64::new(0), finished: false }
     }
 
     /// Says how many bytes have moved in all. Fewer than before means that an attempt failed and

@@ -26,13 +26,7 @@ impl Moving {
     /// From [`Event::TransferStarted`]; nothing from another event.
     pub(super) fn start(at: Duration, event: &Event) -> Option<Self> {
         match event {
-            Event::TransferStarted {
-                kind,
-                what,
-                registry,
-                total,
-                ..
-            } => Some(Self {
+            Event::TransferStarted { kind, what, registry, total, .. } => Some(Self {
                 kind: *kind,
                 what: escape::one_line(what),
                 registry: escape::one_line(registry),
@@ -112,20 +106,12 @@ impl Group {
     fn live(&self, kind: TransferKind, registry: &str) -> String {
         let bytes = self.bytes + self.active.values().map(|m| m.bytes).sum::<u64>();
         // A total that leaves out a transfer of unknown size would mislead.
-        let total = self
-            .active
-            .values()
-            .try_fold(self.bytes, |sum, moving| Some(sum + moving.total?));
+        let total = self.active.values().try_fold(self.bytes, |sum, moving| Some(sum + moving.total?));
         let what = match self.active.values().next() {
             Some(only) if self.active.len() == 1 => only.what.clone(),
             _ => format!("{} objects", self.active.len()),
         };
-        format!(
-            "{} {what}{}: {}",
-            verb(kind).0,
-            with(kind, registry),
-            amount(bytes, total)
-        )
+        format!("{} {what}{}: {}", verb(kind).0, with(kind, registry), amount(bytes, total))
     }
 
     fn done(&self, kind: TransferKind, registry: &str) -> String {
@@ -135,20 +121,14 @@ impl Group {
             let bytes = human::bytes(self.bytes);
             parts.push(format!("{} object{s}, {bytes}", self.moved));
         }
-        for (count, word) in [
-            (self.mounted, "mounted"),
-            (self.there, "already there"),
-            (self.abandoned, "given up"),
-        ] {
+        for (count, word) in
+            [(self.mounted, "mounted"), (self.there, "already there"), (self.abandoned, "given up")]
+        {
             if count > 0 {
                 parts.push(format!("{count} {word}"));
             }
         }
-        let verb = if self.moved > 0 {
-            verb(kind).1
-        } else {
-            verb(kind).0
-        };
+        let verb = if self.moved > 0 { verb(kind).1 } else { verb(kind).0 };
         format!("{verb}{}: {}", with(kind, registry), parts.join(", "))
     }
 }
@@ -166,10 +146,8 @@ impl Transfers {
             Event::TransferStarted { id, .. } => {
                 if let Some(moving) = Moving::start(at, event) {
                     let key = (moving.kind, moving.registry.clone());
-                    let group = self.groups.entry(key).or_insert_with(|| Group {
-                        first: at,
-                        ..Group::default()
-                    });
+                    let group =
+                        self.groups.entry(key).or_insert_with(|| Group { first: at, ..Group::default() });
                     group.active.insert(*id, moving);
                 }
             }
@@ -213,9 +191,8 @@ impl Transfers {
     /// Takes out the groups that are over, each as a line and a time; with
     /// `all`, also those that ended only just now.
     pub(super) fn settle(&mut self, at: Duration, all: bool) -> Vec<(String, Duration)> {
-        let over = |group: &Group| {
-            group.active.is_empty() && (all || at.saturating_sub(group.last) >= SETTLED)
-        };
+        let over =
+            |group: &Group| group.active.is_empty() && (all || at.saturating_sub(group.last) >= SETTLED);
         self.groups
             .extract_if(.., |_, group| over(group))
             .map(|((kind, registry), group)| {
@@ -244,39 +221,17 @@ mod tests {
             };
             transfers.event(seconds(id), &event);
         }
-        let finish = |id, how, bytes| Event::TransferFinished {
-            id: TransferId(id),
-            how,
-            bytes,
-        };
+        let finish = |id, how, bytes| Event::TransferFinished { id: TransferId(id), how, bytes };
         let bytes = 1_000_000;
-        transfers.event(
-            seconds(4),
-            &Event::TransferProgress {
-                id: TransferId(1),
-                bytes,
-            },
-        );
+        transfers.event(seconds(4), &Event::TransferProgress { id: TransferId(1), bytes });
         let text = |lines: Vec<(String, Duration)>| -> Vec<String> {
-            lines
-                .into_iter()
-                .map(|(line, time)| format!("{line} {}", time.as_secs()))
-                .collect()
+            lines.into_iter().map(|(line, time)| format!("{line} {}", time.as_secs())).collect()
         };
-        assert_eq!(
-            text(transfers.live(seconds(4))),
-            ["push 3 objects to r.example: 1.0 MB 3"]
-        );
+        assert_eq!(text(transfers.live(seconds(4))), ["push 3 objects to r.example: 1.0 MB 3"]);
         transfers.event(seconds(5), &finish(3, TransferEnd::Mounted, 0));
-        assert_eq!(
-            text(transfers.live(seconds(5))),
-            ["push 2 objects to r.example: 1.0 MB of 10.0 MB 4"]
-        );
+        assert_eq!(text(transfers.live(seconds(5))), ["push 2 objects to r.example: 1.0 MB of 10.0 MB 4"]);
         transfers.event(seconds(6), &finish(1, TransferEnd::Transferred, 4_000_000));
-        assert_eq!(
-            text(transfers.live(seconds(6))),
-            ["push layer2 to r.example: 4.0 MB of 10.0 MB 5"]
-        );
+        assert_eq!(text(transfers.live(seconds(6))), ["push layer2 to r.example: 4.0 MB of 10.0 MB 5"]);
         transfers.event(seconds(7), &finish(2, TransferEnd::Transferred, 6_000_000));
         assert!(transfers.settle(seconds(7), false).is_empty());
         assert_eq!(

@@ -57,8 +57,8 @@ impl Binfmt {
     ///
     /// Refuses in the initial user namespace, and fails before Linux 6.7.
     pub fn mount() -> Result<Self, BinfmtError> {
-        let initial = rustix::fs::stat("/proc/self/ns/user")
-            .map_or(true, |found| found.st_ino == INITIAL_NAMESPACE);
+        let initial =
+            rustix::fs::stat("/proc/self/ns/user").map_or(true, |found| found.st_ino == INITIAL_NAMESPACE);
         if initial {
             return Err(BinfmtError::InitialNamespace);
         }
@@ -69,9 +69,7 @@ impl Binfmt {
                     Some(libc::EPERM | libc::EACCES) => {
                         "kernel older than 6.7, or a security policy forbids the mount"
                     }
-                    Some(libc::ENODEV) => {
-                        "kernel without CONFIG_BINFMT_MISC, or its module is not loaded"
-                    }
+                    Some(libc::ENODEV) => "kernel without CONFIG_BINFMT_MISC, or its module is not loaded",
                     _ => "unexpected error",
                 };
                 BinfmtError::Mount { reason, source }

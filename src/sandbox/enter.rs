@@ -70,13 +70,8 @@ impl Sandbox {
 }
 
 /// Signals that the original process forwards.
-const FORWARDED: [Signal; 5] = [
-    Signal::SIGINT,
-    Signal::SIGTERM,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGWINCH,
-];
+const FORWARDED: [Signal; 5] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH];
 
 enum Side {
     Inside(OwnedFd),
@@ -95,15 +90,10 @@ enum Side {
 pub fn enter(config: &Config) -> Result<Entered, EnterError> {
     let plan = Plan::new(config)?;
     match start(&plan)? {
-        Side::Inside(executable) => Ok(Entered::Inside(Sandbox {
-            executable,
-            mapping: plan.mapping,
-        })),
+        Side::Inside(executable) => Ok(Entered::Inside(Sandbox { executable, mapping: plan.mapping })),
         Side::Outside { child, old_mask } => {
             let ended = supervise(child);
-            old_mask
-                .thread_set_mask()
-                .map_err(|error| EnterError::call("sigprocmask", error))?;
+            old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;
             Ok(Entered::Outside(ended?))
         }
     }
@@ -120,9 +110,7 @@ pub fn probe_isolation(config: &Config) -> Result<Mapping, EnterError> {
         Side::Inside(_) => sys::exit_now(0),
         Side::Outside { child, old_mask } => {
             let end = waitpid(child, None);
-            old_mask
-                .thread_set_mask()
-                .map_err(|error| EnterError::call("sigprocmask", error))?;
+            old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;
             end.map_err(|error| EnterError::call("waitpid", error))?;
             Ok(plan.mapping)
         }
@@ -132,8 +120,7 @@ pub fn probe_isolation(config: &Config) -> Result<Mapping, EnterError> {
 /// Forks, maps the ids, and has the child prepare itself. Signals are blocked in the parent when
 /// this returns successfully.
 fn start(plan: &Plan) -> Result<Side, EnterError> {
-    let (mut ours, theirs) =
-        UnixStream::pair().map_err(|error| EnterError::call("socketpair", error))?;
+    let (mut ours, theirs) = UnixStream::pair().map_err(|error| EnterError::call("socketpair", error))?;
     let waited: SigSet = FORWARDED
         .into_iter()
         // An ignored signal that is blocked would be delivered to sigwait all the same.
@@ -164,9 +151,7 @@ fn start(plan: &Plan) -> Result<Side, EnterError> {
             }
         });
     if result.is_err() {
-        old_mask
-            .thread_set_mask()
-            .map_err(|error| EnterError::call("sigprocmask", error))?;
+        old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;
     }
     result
 }
@@ -175,11 +160,10 @@ fn start(plan: &Plan) -> Result<Side, EnterError> {
 fn begin(mut socket: UnixStream, old_mask: SigSet) -> OwnedFd {
     // The order matters: once the parent has this byte, its death kills us; if it died before,
     // reading from it finds the end.
-    let hello =
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-            .map_err(io::Error::from)
-            .and_then(|()| socket.write_all(b"h"))
-            .and_then(|()| socket.read_exact(&mut [0]));
+    let hello = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(io::Error::from)
+        .and_then(|()| socket.write_all(b"h"))
+        .and_then(|()| socket.read_exact(&mut [0]));
     if hello.is_err() {
         sys::exit_now(1);
     }
@@ -197,30 +181,19 @@ fn begin(mut socket: UnixStream, old_mask: SigSet) -> OwnedFd {
 /// Makes the new namespaces the build's own.
 fn prepare(old_mask: SigSet) -> Result<OwnedFd, (&'static str, io::Error)> {
     let step = |name: &'static str| move |error: io::Error| (name, error);
-    old_mask
-        .thread_set_mask()
-        .map_err(|error| ("sigprocmask", error.into()))?;
+    old_mask.thread_set_mask().map_err(|error| ("sigprocmask", error.into()))?;
     rustix::process::setpgid(None, None).map_err(|error| ("setpgid", error.into()))?;
     // In a background process group, and as process 1 takes no default action, touching the
     // terminal would be tried again for ever. Ignored, writing succeeds and reading is an error.
     for signal in [Signal::SIGTTIN, Signal::SIGTTOU] {
         sys::ignore(signal).map_err(step("sigaction"))?;
     }
-    rustix::mount::mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )
-    .map_err(|error| ("making all mounts private", error.into()))?;
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(|error| ("making all mounts private", error.into()))?;
     let executable = read_only_executable().map_err(step("mounting the executable read-only"))?;
     sys::leave_session_keyring().map_err(step("keyctl"))?;
-    rustix::process::setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )
-    .map_err(|error| ("setrlimit", error.into()))?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .map_err(|error| ("setrlimit", error.into()))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     Ok(executable)
 }
@@ -233,9 +206,7 @@ fn read_only_executable() -> io::Result<OwnedFd> {
     let found = rustix::fs::fstat(&tree)?;
     let running = rustix::fs::stat("/proc/self/exe")?;
     if (found.st_dev, found.st_ino) != (running.st_dev, running.st_ino) {
-        return Err(io::Error::other(
-            "the executable was replaced while it started",
-        ));
+        return Err(io::Error::other("the executable was replaced while it started"));
     }
     sys::set_mount_attributes(&tree, MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
     Ok(tree)
@@ -283,10 +254,7 @@ fn has_handler(process: Pid, signal: Signal) -> bool {
     let bit = 1u64 << (signal as i32 - 1);
     status
         .lines()
-        .filter_map(|line| {
-            line.strip_prefix("SigCgt:")
-                .or_else(|| line.strip_prefix("SigIgn:"))
-        })
+        .filter_map(|line| line.strip_prefix("SigCgt:").or_else(|| line.strip_prefix("SigIgn:")))
         .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .any(|mask| mask & bit != 0)
 }

@@ -34,11 +34,7 @@ const HEAD: u64 = 4096;
 /// Executes the program; comes back only with a failure.
 pub(super) fn execute(spec: &RunSpec, home: &str) -> Failure {
     match try_execute(spec, home) {
-        Ok((errno, message)) => Failure {
-            step: EXEC.to_owned(),
-            message,
-            errno: errno as i32,
-        },
+        Ok((errno, message)) => Failure { step: EXEC.to_owned(), message, errno: errno as i32 },
         Err(failure) => failure,
     }
 }
@@ -51,16 +47,9 @@ fn try_execute(spec: &RunSpec, home: &str) -> Result<(Errno, String), Failure> {
     if !spec.env.iter().any(|(name, _)| name == b"HOME") {
         env.push([b"HOME=", home.as_bytes()].concat());
     }
-    let strings = |values: Vec<Vec<u8>>| {
-        values
-            .into_iter()
-            .map(CString::new)
-            .collect::<Result<Vec<_>, _>>()
-    };
+    let strings = |values: Vec<Vec<u8>>| values.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
     let env = strings(env).map_err(io::Error::from).step("environment")?;
-    let argv = strings(spec.argv.clone())
-        .map_err(io::Error::from)
-        .step("arguments")?;
+    let argv = strings(spec.argv.clone()).map_err(io::Error::from).step("arguments")?;
     let Some(program) = spec.argv.first() else {
         return Ok((Errno::ENOENT, "the command is empty".to_owned()));
     };
@@ -69,9 +58,7 @@ fn try_execute(spec: &RunSpec, home: &str) -> Result<(Errno, String), Failure> {
     // Another error than "not found" on the way is the one to tell of, as shells do.
     let mut first = None;
     for candidate in candidates(program, path) {
-        let file = CString::new(&candidate[..])
-            .map_err(io::Error::from)
-            .step("arguments")?;
+        let file = CString::new(&candidate[..]).map_err(io::Error::from).step("arguments")?;
         let Err(errno) = nix::unistd::execve(&file, &argv, &env);
         let missing = matches!(errno, Errno::ENOENT | Errno::ENOTDIR) && !exists(&candidate);
         if missing {
@@ -84,10 +71,7 @@ fn try_execute(spec: &RunSpec, home: &str) -> Result<(Errno, String), Failure> {
     }
     Ok(match first {
         Some((errno, file)) => (errno, explain(&file, errno)),
-        None => (
-            Errno::ENOENT,
-            format!("{}: not found", String::from_utf8_lossy(program)),
-        ),
+        None => (Errno::ENOENT, format!("{}: not found", String::from_utf8_lossy(program))),
     })
 }
 
@@ -101,13 +85,7 @@ fn candidates(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
         return vec![program.to_vec()];
     }
     path.split(|byte| *byte == b':')
-        .map(|directory| {
-            if directory.is_empty() {
-                &b"."[..]
-            } else {
-                directory
-            }
-        })
+        .map(|directory| if directory.is_empty() { &b"."[..] } else { directory })
         .map(|directory| [directory, b"/", program].concat())
         .collect()
 }
@@ -129,11 +107,7 @@ fn explain(file: &[u8], errno: Errno) -> String {
         }
         (
             Errno::ENOENT,
-            Content::Elf {
-                interpreter: Some(interpreter),
-                ..
-            }
-            | Content::Script(interpreter),
+            Content::Elf { interpreter: Some(interpreter), .. } | Content::Script(interpreter),
         ) => {
             let interpreter = String::from_utf8_lossy(&interpreter);
             format!("{name} needs the interpreter {interpreter} that the image does not have")
@@ -166,10 +140,7 @@ fn head(file: &[u8]) -> Vec<u8> {
 enum Content {
     Empty,
     Script(Vec<u8>),
-    Elf {
-        machine: String,
-        interpreter: Option<Vec<u8>>,
-    },
+    Elf { machine: String, interpreter: Option<Vec<u8>> },
     Other,
 }
 
@@ -180,15 +151,9 @@ fn describe(head: &[u8]) -> Content {
     }
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let word = line
-            .split(|byte| b" \t\r".contains(byte))
-            .find(|word| !word.is_empty());
+        let word = line.split(|byte| b" \t\r".contains(byte)).find(|word| !word.is_empty());
         // A carriage return belongs to the name: it is why the interpreter is not found.
-        let carriage = if line.ends_with(b"\r") {
-            &b"\\r"[..]
-        } else {
-            b""
-        };
+        let carriage = if line.ends_with(b"\r") { &b"\\r"[..] } else { b"" };
         return Content::Script([word.unwrap_or_default(), carriage].concat());
     }
     elf(head).unwrap_or(Content::Other)
@@ -200,11 +165,7 @@ fn elf(head: &[u8]) -> Option<Content> {
     let number = |offset: usize, size: usize| -> Option<u64> {
         let bytes = head.get(offset..offset.checked_add(size)?)?;
         let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-        Some(if big {
-            bytes.iter().fold(0, add)
-        } else {
-            bytes.iter().rev().fold(0, add)
-        })
+        Some(if big { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) })
     };
     let code = number(18, 2)? as u16;
     let machine = MACHINES.iter().find(|(number, _)| *number == code);
@@ -222,15 +183,9 @@ fn elf(head: &[u8]) -> Option<Content> {
                 continue;
             }
             let (offset, length) = if wide {
-                (
-                    number(header.checked_add(8)?, 8)?,
-                    number(header.checked_add(32)?, 8)?,
-                )
+                (number(header.checked_add(8)?, 8)?, number(header.checked_add(32)?, 8)?)
             } else {
-                (
-                    number(header.checked_add(4)?, 4)?,
-                    number(header.checked_add(16)?, 4)?,
-                )
+                (number(header.checked_add(4)?, 4)?, number(header.checked_add(16)?, 4)?)
             };
             let end = usize::try_from(offset.checked_add(length)?).ok()?;
             let text = head.get(usize::try_from(offset).ok()?..end)?;
@@ -238,10 +193,7 @@ fn elf(head: &[u8]) -> Option<Content> {
         }
         None
     };
-    Some(Content::Elf {
-        machine,
-        interpreter: interpreter(),
-    })
+    Some(Content::Elf { machine, interpreter: interpreter() })
 }
 
 #[cfg(test)]
@@ -261,22 +213,13 @@ mod tests {
     fn programs_are_told_apart() {
         assert_eq!(describe(b""), Content::Empty);
         assert_eq!(describe(b"echo x"), Content::Other);
-        assert_eq!(
-            describe(b"#! /bin/sh -e\nx"),
-            Content::Script(b"/bin/sh".to_vec())
-        );
-        assert_eq!(
-            describe(b"#!/bin/sh\r\nx"),
-            Content::Script(b"/bin/sh\\r".to_vec())
-        );
+        assert_eq!(describe(b"#! /bin/sh -e\nx"), Content::Script(b"/bin/sh".to_vec()));
+        assert_eq!(describe(b"#!/bin/sh\r\nx"), Content::Script(b"/bin/sh\\r".to_vec()));
         assert_eq!(describe(b"#!"), Content::Script(Vec::new()));
         let mut file = vec![0; 128];
         file[..6].copy_from_slice(b"\x7fELF\x02\x01");
         file[18] = 183;
-        let plain = Content::Elf {
-            machine: "aarch64".into(),
-            interpreter: None,
-        };
+        let plain = Content::Elf { machine: "aarch64".into(), interpreter: None };
         assert_eq!(describe(&file), plain);
         file[32] = 64;
         file[54] = 56;
@@ -286,10 +229,7 @@ mod tests {
         file[96] = 5;
         file[121..126].copy_from_slice(b"/l.s\0");
         let machine = "aarch64".to_owned();
-        let dynamic = Content::Elf {
-            machine,
-            interpreter: Some(b"/l.s".to_vec()),
-        };
+        let dynamic = Content::Elf { machine, interpreter: Some(b"/l.s".to_vec()) };
         assert_eq!(describe(&file), dynamic);
         file[32..40].fill(0xff);
         assert_eq!(describe(&file), plain);

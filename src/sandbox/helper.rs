@@ -40,10 +40,7 @@ fn help() -> io::Result<()> {
     // Descriptors that whoever started the build has left open go no further.
     sys::close_from(3)?;
     let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
-    let null = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
+    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
     let Message::Spec(spec) = Message::receive(&socket)? else {
         return Err(io::Error::other("not a step description"));
@@ -56,11 +53,7 @@ fn help() -> io::Result<()> {
         Ok(message) => message.send(&socket),
         Err(failure) => {
             Message::Failed(failure).send(&socket)?;
-            Message::Ended {
-                ended: Ended::Exited(UNHEARD),
-                stubs_left: Vec::new(),
-            }
-            .send(&socket)
+            Message::Ended { ended: Ended::Exited(UNHEARD), stubs_left: Vec::new() }.send(&socket)
         }
     }
 }
@@ -68,10 +61,7 @@ fn help() -> io::Result<()> {
 fn run(spec: &RunSpec, socket: &UnixStream, null: &fs::File) -> Result<Message, Failure> {
     let read = |file| fs::read_to_string(file).step(file);
     let own = |text: String| mapping::nested(&mapping::parse_map(&text));
-    let maps = [
-        ("uid_map", own(read("/proc/self/uid_map")?)),
-        ("gid_map", own(read("/proc/self/gid_map")?)),
-    ];
+    let maps = [("uid_map", own(read("/proc/self/uid_map")?)), ("gid_map", own(read("/proc/self/gid_map")?))];
     let (ours, theirs) = UnixStream::pair().step("socketpair")?;
     let mut kinds =
         namespaces::USER | namespaces::MOUNT | namespaces::PID | namespaces::IPC | namespaces::UTS;
@@ -103,9 +93,7 @@ fn release(
     // The command's output ends when the command does, not when this process does.
     nix::unistd::dup2_stdout(null).step("dup2")?;
     nix::unistd::dup2_stderr(null).step("dup2")?;
-    Message::Started(child.as_raw())
-        .send(socket)
-        .step("answering")?;
+    Message::Started(child.as_raw()).send(socket).step("answering")?;
     let Message::Started(pid) = Message::receive(ours).step("starting process 1")? else {
         return Err(io::Error::other("unexpected message")).step("starting process 1");
     };

@@ -58,10 +58,7 @@ pub(super) fn set_limits(limits: &[(String, u64, u64)]) -> Result<(), Failure> {
         let step = format!("ulimit {name}");
         let found = resource(name).ok_or_else(|| io::Error::other("there is no such limit"));
         let value = |value: &u64| Some(*value).filter(|value| *value != u64::MAX);
-        let limit = Rlimit {
-            current: value(soft),
-            maximum: value(hard),
-        };
+        let limit = Rlimit { current: value(soft), maximum: value(hard) };
         rustix::process::setrlimit(found.step(&step)?, limit).step(&step)?;
     }
     Ok(())
@@ -74,10 +71,7 @@ pub(super) fn assume(identity: &Identity) -> Result<(), Failure> {
     rustix::thread::clear_ambient_capability_set().step("ambient capabilities")?;
     if identity.uid != 0 {
         // Or the user could not open /dev/stdout.
-        let (uid, gid) = (
-            FileUid::from_raw(identity.uid),
-            FileGid::from_raw(identity.gid),
-        );
+        let (uid, gid) = (FileUid::from_raw(identity.uid), FileGid::from_raw(identity.gid));
         for output in [
             rustix::fs::fchown(io::stdout(), Some(uid), Some(gid)),
             rustix::fs::fchown(io::stderr(), Some(uid), Some(gid)),
@@ -88,20 +82,10 @@ pub(super) fn assume(identity: &Identity) -> Result<(), Failure> {
     let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let unmapped = |error: nix::errno::Errno| unmapped(Errno::from_raw_os_error(error as i32));
-    nix::unistd::setgroups(&groups)
-        .map_err(unmapped)
-        .step("supplementary groups")?;
-    nix::unistd::setresgid(gid, gid, gid)
-        .map_err(unmapped)
-        .step("group")?;
-    nix::unistd::setresuid(uid, uid, uid)
-        .map_err(unmapped)
-        .step("user")?;
-    let kept = if identity.uid == 0 {
-        KEPT
-    } else {
-        CapabilitySet::empty()
-    };
+    nix::unistd::setgroups(&groups).map_err(unmapped).step("supplementary groups")?;
+    nix::unistd::setresgid(gid, gid, gid).map_err(unmapped).step("group")?;
+    nix::unistd::setresuid(uid, uid, uid).map_err(unmapped).step("user")?;
+    let kept = if identity.uid == 0 { KEPT } else { CapabilitySet::empty() };
     set_capabilities(kept).step("capset")
 }
 
@@ -124,11 +108,7 @@ pub(super) fn drop_all_capabilities() -> Result<(), Errno> {
 fn set_capabilities(set: CapabilitySet) -> Result<(), Errno> {
     rustix::thread::set_capabilities(
         None,
-        CapabilitySets {
-            effective: set,
-            permitted: set,
-            inheritable: CapabilitySet::empty(),
-        },
+        CapabilitySets { effective: set, permitted: set, inheritable: CapabilitySet::empty() },
     )
 }
 

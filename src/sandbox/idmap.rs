@@ -28,19 +28,9 @@ impl Plan {
         if uid == 0 {
             let own = |file| read(file).map(|text| mapping::nested(&mapping::parse_map(&text)));
             let (uids, gids) = (own("/proc/self/uid_map")?, own("/proc/self/gid_map")?);
-            return Ok(Self {
-                mapping: Mapping {
-                    uids,
-                    gids,
-                    identity: true,
-                },
-                helpers: None,
-            });
+            return Ok(Self { mapping: Mapping { uids, gids, identity: true }, helpers: None });
         }
-        let helpers = (
-            find("newuidmap", &config.path)?,
-            find("newgidmap", &config.path)?,
-        );
+        let helpers = (find("newuidmap", &config.path)?, find("newgidmap", &config.path)?);
         let passwd = read("/etc/passwd").unwrap_or_default();
         let name = mapping::user_name(&passwd, uid);
         let subordinate = |file: &'static str, own: u32| {
@@ -55,14 +45,7 @@ impl Plan {
         };
         let uids = subordinate("/etc/subuid", uid)?;
         let gids = subordinate("/etc/subgid", rustix::process::getegid().as_raw())?;
-        Ok(Self {
-            mapping: Mapping {
-                uids,
-                gids,
-                identity: false,
-            },
-            helpers: Some(helpers),
-        })
+        Ok(Self { mapping: Mapping { uids, gids, identity: false }, helpers: Some(helpers) })
     }
 
     /// Maps the ids of the new `child` once it says so, and has it go on.
@@ -71,10 +54,7 @@ impl Plan {
         socket.read_exact(&mut [0]).map_err(lost)?;
         match &self.helpers {
             None => {
-                for (file, ranges) in [
-                    ("uid_map", &self.mapping.uids),
-                    ("gid_map", &self.mapping.gids),
-                ] {
+                for (file, ranges) in [("uid_map", &self.mapping.uids), ("gid_map", &self.mapping.gids)] {
                     write_map(child.as_raw(), file, ranges)
                         .map_err(|source| EnterError::WriteMap { file, source })?;
                 }
@@ -107,29 +87,19 @@ fn find(program: &'static str, path: &OsStr) -> Result<PathBuf, EnterError> {
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(program))
         .find(|file| {
-            fs::metadata(file)
-                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+            fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
         })
         .ok_or(EnterError::NoHelper(program))
 }
 
 /// Writes a map in one write(2), the only form that the kernel takes.
 pub(super) fn write_map(process: i32, file: &str, ranges: &[IdRange]) -> io::Result<()> {
-    let mut map = fs::OpenOptions::new()
-        .write(true)
-        .open(format!("/proc/{process}/{file}"))?;
+    let mut map = fs::OpenOptions::new().write(true).open(format!("/proc/{process}/{file}"))?;
     map.write_all(mapping::render(ranges).as_bytes())
 }
 
-fn run_helper(
-    name: &'static str,
-    program: &Path,
-    child: Pid,
-    ranges: &[IdRange],
-) -> Result<(), EnterError> {
-    let ids = ranges
-        .iter()
-        .flat_map(|range| [range.inside, range.outside, range.count]);
+fn run_helper(name: &'static str, program: &Path, child: Pid, ranges: &[IdRange]) -> Result<(), EnterError> {
+    let ids = ranges.iter().flat_map(|range| [range.inside, range.outside, range.count]);
     let output = Command::new(program)
         .arg(child.to_string())
         .args(ids.map(|id| id.to_string()))
@@ -140,11 +110,6 @@ fn run_helper(
     if output.status.success() {
         return Ok(());
     }
-    let message = String::from_utf8_lossy(&output.stderr)
-        .trim()
-        .replace('\n', "; ");
-    Err(EnterError::HelperFailed {
-        program: name,
-        message,
-    })
+    let message = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Err(EnterError::HelperFailed { program: name, message })
 }

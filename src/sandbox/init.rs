@@ -56,9 +56,7 @@ fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<
     // to find it there.
     let own = rustix::fs::readlink("/proc/self", Vec::new()).step("/proc/self")?;
     let own = own.to_str().ok().and_then(|text| text.parse().ok());
-    let own = own
-        .ok_or_else(|| io::Error::other("not a number"))
-        .step("/proc/self")?;
+    let own = own.ok_or_else(|| io::Error::other("not a number")).step("/proc/self")?;
     Message::Started(own).send(helper).step("answering")?;
     Message::receive(helper).step("waiting for the ids")?;
 
@@ -89,12 +87,7 @@ fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<
             _ => {}
         }
     };
-    Message::Ended {
-        ended,
-        stubs_left: Vec::new(),
-    }
-    .send(helper)
-    .step("answering")
+    Message::Ended { ended, stubs_left: Vec::new() }.send(helper).step("answering")
 }
 
 /// Mounts the root with all that belongs into it, and makes it the root of this process.
@@ -103,22 +96,16 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
         .map_err(|error| overlay::explain(error, &spec.upper))
         .step("mounting the layers")?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory =
-        rustix::fs::open(&spec.merged, flags, Mode::empty()).step("opening the root")?;
+    let directory = rustix::fs::open(&spec.merged, flags, Mode::empty()).step("opening the root")?;
     let mut root = Root::new(directory).step("opening the root")?;
     // Before /proc is there: no file of the image can then lead to a process.
     let accounts = Accounts::new(
         root.read("etc/passwd").step("reading /etc/passwd")?,
         root.read("etc/group").step("reading /etc/group")?,
     );
-    let identity = accounts
-        .identity(&spec.user)
-        .map_err(io::Error::other)
-        .step("user")?;
+    let identity = accounts.identity(&spec.user).map_err(io::Error::other).step("user")?;
     let null = fill_root(spec, &mut root)?;
-    Message::Stubs(root.stubs().to_vec())
-        .send(helper)
-        .step("answering")?;
+    Message::Stubs(root.stubs().to_vec()).send(helper).step("answering")?;
     let cwd = root.open(&spec.cwd, flags).map_err(|error| {
         let path = String::from_utf8_lossy(&spec.cwd);
         io::Error::other(format!("workdir `{path}` does not exist: {error}"))
@@ -144,13 +131,9 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
     let (dev, covers) = mounts::dev(root, spec.shm_size).step("mounting /dev")?;
     mounts::protect_proc(&proc, &covers).step("protecting /proc")?;
     mounts::sys(root, &covers).step("mounting /sys")?;
-    let target = root
-        .mount_point(b"/etc/resolv.conf", Kind::File)
-        .step("/etc/resolv.conf")?;
+    let target = root.mount_point(b"/etc/resolv.conf", Kind::File).step("/etc/resolv.conf")?;
     mounts::file(&spec.resolv_conf, &target).step("mounting /etc/resolv.conf")?;
-    let target = root
-        .mount_point(b"/etc/hosts", Kind::File)
-        .step("/etc/hosts")?;
+    let target = root.mount_point(b"/etc/hosts", Kind::File).step("/etc/hosts")?;
     mounts::hosts(&spec.hosts, &spec.extra_hosts, &dev, &target).step("mounting /etc/hosts")?;
     for bind in &spec.binds {
         let step = format!("mounting {}", String::from_utf8_lossy(&bind.target));
@@ -161,13 +144,8 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
     }
     // On the read-only mount: through another descriptor of the host's node, its owner could
     // change its mode.
-    rustix::fs::openat(
-        &dev,
-        "null",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .step("opening /dev/null")
+    rustix::fs::openat(&dev, "null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .step("opening /dev/null")
 }
 
 /// Turns this process into the command; comes back only with a failure.

@@ -50,11 +50,7 @@ pub(super) fn parse_map(text: &str) -> Vec<IdRange> {
             let inside = fields.next()?.ok()?;
             let outside = fields.next()?.ok()?;
             let count = fields.next()?.ok()?;
-            Some(IdRange {
-                inside,
-                outside,
-                count,
-            })
+            Some(IdRange { inside, outside, count })
         })
         .collect()
 }
@@ -62,39 +58,23 @@ pub(super) fn parse_map(text: &str) -> Vec<IdRange> {
 /// The map of a nested namespace in which every id of a namespace with map `own` stands for
 /// itself.
 pub(super) fn nested(own: &[IdRange]) -> Vec<IdRange> {
-    own.iter()
-        .map(|range| IdRange {
-            outside: range.inside,
-            ..*range
-        })
-        .collect()
+    own.iter().map(|range| IdRange { outside: range.inside, ..*range }).collect()
 }
 
 /// The map as the kernel takes it: in one write, a line for each range.
 pub(super) fn render(ranges: &[IdRange]) -> String {
-    ranges
-        .iter()
-        .map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count))
-        .collect()
+    ranges.iter().map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count)).collect()
 }
 
 /// The map of a plain user: id 0 is the user's own, 1 and on are the subordinate ids.
 pub(super) fn with_subordinate(own: u32, subordinate: &[(u32, u32)]) -> Vec<IdRange> {
-    let mut ranges = vec![IdRange {
-        inside: 0,
-        outside: own,
-        count: 1,
-    }];
+    let mut ranges = vec![IdRange { inside: 0, outside: own, count: 1 }];
     let mut inside = 1u32;
     for &(outside, count) in subordinate {
         // More ids than fit are of no use: the rest of the range is left out.
         let count = count.min(u32::MAX - 1 - inside);
         if count > 0 {
-            ranges.push(IdRange {
-                inside,
-                outside,
-                count,
-            });
+            ranges.push(IdRange { inside, outside, count });
             inside += count;
         }
     }
@@ -137,11 +117,7 @@ mod tests {
     use super::*;
 
     fn range(inside: u32, outside: u32, count: u32) -> IdRange {
-        IdRange {
-            inside,
-            outside,
-            count,
-        }
+        IdRange { inside, outside, count }
     }
 
     #[test]
@@ -169,11 +145,7 @@ mod tests {
     fn map_of_a_plain_user() {
         assert_eq!(
             with_subordinate(1000, &[(100_000, 65536), (300_000, 10)]),
-            [
-                range(0, 1000, 1),
-                range(1, 100_000, 65536),
-                range(65537, 300_000, 10)
-            ]
+            [range(0, 1000, 1), range(1, 100_000, 65536), range(65537, 300_000, 10)]
         );
         let whole = with_subordinate(5, &[(10, u32::MAX - 20), (1, 100)]);
         let last = whole.last().unwrap();
@@ -190,14 +162,7 @@ mod tests {
     #[test]
     fn display() {
         let uids = with_subordinate(1000, &[(100_000, 65536)]);
-        let mapping = Mapping {
-            gids: uids.clone(),
-            uids,
-            identity: false,
-        };
-        assert_eq!(
-            mapping.to_string(),
-            "user namespace with 65537 ids, subordinate ids from 100000"
-        );
+        let mapping = Mapping { gids: uids.clone(), uids, identity: false };
+        assert_eq!(mapping.to_string(), "user namespace with 65537 ids, subordinate ids from 100000");
     }
 }

@@ -56,14 +56,8 @@ const SYS_MASKED: [&str; 8] = [
 ];
 
 /// Device nodes of the host that every root has. The second value says that it may be absent.
-const DEVICES: [(&str, bool); 6] = [
-    ("null", false),
-    ("zero", false),
-    ("full", false),
-    ("random", false),
-    ("urandom", false),
-    ("tty", true),
-];
+const DEVICES: [(&str, bool); 6] =
+    [("null", false), ("zero", false), ("full", false), ("random", false), ("urandom", false), ("tty", true)];
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -79,9 +73,7 @@ const SHM_SIZE: u64 = 64 << 20;
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 fn no_programs() -> MountAttrFlags {
-    MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+    MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC
 }
 
 /// A new instance of a file system, not attached anywhere yet.
@@ -95,11 +87,7 @@ pub(super) fn new_file_system(
         rustix::mount::fsconfig_set_string(&context, *key, *value)?;
     }
     rustix::mount::fsconfig_create(&context)?;
-    Ok(rustix::mount::fsmount(
-        &context,
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        attributes,
-    )?)
+    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
 /// A second mount of an existing file or directory with all below it, not attached anywhere yet.
@@ -139,11 +127,7 @@ impl Covers {
     fn new(null: OwnedFd) -> io::Result<Self> {
         let attributes = no_programs() | MountAttrFlags::MOUNT_ATTR_RDONLY;
         let directory = new_file_system("tmpfs", &[("mode", "555"), ("size", "4k")], attributes)?;
-        Ok(Self {
-            file: null,
-            directory,
-            attached: Cell::new(false),
-        })
+        Ok(Self { file: null, directory, attached: Cell::new(false) })
     }
 
     /// Covers those of `names` that exist.
@@ -202,8 +186,8 @@ pub(super) fn protect_proc(proc: &OwnedFd, covers: &Covers) -> io::Result<()> {
 pub(super) fn sys(root: &mut Root, covers: &Covers) -> io::Result<()> {
     let target = root.mount_point(b"/sys", Kind::Directory)?;
     let attributes = no_programs() | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let tree = clone(CWD, "/sys")
-        .and_then(|tree| sys::set_mount_attributes(&tree, attributes, true).map(|()| tree));
+    let tree =
+        clone(CWD, "/sys").and_then(|tree| sys::set_mount_attributes(&tree, attributes, true).map(|()| tree));
     // An outer container may have no /sys or forbid this; a writable one is never given.
     let Ok(tree) = tree else { return Ok(()) };
     attach(&tree, &target)?;
@@ -259,20 +243,11 @@ fn terminals() -> io::Result<OwnedFd> {
 
 fn make_file(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(
-        directory,
-        name,
-        flags,
-        Mode::from_raw_mode(0o644),
-    )?)
+    Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o644))?)
 }
 
 fn make_directory(directory: &OwnedFd, name: &str) -> io::Result<()> {
-    Ok(rustix::fs::mkdirat(
-        directory,
-        name,
-        Mode::from_raw_mode(0o755),
-    )?)
+    Ok(rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755))?)
 }
 
 /// Mounts a file of ours read-only over `target`.
@@ -319,11 +294,7 @@ pub(super) fn bind(
     let source = source_root.open(source, OFlags::PATH)?;
     let mode = rustix::fs::fstat(&source)?.st_mode;
     let directory = rustix::fs::FileType::from_raw_mode(mode).is_dir();
-    let kind = if directory {
-        Kind::Directory
-    } else {
-        Kind::File
-    };
+    let kind = if directory { Kind::Directory } else { Kind::File };
     let tree = clone(&source, "")?;
     let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
     attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);

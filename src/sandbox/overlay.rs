@@ -14,9 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
 
 /// Most lower directories that the kernel takes.
 pub(super) const LOWER_LIMIT: usize = 500;
@@ -45,12 +43,7 @@ pub enum OverlayError {
 }
 
 /// Mounts an overlay on `merged`. The lower directories come lowest first.
-pub(super) fn mount(
-    lowers: &[PathBuf],
-    upper: &Path,
-    work: &Path,
-    merged: &Path,
-) -> io::Result<()> {
+pub(super) fn mount(lowers: &[PathBuf], upper: &Path, work: &Path, merged: &Path) -> io::Result<()> {
     match mount_by_descriptor(lowers, upper, work, merged) {
         // The option `lowerdir+` is newer than overlay mounts in user namespaces are.
         Err(Errno::INVAL | Errno::NOSYS) => mount_by_options(lowers, upper, work, merged),
@@ -59,11 +52,7 @@ pub(super) fn mount(
 }
 
 fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    rustix::fs::open(
-        path,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// A name for an open directory that is short, whatever its path: one value is limited to 255
@@ -72,12 +61,7 @@ fn name(directory: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", directory.as_raw_fd())
 }
 
-fn mount_by_descriptor(
-    lowers: &[PathBuf],
-    upper: &Path,
-    work: &Path,
-    merged: &Path,
-) -> Result<(), Errno> {
+fn mount_by_descriptor(lowers: &[PathBuf], upper: &Path, work: &Path, merged: &Path) -> Result<(), Errno> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "source", "fanfold")?;
     rustix::mount::fsconfig_set_flag(&context, "userxattr")?;
@@ -89,28 +73,15 @@ fn mount_by_descriptor(
         rustix::mount::fsconfig_set_string(&context, key, name(&open(path)?))?;
     }
     rustix::mount::fsconfig_create(&context)?;
-    let tree = rustix::mount::fsmount(
-        &context,
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::empty(),
-    )?;
+    let tree = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     rustix::mount::move_mount(&tree, "", CWD, merged, flags)
 }
 
 /// The options are limited to one page, so the directories are named by descriptor numbers, from
 /// inside /proc/self/fd.
-fn mount_by_options(
-    lowers: &[PathBuf],
-    upper: &Path,
-    work: &Path,
-    merged: &Path,
-) -> io::Result<()> {
-    let lowers = lowers
-        .iter()
-        .rev()
-        .map(|path| open(path))
-        .collect::<Result<Vec<_>, _>>()?;
+fn mount_by_options(lowers: &[PathBuf], upper: &Path, work: &Path, merged: &Path) -> io::Result<()> {
+    let lowers = lowers.iter().rev().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
     let (upper, work, merged) = (open(upper)?, open(work)?, open(merged)?);
     let numbers: Vec<String> = lowers.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
     let options = format!(
@@ -123,13 +94,8 @@ fn mount_by_options(
     let back = open(Path::new("."))?;
     rustix::process::chdir("/proc/self/fd")?;
     let target = merged.as_raw_fd().to_string();
-    let result = rustix::mount::mount(
-        "fanfold",
-        target,
-        "overlay",
-        MountFlags::empty(),
-        Some(options.as_c_str()),
-    );
+    let result =
+        rustix::mount::mount("fanfold", target, "overlay", MountFlags::empty(), Some(options.as_c_str()));
     rustix::process::fchdir(&back)?;
     Ok(result?)
 }
@@ -176,15 +142,12 @@ fn use_overlay(upper: &Path, merged: &Path) -> Result<(), OverlayError> {
     if read == 1 && &value == b"y" {
         return Ok(());
     }
-    Err(broken("reading user.overlay.opaque")(io::Error::other(
-        "unexpected value",
-    )))
+    Err(broken("reading user.overlay.opaque")(io::Error::other("unexpected value")))
 }
 
 fn on_overlay(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|found| {
-        found.f_type as libc::c_long == libc::OVERLAYFS_SUPER_MAGIC as libc::c_long
-    })
+    rustix::fs::statfs(path)
+        .is_ok_and(|found| found.f_type as libc::c_long == libc::OVERLAYFS_SUPER_MAGIC as libc::c_long)
 }
 
 /// Explains a failed mount of a step's root.

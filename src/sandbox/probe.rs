@@ -40,18 +40,11 @@ const PATIENCE: u16 = 10_000;
 pub fn execute_probe(directory: &Path, elf: &[u8]) -> io::Result<ProbeOutcome> {
     let root = tempfile::TempDir::new_in(directory)?;
     let file = root.path().join("check");
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o755)
-        .open(&file)?
-        .write_all(elf)?;
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&file)?.write_all(elf)?;
     let outside = CString::new(file.as_os_str().as_bytes())?;
     let (mut errors, mut report) = io::pipe()?;
     let Some(child) = sys::clone_process(0)? else {
-        let inside = rustix::process::chroot(root.path())
-            .and_then(|()| rustix::process::chdir("/"))
-            .is_ok();
+        let inside = rustix::process::chroot(root.path()).and_then(|()| rustix::process::chdir("/")).is_ok();
         let program = if inside { c"/check" } else { &outside };
         let Err(errno) = nix::unistd::execve::<_, &std::ffi::CStr>(program, &[c"check"], &[]);
         // Without the report the parent sees the exit code, which no probe has.

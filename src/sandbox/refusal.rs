@@ -11,9 +11,7 @@ const ALLOW_APPARMOR: &str = "allow them: sysctl kernel.apparmor_restrict_unpriv
 
 /// A setting of the kernel, where it exists and can be read.
 fn setting(file: &str) -> Option<String> {
-    fs::read_to_string(file)
-        .ok()
-        .map(|text| text.trim().to_owned())
+    fs::read_to_string(file).ok().map(|text| text.trim().to_owned())
 }
 
 /// The build's own namespaces could not be entered.
@@ -77,18 +75,13 @@ pub enum EnterError {
 
 impl EnterError {
     pub(super) fn call(call: &'static str, source: impl Into<io::Error>) -> Self {
-        Self::Call {
-            call,
-            source: source.into(),
-        }
+        Self::Call { call, source: source.into() }
     }
 
     /// A step of the new process failed, with the message that it sent.
     pub(super) fn inside(message: String) -> Self {
         // Ubuntu lets the namespace be made, but takes its capabilities away.
-        let fix = setting(APPARMOR)
-            .is_some_and(|value| value == "1")
-            .then_some(ALLOW_APPARMOR);
+        let fix = setting(APPARMOR).is_some_and(|value| value == "1").then_some(ALLOW_APPARMOR);
         Self::Inside { message, fix }
     }
 
@@ -100,25 +93,12 @@ impl EnterError {
         let filtered = setting("/proc/self/status")
             .is_some_and(|status| status.lines().any(|line| line == "Seccomp:\t2"));
         let settings = [
-            Some(format!(
-                "seccomp active: {}",
-                if filtered { "yes" } else { "no" }
-            )),
-            maximum
-                .as_ref()
-                .map(|value| format!("user.max_user_namespaces={value}")),
-            debian
-                .as_ref()
-                .map(|value| format!("kernel.unprivileged_userns_clone={value}")),
-            apparmor
-                .as_ref()
-                .map(|value| format!("apparmor_restrict_unprivileged_userns={value}")),
+            Some(format!("seccomp active: {}", if filtered { "yes" } else { "no" })),
+            maximum.as_ref().map(|value| format!("user.max_user_namespaces={value}")),
+            debian.as_ref().map(|value| format!("kernel.unprivileged_userns_clone={value}")),
+            apparmor.as_ref().map(|value| format!("apparmor_restrict_unprivileged_userns={value}")),
         ];
-        let settings = settings
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join("; ");
+        let settings = settings.into_iter().flatten().collect::<Vec<_>>().join("; ");
         let (name, fix) = match error.raw_os_error() {
             Some(libc::ENOSPC) => (
                 "ENOSPC: the limit of user namespaces is reached",
@@ -143,28 +123,22 @@ impl EnterError {
                 "EINVAL: this kernel is built without them",
                 "use a kernel with CONFIG_USER_NS and CONFIG_PID_NS",
             ),
-            Some(libc::EUSERS) => (
-                "EUSERS: more than 32 of them are nested",
-                "run outside of so many containers",
-            ),
+            Some(libc::EUSERS) => {
+                ("EUSERS: more than 32 of them are nested", "run outside of so many containers")
+            }
             _ => return Self::call("clone", error),
         };
-        Self::Refused {
-            reason: format!("{name} ({settings})"),
-            fix,
-        }
+        Self::Refused { reason: format!("{name} ({settings})"), fix }
     }
 
     /// What the user, or the administrator, can do about it.
     pub fn fix(&self) -> Option<String> {
         match self {
             Self::Refused { fix, .. } => Some((*fix).to_owned()),
-            Self::NoSubordinateIds { user, .. } => Some(format!(
-                "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
-            )),
-            Self::NoHelper(_) => {
-                Some("install the package uidmap (shadow-utils on Fedora)".to_owned())
+            Self::NoSubordinateIds { user, .. } => {
+                Some(format!("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"))
             }
+            Self::NoHelper(_) => Some("install the package uidmap (shadow-utils on Fedora)".to_owned()),
             Self::HelperFailed { program, .. } => Some(format!(
                 "check that {program} is set-user-id root or has its file capability, that \
                  no_new_privs is not set, and that /etc/subuid and /etc/subgid give ranges that \

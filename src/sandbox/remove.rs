@@ -29,10 +29,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         Err(Errno::NOTDIR | Errno::LOOP) => return Ok(rustix::fs::unlink(path)?),
         other => other?,
     };
-    let mut tree = Tree {
-        top: readable(&top)?,
-        moved: 0,
-    };
+    let mut tree = Tree { top: readable(&top)?, moved: 0 };
     let first = tree.top.try_clone()?;
     // What was moved to the top is met by a further reading of the top.
     while !tree.empty(first.try_clone()?)? {}
@@ -55,11 +52,7 @@ struct Frame {
 impl Frame {
     fn new(directory: OwnedFd, name: Vec<u8>) -> io::Result<Self> {
         let entries = Dir::read_from(&directory)?;
-        Ok(Self {
-            directory,
-            entries,
-            name,
-        })
+        Ok(Self { directory, entries, name })
     }
 }
 
@@ -152,12 +145,7 @@ fn readable(directory: &OwnedFd) -> io::Result<OwnedFd> {
 fn permit(directory: &OwnedFd) -> io::Result<()> {
     // fchmod refuses descriptors that are open as a path only.
     let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    Ok(rustix::fs::chmodat(
-        CWD,
-        path,
-        Mode::RWXU,
-        AtFlags::empty(),
-    )?)
+    Ok(rustix::fs::chmodat(CWD, path, Mode::RWXU, AtFlags::empty())?)
 }
 
 #[cfg(test)]

@@ -49,11 +49,7 @@ pub(super) struct Root {
 impl Root {
     pub(super) fn new(directory: OwnedFd) -> io::Result<Self> {
         let device = rustix::fs::fstat(&directory)?.st_dev;
-        Ok(Self {
-            directory,
-            device,
-            stubs: Vec::new(),
-        })
+        Ok(Self { directory, device, stubs: Vec::new() })
     }
 
     pub(super) fn directory(&self) -> &OwnedFd {
@@ -88,12 +84,7 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = match self.open(path.as_bytes(), flags) {
             Ok(file) => file,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -102,9 +93,7 @@ impl Root {
             return Err(io::Error::other(format!("{path} is not a regular file")));
         }
         let mut content = Vec::new();
-        std::fs::File::from(file)
-            .take(FILE_LIMIT + 1)
-            .read_to_end(&mut content)?;
+        std::fs::File::from(file).take(FILE_LIMIT + 1).read_to_end(&mut content)?;
         if content.len() as u64 > FILE_LIMIT {
             return Err(io::Error::other(format!("{path} is larger than 1 MiB")));
         }
@@ -117,8 +106,7 @@ impl Root {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make(path, kind)?,
             other => other?,
         };
-        let is_directory =
-            FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) == FileType::Directory;
+        let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) == FileType::Directory;
         match (kind, is_directory) {
             (Kind::Directory, false) => Err(Errno::NOTDIR.into()),
             (Kind::File, true) => Err(Errno::ISDIR.into()),
@@ -210,21 +198,10 @@ fn make_entry(parent: &OwnedFd, name: &[u8], directory: bool) -> io::Result<Owne
 
 fn restore_mtime(directory: &OwnedFd, before: &Stat) -> io::Result<()> {
     let times = Timestamps {
-        last_access: Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT as _,
-        },
-        last_modification: Timespec {
-            tv_sec: before.st_mtime as _,
-            tv_nsec: before.st_mtime_nsec as _,
-        },
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },
+        last_modification: Timespec { tv_sec: before.st_mtime as _, tv_nsec: before.st_mtime_nsec as _ },
     };
-    Ok(rustix::fs::utimensat(
-        directory,
-        ".",
-        &times,
-        AtFlags::empty(),
-    )?)
+    Ok(rustix::fs::utimensat(directory, ".", &times, AtFlags::empty())?)
 }
 
 /// Removes mount points from the `upper` directory after the step, last made first, and keeps the
@@ -269,33 +246,16 @@ pub(super) fn remove_stubs(upper: &Path, stubs: &[Stub]) -> Vec<Vec<u8>> {
 ///
 /// Fails when the directories cannot be made; existing ones are kept.
 pub fn prepare_stubs(directory: &Path) -> io::Result<()> {
-    let epoch = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let epoch = Timestamps {
-        last_access: epoch,
-        last_modification: epoch,
-    };
+    let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let epoch = Timestamps { last_access: epoch, last_modification: epoch };
     for name in ["proc", "sys", "dev", "etc"] {
         std::fs::create_dir_all(directory.join(name))?;
     }
     for name in ["etc/resolv.conf", "etc/hosts"] {
         let mut file = std::fs::OpenOptions::new();
-        file.create(true)
-            .truncate(false)
-            .write(true)
-            .open(directory.join(name))?;
+        file.create(true).truncate(false).write(true).open(directory.join(name))?;
     }
-    for name in [
-        "etc/resolv.conf",
-        "etc/hosts",
-        "proc",
-        "sys",
-        "dev",
-        "etc",
-        ".",
-    ] {
+    for name in ["etc/resolv.conf", "etc/hosts", "proc", "sys", "dev", "etc", "."] {
         rustix::fs::utimensat(CWD, directory.join(name), &epoch, AtFlags::empty())?;
     }
     Ok(())
@@ -341,10 +301,7 @@ mod tests {
         let path = directory.path();
         fs::create_dir(path.join("directory")).unwrap();
         nix::unistd::mkfifo(&path.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        fs::File::create(path.join("big"))
-            .unwrap()
-            .set_len(10 << 30)
-            .unwrap();
+        fs::File::create(path.join("big")).unwrap().set_len(10 << 30).unwrap();
         for name in ["directory", "fifo", "big"] {
             assert!(root.read(name).is_err(), "{name}");
         }

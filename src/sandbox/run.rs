@@ -137,11 +137,7 @@ impl Sandbox {
             }
         };
         Ok(Spawned {
-            running: Running {
-                helper,
-                socket,
-                killer,
-            },
+            running: Running { helper, socket, killer },
             stdout: stdout.into(),
             stderr: stderr.into(),
         })
@@ -150,9 +146,7 @@ impl Sandbox {
 
 /// Hands over the description and takes hold of process 1.
 fn begin(socket: &UnixStream, spec: &RunSpec) -> Result<Killer, RunError> {
-    Message::Spec(spec.encode())
-        .send(socket)
-        .map_err(RunError::Helper)?;
+    Message::Spec(spec.encode()).send(socket).map_err(RunError::Helper)?;
     let pid = match Message::receive(socket).map_err(RunError::Helper)? {
         Message::Started(pid) => pid,
         Message::Failed(failure) => return Err(failure.into()),
@@ -160,8 +154,7 @@ fn begin(socket: &UnixStream, spec: &RunSpec) -> Result<Killer, RunError> {
     };
     let pid = Pid::from_raw(pid).ok_or(RunError::Lost)?;
     // The helper does not wait for process 1 before it is told to go on: the id is still its own.
-    let descriptor =
-        pidfd_open(pid, PidfdFlags::empty()).map_err(|error| RunError::Helper(error.into()))?;
+    let descriptor = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| RunError::Helper(error.into()))?;
     Message::Go.send(socket).map_err(RunError::Helper)?;
     Ok(Killer(Arc::new(descriptor)))
 }
@@ -169,16 +162,10 @@ fn begin(socket: &UnixStream, spec: &RunSpec) -> Result<Killer, RunError> {
 impl From<Failure> for RunError {
     fn from(failure: Failure) -> Self {
         if failure.step != EXEC {
-            return Self::Setup {
-                step: failure.step,
-                message: failure.message,
-            };
+            return Self::Setup { step: failure.step, message: failure.message };
         }
         let missing = matches!(failure.errno, libc::ENOENT | libc::ENOTDIR);
-        Self::Exec {
-            message: failure.message,
-            code: if missing { 127 } else { 126 },
-        }
+        Self::Exec { message: failure.message, code: if missing { 127 } else { 126 } }
     }
 }
 

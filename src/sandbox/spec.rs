@@ -124,10 +124,7 @@ impl Reader<'_> {
         Ok(OsString::from_vec(self.bytes()?).into())
     }
 
-    fn list<T>(
-        &mut self,
-        read: impl Fn(&mut Self) -> Result<T, Malformed>,
-    ) -> Result<Vec<T>, Malformed> {
+    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
         let count = self.number()?;
         // No allocation ahead: a false count ends at the end of the bytes.
         (0..count).map(|_| read(self)).collect()
@@ -138,13 +135,7 @@ impl RunSpec {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.list(&self.lowers, |out, path| out.path(path));
-        for path in [
-            &self.upper,
-            &self.work,
-            &self.merged,
-            &self.resolv_conf,
-            &self.hosts,
-        ] {
+        for path in [&self.upper, &self.work, &self.merged, &self.resolv_conf, &self.hosts] {
             out.path(path);
         }
         out.list(&self.argv, |out, argument| out.bytes(argument));
@@ -179,13 +170,8 @@ impl RunSpec {
         let mut input = Reader(bytes);
         let input = &mut input;
         let lowers = input.list(Reader::path)?;
-        let [upper, work, merged, resolv_conf, hosts] = [
-            input.path()?,
-            input.path()?,
-            input.path()?,
-            input.path()?,
-            input.path()?,
-        ];
+        let [upper, work, merged, resolv_conf, hosts] =
+            [input.path()?, input.path()?, input.path()?, input.path()?, input.path()?];
         let spec = Self {
             lowers,
             upper,
@@ -195,11 +181,7 @@ impl RunSpec {
             env: input.list(|input| Ok((input.bytes()?, input.bytes()?)))?,
             cwd: input.bytes()?,
             user: input.text()?,
-            network: if input.number()? == 0 {
-                Network::Host
-            } else {
-                Network::None
-            },
+            network: if input.number()? == 0 { Network::Host } else { Network::None },
             hostname: input.text()?,
             resolv_conf,
             hosts,
@@ -215,11 +197,7 @@ impl RunSpec {
             shm_size: input.list(Reader::number)?.first().copied(),
             ulimits: input.list(|input| Ok((input.text()?, input.number()?, input.number()?)))?,
         };
-        if input.0.is_empty() {
-            Ok(spec)
-        } else {
-            Err(Malformed)
-        }
+        if input.0.is_empty() { Ok(spec) } else { Err(Malformed) }
     }
 }
 
@@ -229,23 +207,12 @@ mod tests {
 
     fn spec() -> RunSpec {
         RunSpec {
-            lowers: vec![
-                "/l/0".into(),
-                OsString::from_vec(b"/l/\xff".to_vec()).into(),
-            ],
+            lowers: vec!["/l/0".into(), OsString::from_vec(b"/l/\xff".to_vec()).into()],
             upper: "/u".into(),
             work: "/w".into(),
             merged: "/m".into(),
-            argv: vec![
-                b"/bin/sh".to_vec(),
-                b"-c".to_vec(),
-                b"echo \xfe".to_vec(),
-                Vec::new(),
-            ],
-            env: vec![
-                (b"A".to_vec(), b"\xff=\n".to_vec()),
-                (b"B".to_vec(), Vec::new()),
-            ],
+            argv: vec![b"/bin/sh".to_vec(), b"-c".to_vec(), b"echo \xfe".to_vec(), Vec::new()],
+            env: vec![(b"A".to_vec(), b"\xff=\n".to_vec()), (b"B".to_vec(), Vec::new())],
             cwd: b"/".to_vec(),
             user: "app:web".into(),
             network: Network::None,
@@ -267,11 +234,7 @@ mod tests {
     #[test]
     fn round_trip() {
         assert_eq!(RunSpec::decode(&spec().encode()), Ok(spec()));
-        let other = RunSpec {
-            shm_size: None,
-            network: Network::Host,
-            ..spec()
-        };
+        let other = RunSpec { shm_size: None, network: Network::Host, ..spec() };
         assert_eq!(RunSpec::decode(&other.encode()), Ok(other));
     }
 
@@ -281,10 +244,7 @@ mod tests {
         for end in 0..bytes.len() {
             assert_eq!(RunSpec::decode(&bytes[..end]), Err(Malformed), "{end}");
         }
-        assert_eq!(
-            RunSpec::decode(&[&bytes[..], b"x"].concat()),
-            Err(Malformed)
-        );
+        assert_eq!(RunSpec::decode(&[&bytes[..], b"x"].concat()), Err(Malformed));
         assert_eq!(RunSpec::decode(&[0xff; 64]), Err(Malformed));
     }
 }

@@ -3,10 +3,7 @@
 //! Owns: all `unsafe` of the program. Wrappers return `io::Error` and owned values.
 //!
 //! Sources: clone(2), mount_setattr(2), close_range(2), keyctl(2), netdevice(7).
-#![expect(
-    unsafe_code,
-    reason = "the one place for system calls without a safe wrapper"
-)]
+#![expect(unsafe_code, reason = "the one place for system calls without a safe wrapper")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -36,18 +33,10 @@ pub(super) mod namespaces {
 }
 
 /// Bytes of the kernel's signal set, which has a bit for each signal.
-const SIGNAL_SET: usize = if cfg!(any(target_arch = "mips64", target_arch = "mips")) {
-    16
-} else {
-    8
-};
+const SIGNAL_SET: usize = if cfg!(any(target_arch = "mips64", target_arch = "mips")) { 16 } else { 8 };
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Forks this process, with the child in new `namespaces` (0: in the same ones).
@@ -76,17 +65,9 @@ pub(super) fn clone_process(namespaces: i32) -> io::Result<Option<Pid>> {
     // SAFETY: without CLONE_VM the child runs on a copy of this stack and memory, as after fork;
     // the caller guarantees one thread, so no lock is left held. `args` outlives the call.
     let pid = check(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut args,
-            std::mem::size_of::<libc::clone_args>(),
-        )
+        libc::syscall(libc::SYS_clone3, &raw mut args, std::mem::size_of::<libc::clone_args>())
     })?;
-    Ok(if pid == 0 {
-        None
-    } else {
-        Some(Pid::from_raw(pid as libc::pid_t))
-    })
+    Ok(if pid == 0 { None } else { Some(Pid::from_raw(pid as libc::pid_t)) })
 }
 
 /// Ends this process at once, without the exit handlers that belong to the process it was forked
@@ -136,12 +117,7 @@ pub(super) fn close_from(first: RawFd) -> io::Result<()> {
 pub(super) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     // SAFETY: setting the flag closes nothing, so no owner is affected.
     check(unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
+        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
     })?;
     Ok(())
 }
@@ -212,25 +188,14 @@ pub(super) fn leave_session_keyring() -> io::Result<()> {
 
 /// Brings up the loopback device of this network namespace.
 pub(super) fn bring_up_loopback() -> io::Result<()> {
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: `ifreq` is plain data, for which zero is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;
     request.ifr_name[1] = b'o' as libc::c_char;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads an `ifreq` with a NUL-terminated name, which outlives the call.
-    let result = unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCSIFFLAGS as _,
-            &raw mut request,
-        )
-    };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) };
     check(libc::c_long::from(result))?;
     Ok(())
 }

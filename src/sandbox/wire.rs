@@ -53,10 +53,7 @@ pub(super) enum Message {
     /// Something could not be set up, or the program not be executed.
     Failed(Failure),
     /// The command ended; mount points that could not be removed again.
-    Ended {
-        ended: Ended,
-        stubs_left: Vec<Vec<u8>>,
-    },
+    Ended { ended: Ended, stubs_left: Vec<Vec<u8>> },
 }
 
 impl Message {
@@ -67,14 +64,9 @@ impl Message {
             Self::Go => (b'g', Vec::new()),
             Self::Stubs(stubs) => {
                 // A path holds no NUL.
-                let paths = stubs.iter().map(|stub| {
-                    [
-                        if stub.directory { b"d" } else { b"f" },
-                        &stub.path[..],
-                        b"\0",
-                    ]
-                    .concat()
-                });
+                let paths = stubs
+                    .iter()
+                    .map(|stub| [if stub.directory { b"d" } else { b"f" }, &stub.path[..], b"\0"].concat());
                 (b'm', paths.collect::<Vec<_>>().concat())
             }
             Self::Failed(failure) => {
@@ -101,9 +93,7 @@ impl Message {
     fn decode(kind: u8, bytes: Vec<u8>) -> Option<Self> {
         let number = |bytes: &[u8]| Some(i32::from_le_bytes(bytes.get(..4)?.try_into().ok()?));
         let paths = |bytes: &[u8]| -> Vec<Vec<u8>> {
-            let paths = bytes
-                .split(|byte| *byte == 0)
-                .filter(|path| !path.is_empty());
+            let paths = bytes.split(|byte| *byte == 0).filter(|path| !path.is_empty());
             paths.map(<[u8]>::to_vec).collect()
         };
         Some(match kind {
@@ -113,10 +103,7 @@ impl Message {
             b'm' => Self::Stubs(
                 paths(&bytes)
                     .into_iter()
-                    .map(|path| Stub {
-                        directory: path[0] == b'd',
-                        path: path[1..].to_vec(),
-                    })
+                    .map(|path| Stub { directory: path[0] == b'd', path: path[1..].to_vec() })
                     .collect(),
             ),
             b'f' => {
@@ -134,10 +121,7 @@ impl Message {
                     b'x' => Ended::Exited(code),
                     _ => Ended::Signaled(code),
                 };
-                Self::Ended {
-                    ended,
-                    stubs_left: paths(&bytes[5..]),
-                }
+                Self::Ended { ended, stubs_left: paths(&bytes[5..]) }
             }
             _ => return None,
         })
@@ -174,55 +158,32 @@ mod tests {
     #[test]
     fn round_trip() {
         let (a, b) = UnixStream::pair().unwrap();
-        let failure = Failure {
-            step: "exec".into(),
-            message: "sh: not found".into(),
-            errno: 2,
-        };
+        let failure = Failure { step: "exec".into(), message: "sh: not found".into(), errno: 2 };
         for message in [
             Message::Spec(vec![0, 1, 255]),
             Message::Started(77),
             Message::Go,
             Message::Stubs(vec![
-                Stub {
-                    path: b"run/x\xff".to_vec(),
-                    directory: true,
-                },
-                Stub {
-                    path: b"run/x/f".to_vec(),
-                    directory: false,
-                },
+                Stub { path: b"run/x\xff".to_vec(), directory: true },
+                Stub { path: b"run/x/f".to_vec(), directory: false },
             ]),
             Message::Stubs(Vec::new()),
             Message::Failed(failure),
-            Message::Ended {
-                ended: Ended::Exited(7),
-                stubs_left: Vec::new(),
-            },
-            Message::Ended {
-                ended: Ended::Signaled(9),
-                stubs_left: vec![b"etc/x".to_vec()],
-            },
+            Message::Ended { ended: Ended::Exited(7), stubs_left: Vec::new() },
+            Message::Ended { ended: Ended::Signaled(9), stubs_left: vec![b"etc/x".to_vec()] },
         ] {
             message.send(&a).unwrap();
             assert_eq!(Message::receive(&b).unwrap(), message);
         }
         drop(a);
-        assert_eq!(
-            Message::receive(&b).unwrap_err().kind(),
-            io::ErrorKind::UnexpectedEof
-        );
+        assert_eq!(Message::receive(&b).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
     fn malformed_messages_are_errors() {
-        for bytes in [
-            &b"z\0\0\0\0"[..],
-            b"p\x02\0\0\0ab",
-            b"e\x01\0\0\0x",
-            b"f\0\0\0\0",
-            b"s\xff\xff\xff\xff",
-        ] {
+        for bytes in
+            [&b"z\0\0\0\0"[..], b"p\x02\0\0\0ab", b"e\x01\0\0\0x", b"f\0\0\0\0", b"s\xff\xff\xff\xff"]
+        {
             let (mut a, b) = UnixStream::pair().unwrap();
             a.write_all(bytes).unwrap();
             assert!(Message::receive(&b).is_err(), "{bytes:?}");

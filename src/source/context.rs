@@ -36,7 +36,8 @@ impl Context {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(directory, flags, Mode::empty())
             .map_err(|errno| SourceError::io("open the build context", directory, errno))?;
-        let mut walk = Walk { ignore: &ignore, changes: Vec::new(), links: BTreeMap::new(), skipped: Vec::new() };
+        let mut walk =
+            Walk { ignore: &ignore, changes: Vec::new(), links: BTreeMap::new(), skipped: Vec::new() };
         walk.directory(root.as_fd(), &LayerPath::root(), &Verdict::root())?;
         let Walk { changes, skipped, .. } = walk;
         let index = LayerIndex::from_changes(&changes, None)?;
@@ -92,7 +93,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Adds what is below a directory, in order of names.
-    fn directory(&mut self, fd: BorrowedFd<'_>, path: &LayerPath, verdict: &Verdict) -> Result<(), SourceError> {
+    fn directory(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        path: &LayerPath,
+        verdict: &Verdict,
+    ) -> Result<(), SourceError> {
         let fail = |errno| SourceError::io("read the directory", path.as_os_path(), errno);
         let mut names = Vec::new();
         for entry in Dir::read_from(fd).map_err(fail)? {

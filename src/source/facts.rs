@@ -112,8 +112,12 @@ impl Context {
             }
             EntryKind::Symlink { target } => field("symlink", target),
             EntryKind::Fifo => field("fifo", b""),
-            EntryKind::Char { major, minor } => field("char", &[major.to_le_bytes(), minor.to_le_bytes()].concat()),
-            EntryKind::Block { major, minor } => field("block", &[major.to_le_bytes(), minor.to_le_bytes()].concat()),
+            EntryKind::Char { major, minor } => {
+                field("char", &[major.to_le_bytes(), minor.to_le_bytes()].concat())
+            }
+            EntryKind::Block { major, minor } => {
+                field("block", &[major.to_le_bytes(), minor.to_le_bytes()].concat())
+            }
             EntryKind::Whiteout | EntryKind::Opaque => {}
         }
         if let Some(facts) = file.and_then(|path| self.facts(path)) {
@@ -145,7 +149,8 @@ impl Context {
         let results: Vec<_> = std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let own = work();
-            let joined = others.into_iter().map(|thread| thread.join().expect("reading files does not panic"));
+            let joined =
+                others.into_iter().map(|thread| thread.join().expect("reading files does not panic"));
             joined.chain([own]).collect()
         });
         for result in results {

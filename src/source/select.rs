@@ -2,7 +2,7 @@
 
 use super::SourceError;
 use crate::dockerfile::pattern::Glob;
-use crate::layer::{LayerPath, Tree};
+use crate::layer::{LayerError, LayerPath, Tree};
 
 /// One thing that a copy takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,10 +66,8 @@ fn step(
     from: &[(Vec<u8>, LayerPath)],
     part: &str,
 ) -> Result<Vec<(Vec<u8>, LayerPath)>, SourceError> {
-    let glob = Glob::compile(part).map_err(|error| SourceError::Pattern {
-        pattern: part.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let glob = Glob::compile(part)
+        .map_err(|error| SourceError::Pattern { pattern: part.to_owned(), reason: error.to_string() })?;
     let literal = glob.is_literal();
     let mut found = Vec::new();
     for (_, directory) in from {
@@ -78,9 +76,11 @@ fn step(
             None => tree.children(directory).into_keys().filter(|name| glob.matches(name)).collect(),
         };
         for name in names {
-            let resolved = tree.resolve(&name, directory, true)?;
-            if resolved.node.is_some() {
-                found.push((name, resolved.path));
+            match tree.resolve(&name, directory, true) {
+                Ok(resolved) if resolved.node.is_some() => found.push((name, resolved.path)),
+                // A file used as a directory holds nothing.
+                Ok(_) | Err(LayerError::NotADirectory { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }

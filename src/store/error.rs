@@ -23,6 +23,8 @@ impl StoreError {
 
     /// Whether the file system or the quota is full, so that the same build may work later.
     pub fn is_disk_full(&self) -> bool {
-        [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| self.source.raw_os_error() == Some(errno.raw_os_error()))
+        [Errno::NOSPC, Errno::DQUOT]
+            .iter()
+            .any(|errno| self.source.raw_os_error() == Some(errno.raw_os_error()))
     }
 }

@@ -101,7 +101,11 @@ impl Store {
     pub fn adopt_layer_directory(&self, layer: &LayerId, tree: &Path) -> Result<PathBuf, StoreError> {
         let path = self.prepare_layer(layer)?.join(DIRECTORY);
         match fs::rename(tree, &path) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) => {}
             other => other.map_err(StoreError::at("rename", &path))?,
         }
         Ok(path)
@@ -126,5 +130,4 @@ impl Store {
             _ => Ok(path),
         }
     }
-
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{LayerId, Store, StoreError};
 use crate::image::{Descriptor, Digest, Reference};

@@ -87,10 +87,7 @@ impl<'a> Lexer<'a> {
                 let (text, words) = output.finish();
                 Ok((text, words, self.undefined))
             }
-            Err(kind) => Err(ExpandError {
-                text: self.source.to_owned(),
-                kind,
-            }),
+            Err(kind) => Err(ExpandError { text: self.source.to_owned(), kind }),
         }
     }
 
@@ -132,11 +129,7 @@ impl<'a> Lexer<'a> {
             }
         }
         // The caller says which of the two closing characters is missing.
-        if stop.is_some() {
-            Err(Kind::MissingBrace)
-        } else {
-            Ok(output)
-        }
+        if stop.is_some() { Err(Kind::MissingBrace) } else { Ok(output) }
     }
 
     fn read_single_quotes(&mut self) -> Result<&'a str, Kind> {
@@ -162,9 +155,7 @@ impl<'a> Lexer<'a> {
                         text.push(c);
                     }
                     match self.peek() {
-                        Some(escaped)
-                            if escaped == '"' || escaped == '$' || escaped == self.escape =>
-                        {
+                        Some(escaped) if escaped == '"' || escaped == '$' || escaped == self.escape => {
                             c = escaped;
                             self.next();
                         }
@@ -197,11 +188,7 @@ impl<'a> Lexer<'a> {
             self.value(name).unwrap_or_default()
         };
         self.given += value.len();
-        if self.given > MAX_LENGTH {
-            Err(Kind::TooLong)
-        } else {
-            Ok(value)
-        }
+        if self.given > MAX_LENGTH { Err(Kind::TooLong) } else { Ok(value) }
     }
 
     /// Reads what follows `${`, with the closing brace.
@@ -220,9 +207,7 @@ impl<'a> Lexer<'a> {
                 let modifier = self.next().ok_or(Kind::MissingBrace)?;
                 self.read_modifier(name, modifier, true)
             }
-            Some(modifier @ ('+' | '-' | '?' | '#' | '%')) => {
-                self.read_modifier(name, modifier, false)
-            }
+            Some(modifier @ ('+' | '-' | '?' | '#' | '%')) => self.read_modifier(name, modifier, false),
             Some(other) => Err(Kind::UnsupportedModifier(other.to_string())),
         }
     }
@@ -243,9 +228,7 @@ impl<'a> Lexer<'a> {
         let raw = matches!(modifier, '#' | '%');
         let word = self.read_part('}', raw, Kind::MissingBrace)?;
         let value = self.value(name);
-        let usable = value
-            .as_ref()
-            .is_some_and(|value| !colon || !value.is_empty());
+        let usable = value.as_ref().is_some_and(|value| !colon || !value.is_empty());
         match modifier {
             '-' if usable => Ok(value.unwrap_or_default()),
             '-' => Ok(word),
@@ -254,15 +237,8 @@ impl<'a> Lexer<'a> {
             '?' if usable => Ok(value.unwrap_or_default()),
             '?' => {
                 let missing = if value.is_some() { "empty" } else { "unset" };
-                let message = if word.is_empty() {
-                    format!("is not allowed to be {missing}")
-                } else {
-                    word
-                };
-                Err(Kind::Required {
-                    name: name.to_owned(),
-                    message,
-                })
+                let message = if word.is_empty() { format!("is not allowed to be {missing}") } else { word };
+                Err(Kind::Required { name: name.to_owned(), message })
             }
             '#' | '%' if !colon => {
                 let doubled = word.strip_prefix(modifier);
@@ -289,9 +265,7 @@ impl<'a> Lexer<'a> {
         let pattern = self.read_part('/', true, Kind::MissingSlash)?;
         let replacement = self.read_part('}', true, Kind::MissingBrace)?;
         let value = self.value(name).unwrap_or_default();
-        compile(&pattern)?
-            .replace(&value, &replacement, all, MAX_LENGTH)
-            .ok_or(Kind::TooLong)
+        compile(&pattern)?.replace(&value, &replacement, all, MAX_LENGTH).ok_or(Kind::TooLong)
     }
 
     /// Reads a name; empty if there is none.

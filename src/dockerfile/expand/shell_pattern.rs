@@ -53,13 +53,7 @@ impl ShellPattern {
 
     /// Replaces the first match, or all that do not overlap; each is the longest
     /// at the leftmost place. `None` if the result is longer than `limit` bytes.
-    pub(super) fn replace(
-        &self,
-        value: &str,
-        replacement: &str,
-        all: bool,
-        limit: usize,
-    ) -> Option<String> {
+    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool, limit: usize) -> Option<String> {
         let chars: Vec<char> = value.chars().collect();
         // Where matches begin is where matches of the mirrored pattern end.
         let mirrored: Vec<char> = chars.iter().rev().copied().collect();
@@ -94,11 +88,7 @@ impl ShellPattern {
 }
 
 fn pick(ends: &[usize], longest: bool) -> Option<usize> {
-    if longest {
-        ends.last().copied()
-    } else {
-        ends.first().copied()
-    }
+    if longest { ends.last().copied() } else { ends.first().copied() }
 }
 
 /// Where matches that begin at one of `at` (ascending) end, ascending.

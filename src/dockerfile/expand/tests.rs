@@ -22,8 +22,7 @@ fn lookup(name: &str) -> Option<String> {
 }
 
 fn text(word: &str) -> String {
-    expand(word, '\\', &lookup)
-        .map_or_else(|fault| fault.kind().to_string(), |expanded| expanded.text)
+    expand(word, '\\', &lookup).map_or_else(|fault| fault.kind().to_string(), |expanded| expanded.text)
 }
 
 #[test]
@@ -162,14 +161,8 @@ fn faults() {
         ("${e:?}", "e: is not allowed to be empty"),
         ("${e:?give $v}", "e: give val"),
         ("${no?w}", "no: w"),
-        (
-            "${v#\\x}",
-            "invalid pattern (\\x) in substitution: invalid escape '\\x'",
-        ),
-        (
-            "${v/\\x/y}",
-            "invalid pattern (\\x) in substitution: invalid escape '\\x'",
-        ),
+        ("${v#\\x}", "invalid pattern (\\x) in substitution: invalid escape '\\x'"),
+        ("${v/\\x/y}", "invalid pattern (\\x) in substitution: invalid escape '\\x'"),
         ("\"a", &format!("{open}double-quote")),
         ("\"a\\", &format!("{open}double-quote")),
         ("'a\\", &format!("{open}single-quote")),
@@ -177,10 +170,7 @@ fn faults() {
         assert_eq!(text(word), want, "{word}");
     }
     let fault = expand("a\"b", '\\', &lookup).unwrap_err();
-    assert_eq!(
-        fault.to_string(),
-        format!(r#"failed to process "a\"b": {open}double-quote"#)
-    );
+    assert_eq!(fault.to_string(), format!(r#"failed to process "a\"b": {open}double-quote"#));
 }
 
 #[test]
@@ -216,10 +206,7 @@ fn words() {
 #[test]
 fn heredocs() {
     let text = |body| expand_heredoc(body, &lookup).unwrap().text;
-    assert_eq!(
-        text("hello $V \\$V ${V:-z} \"q\"\n"),
-        "hello val $V val \"q\"\n"
-    );
+    assert_eq!(text("hello $V \\$V ${V:-z} \"q\"\n"), "hello val $V val \"q\"\n");
     assert_eq!(text("it's '$v' ${no:-\"x'}\n\\\\"), "it's 'val' \"x'\n\\");
 }
 
@@ -227,10 +214,7 @@ fn heredocs() {
 fn neither_stack_nor_memory_is_exhausted() {
     assert!(text(&"${a:-".repeat(100_000)).starts_with("substitutions are nested"));
     let big = |_: &str| Some("x".repeat(1 << 20));
-    assert_eq!(
-        *expand(&"$a".repeat(100), '\\', &big).unwrap_err().kind(),
-        ExpandErrorKind::TooLong
-    );
+    assert_eq!(*expand(&"$a".repeat(100), '\\', &big).unwrap_err().kind(), ExpandErrorKind::TooLong);
     let fault = expand("${a//x/$a}", '\\', &big).unwrap_err();
     assert_eq!(*fault.kind(), ExpandErrorKind::TooLong);
 }

@@ -3,10 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn ignored(file: &str, path: &str) -> bool {
-    Ignore::parse(file.as_bytes())
-        .unwrap()
-        .verdict_of(path.as_bytes())
-        .ignored
+    Ignore::parse(file.as_bytes()).unwrap().verdict_of(path.as_bytes()).ignored
 }
 
 /// File, ignored paths, kept paths.
@@ -35,23 +32,11 @@ const FILES: &[(&str, &[&str], &[&str])] = &[
     ("*", &["a", ".git", "a/b"], &[]),
     ("*\n!a", &["b", "b/a"], &["a", "a/b", "a/b/c"]),
     ("*\n!a/b", &["a", "a/c", "b"], &["a/b", "a/b/c"]),
-    (
-        "d\n!d/keep",
-        &["d", "d/x", "d/keep2"],
-        &["d/keep", "d/keep/x"],
-    ),
-    (
-        "d\n!d/keep\nd/keep/no",
-        &["d", "d/keep/no", "d/keep/no/x"],
-        &["d/keep", "d/keep/x"],
-    ),
+    ("d\n!d/keep", &["d", "d/x", "d/keep2"], &["d/keep", "d/keep/x"]),
+    ("d\n!d/keep\nd/keep/no", &["d", "d/keep/no", "d/keep/no/x"], &["d/keep", "d/keep/x"]),
     ("d/*", &["d/a", "d/a/b"], &["d"]),
     ("d/**", &["d/a", "d/a/b"], &["d"]),
-    (
-        "d/**\n!d/**/*.go",
-        &["d/a", "d/a/b"],
-        &["d", "d/x.go", "d/a/b/x.go"],
-    ),
+    ("d/**\n!d/**/*.go", &["d/a", "d/a/b"], &["d", "d/x.go", "d/a/b/x.go"]),
     ("!a\na", &["a", "a/b"], &[]),
     ("a\n!a\na", &["a"], &[]),
     ("a\n!a", &[], &["a", "a/b"]),
@@ -70,45 +55,17 @@ const FILES: &[(&str, &[&str], &[&str])] = &[
     ("[a-c].txt", &["a.txt", "c.txt"], &["d.txt", "s/a.txt"]),
     ("[^a-c].txt", &["d.txt"], &["a.txt"]),
     ("a?c", &["abc", "a\u{e9}c", "abc/x"], &["ac", "a/c"]),
-    (
-        "**/node_modules",
-        &["node_modules", "a/node_modules", "a/node_modules/x"],
-        &["a/node_modules2"],
-    ),
+    ("**/node_modules", &["node_modules", "a/node_modules", "a/node_modules/x"], &["a/node_modules2"]),
     ("**/a/b", &["a/b", "x/a/b", "x/a/b/c"], &["a", "xa/b"]),
-    (
-        "a/**/z",
-        &["a/z", "a/b/z", "a/b/c/z", "a/z/q"],
-        &["a", "z", "a/zz"],
-    ),
+    ("a/**/z", &["a/z", "a/b/z", "a/b/c/z", "a/z/q"], &["a", "z", "a/zz"]),
     ("**", &["a", "a/b"], &[]),
-    (
-        "**\n!src\n!*.toml",
-        &["a", "a/src", "a/x.toml"],
-        &["src", "src/a", "x.toml"],
-    ),
-    (
-        "*/temp*",
-        &["a/temp", "a/temporary.txt", "a/temp/x"],
-        &["temp", "a/b/temp"],
-    ),
+    ("**\n!src\n!*.toml", &["a", "a/src", "a/x.toml"], &["src", "src/a", "x.toml"]),
+    ("*/temp*", &["a/temp", "a/temporary.txt", "a/temp/x"], &["temp", "a/b/temp"]),
     ("*/*/temp*", &["a/b/temp"], &["a/temp", "a/b/c/temp"]),
     ("*.md\n!README.md", &["x.md"], &["README.md"]),
-    (
-        "*.md\n!README*.md\nREADME-secret.md",
-        &["x.md", "README-secret.md"],
-        &["README.md", "README-a.md"],
-    ),
-    (
-        "*.md\nREADME-secret.md\n!README*.md",
-        &["x.md"],
-        &["README.md", "README-secret.md"],
-    ),
-    (
-        "Dockerfile\n.dockerignore",
-        &["Dockerfile", ".dockerignore"],
-        &["Dockerfile.dev"],
-    ),
+    ("*.md\n!README*.md\nREADME-secret.md", &["x.md", "README-secret.md"], &["README.md", "README-a.md"]),
+    ("*.md\nREADME-secret.md\n!README*.md", &["x.md"], &["README.md", "README-secret.md"]),
+    ("Dockerfile\n.dockerignore", &["Dockerfile", ".dockerignore"], &["Dockerfile.dev"]),
     ("a/b/c", &["a/b/c", "a/b/c/d"], &["a", "a/b", "a/b/cc"]),
     ("A", &["A"], &["a"]),
     ("a.b", &["a.b"], &["axb"]),
@@ -129,18 +86,9 @@ fn files() {
 #[test]
 fn names_the_rule() {
     let ignore = Ignore::parse(b"# all\n  *  \n\n! ./a\n").unwrap();
-    assert_eq!(
-        ignore.verdict_of(b"x").rule.map(|rule| ignore.rule(rule)),
-        Some((2, "*"))
-    );
-    assert_eq!(
-        ignore.verdict_of(b"a/b").rule.map(|rule| ignore.rule(rule)),
-        Some((4, "! ./a"))
-    );
-    assert_eq!(
-        Ignore::parse(b"y").unwrap().verdict_of(b"x"),
-        Verdict::root()
-    );
+    assert_eq!(ignore.verdict_of(b"x").rule.map(|rule| ignore.rule(rule)), Some((2, "*")));
+    assert_eq!(ignore.verdict_of(b"a/b").rule.map(|rule| ignore.rule(rule)), Some((4, "! ./a")));
+    assert_eq!(Ignore::parse(b"y").unwrap().verdict_of(b"x"), Verdict::root());
     assert!(Ignore::none().is_empty() && Ignore::parse(b"#\n\n").unwrap().is_empty());
     assert!(!ignore.is_empty());
 }
@@ -151,18 +99,10 @@ fn faults_name_their_line() {
         ("a\n!", 2, r#"illegal exclusion pattern: "!""#),
         ("! \t", 1, r#"illegal exclusion pattern: "!""#),
         ("!/", 1, r#"illegal exclusion pattern: "!""#),
-        (
-            "#\n\n[a",
-            3,
-            r#"syntax error in pattern "[a": the `[` has no `]`"#,
-        ),
+        ("#\n\n[a", 3, r#"syntax error in pattern "[a": the `[` has no `]`"#),
     ] {
         let fault = Ignore::parse(file.as_bytes()).unwrap_err();
-        assert_eq!(
-            (fault.line(), fault.to_string().as_str()),
-            (line, want),
-            "{file:?}"
-        );
+        assert_eq!((fault.line(), fault.to_string().as_str()), (line, want), "{file:?}");
     }
 }
 
@@ -198,17 +138,8 @@ fn what_a_walk_may_leave_out() {
     ];
     for (file, walk, leave) in rows {
         let ignore = Ignore::parse(file.as_bytes()).unwrap();
-        assert!(
-            walk.iter()
-                .all(|dir| ignore.may_reinclude_below(dir.as_bytes())),
-            "{file:?}"
-        );
-        assert!(
-            !leave
-                .iter()
-                .any(|dir| ignore.may_reinclude_below(dir.as_bytes())),
-            "{file:?}"
-        );
+        assert!(walk.iter().all(|dir| ignore.may_reinclude_below(dir.as_bytes())), "{file:?}");
+        assert!(!leave.iter().any(|dir| ignore.may_reinclude_below(dir.as_bytes())), "{file:?}");
     }
 }
 
@@ -235,14 +166,8 @@ fn model(file: &str, path: &str) -> bool {
     let mut verdict = false;
     for line in file.lines().filter(|line| !line.is_empty()) {
         let pattern = line.strip_prefix('!').unwrap_or(line);
-        let parents = path
-            .match_indices('/')
-            .map(|(end, _)| &path[..end])
-            .chain([path]);
-        if parents
-            .into_iter()
-            .any(|path| model_match(pattern.as_bytes(), path.as_bytes()))
-        {
+        let parents = path.match_indices('/').map(|(end, _)| &path[..end]).chain([path]);
+        if parents.into_iter().any(|path| model_match(pattern.as_bytes(), path.as_bytes())) {
             verdict = pattern == line;
         }
     }
@@ -260,9 +185,7 @@ fn model_match(pattern: &[u8], path: &[u8]) -> bool {
         [b'*', rest @ ..] => (0..=path.len())
             .take_while(|end| !path[..*end].contains(&b'/'))
             .any(|end| model_match(rest, &path[end..])),
-        [b'?', rest @ ..] => {
-            path.first().is_some_and(|byte| *byte != b'/') && model_match(rest, &path[1..])
-        }
+        [b'?', rest @ ..] => path.first().is_some_and(|byte| *byte != b'/') && model_match(rest, &path[1..]),
         [byte, rest @ ..] => path.first() == Some(byte) && model_match(rest, &path[1..]),
     }
 }

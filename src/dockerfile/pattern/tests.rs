@@ -49,16 +49,10 @@ fn paths() {
             continue;
         };
         for path in *yes {
-            assert!(
-                compiled.matches(path.as_bytes()),
-                "{pattern} must match {path}"
-            );
+            assert!(compiled.matches(path.as_bytes()), "{pattern} must match {path}");
         }
         for path in *no {
-            assert!(
-                !compiled.matches(path.as_bytes()),
-                "{pattern} must not match {path}"
-            );
+            assert!(!compiled.matches(path.as_bytes()), "{pattern} must not match {path}");
         }
     }
 }
@@ -69,11 +63,7 @@ fn bytes_that_are_not_text() {
     assert!(one.matches(b"\xff") && one.matches("\u{20ac}".as_bytes()));
     assert!(!one.matches(b"\xff\xff") && !one.matches(b"\xe2\x82"));
     // A star never splits a character, so the class sees all of it.
-    assert!(
-        !Pattern::compile("*[^\u{e9}]")
-            .unwrap()
-            .matches("\u{e9}".as_bytes())
-    );
+    assert!(!Pattern::compile("*[^\u{e9}]").unwrap().matches("\u{e9}".as_bytes()));
     assert!(Glob::compile("*[^a]").unwrap().matches(b"x\xfe"));
 }
 
@@ -82,26 +72,11 @@ fn faults() {
     let rows = [
         ("[", r#"syntax error in pattern "[": the `[` has no `]`"#),
         ("[]", r#"syntax error in pattern "[]": the `[` has no `]`"#),
-        (
-            "[^]",
-            r#"syntax error in pattern "[^]": the `[` has no `]`"#,
-        ),
-        (
-            "[a-]",
-            r#"syntax error in pattern "[a-]": the `-` in `[ ]` has no end"#,
-        ),
-        (
-            "[z-a]",
-            r#"syntax error in pattern "[z-a]": a range in `[ ]` ends before it begins"#,
-        ),
-        (
-            "[a\\",
-            r#"syntax error in pattern "[a\\": the `[` has no `]`"#,
-        ),
-        (
-            "a\\",
-            r#"syntax error in pattern "a\\": nothing follows the `\`"#,
-        ),
+        ("[^]", r#"syntax error in pattern "[^]": the `[` has no `]`"#),
+        ("[a-]", r#"syntax error in pattern "[a-]": the `-` in `[ ]` has no end"#),
+        ("[z-a]", r#"syntax error in pattern "[z-a]": a range in `[ ]` ends before it begins"#),
+        ("[a\\", r#"syntax error in pattern "[a\\": the `[` has no `]`"#),
+        ("a\\", r#"syntax error in pattern "a\\": nothing follows the `\`"#),
     ];
     for (pattern, want) in rows {
         assert_eq!(Pattern::compile(pattern).unwrap_err().to_string(), want);
@@ -111,12 +86,7 @@ fn faults() {
 
 #[test]
 fn globs() {
-    type Row = (
-        &'static str,
-        Option<&'static str>,
-        &'static [&'static str],
-        &'static [&'static str],
-    );
+    type Row = (&'static str, Option<&'static str>, &'static [&'static str], &'static [&'static str]);
     let rows: &[Row] = &[
         ("a", Some("a"), &["a"], &["b"]),
         ("", Some(""), &[""], &["a"]),
@@ -130,14 +100,8 @@ fn globs() {
     for (pattern, literal, yes, no) in rows {
         let glob = Glob::compile(pattern).unwrap();
         assert_eq!(glob.is_literal().as_deref(), *literal, "{pattern}");
-        assert!(
-            yes.iter().all(|name| glob.matches(name.as_bytes())),
-            "{pattern}"
-        );
-        assert!(
-            !no.iter().any(|name| glob.matches(name.as_bytes())),
-            "{pattern}"
-        );
+        assert!(yes.iter().all(|name| glob.matches(name.as_bytes())), "{pattern}");
+        assert!(!no.iter().any(|name| glob.matches(name.as_bytes())), "{pattern}");
     }
 }
 
@@ -154,15 +118,8 @@ fn below() {
     ];
     for (pattern, yes, no) in rows {
         let pattern = Pattern::compile(pattern).unwrap();
-        assert!(
-            yes.iter()
-                .all(|dir| pattern.may_match_below(dir.as_bytes())),
-            "{pattern:?}"
-        );
-        assert!(
-            !no.iter().any(|dir| pattern.may_match_below(dir.as_bytes())),
-            "{pattern:?}"
-        );
+        assert!(yes.iter().all(|dir| pattern.may_match_below(dir.as_bytes())), "{pattern:?}");
+        assert!(!no.iter().any(|dir| pattern.may_match_below(dir.as_bytes())), "{pattern:?}");
     }
 }
 

@@ -11,10 +11,7 @@ pub(super) enum Token {
     /// One character, but not `/`.
     One,
     /// One character that is in one of the ranges, or (negated) in none.
-    Class {
-        negated: bool,
-        ranges: Vec<(u32, u32)>,
-    },
+    Class { negated: bool, ranges: Vec<(u32, u32)> },
     /// Any run of characters without `/`.
     Star,
     /// Nothing, or anything that ends in `/`.
@@ -58,11 +55,7 @@ pub(super) fn read(pattern: &[u8], double_star: bool) -> Result<Vec<Token>, &'st
                 if pattern.get(at) == Some(&b'/') {
                     at += 1;
                 }
-                tokens.push(if at == pattern.len() {
-                    Token::Rest
-                } else {
-                    Token::Dirs
-                });
+                tokens.push(if at == pattern.len() { Token::Rest } else { Token::Dirs });
             }
             b'*' => {
                 at += 1;
@@ -171,9 +164,7 @@ pub(super) fn may_match_longer(tokens: &[Token], start: &[u8]) -> bool {
     at[0] = true;
     for token in tokens {
         let overruns = match token {
-            Token::Literal(bytes) => {
-                (0..start.len()).any(|p| at[p] && bytes.starts_with(&start[p..]))
-            }
+            Token::Literal(bytes) => (0..start.len()).any(|p| at[p] && bytes.starts_with(&start[p..])),
             Token::Dirs | Token::Rest => true,
             Token::One | Token::Class { .. } | Token::Star => false,
         };
@@ -239,10 +230,7 @@ fn step(token: &Token, path: &[u8], at: &mut [bool]) {
 fn accepts(token: &Token, unit: u32) -> bool {
     match token {
         Token::Class { negated, ranges } => {
-            ranges
-                .iter()
-                .any(|(low, high)| (*low..=*high).contains(&unit))
-                != *negated
+            ranges.iter().any(|(low, high)| (*low..=*high).contains(&unit)) != *negated
         }
         _ => unit != u32::from(b'/'),
     }
