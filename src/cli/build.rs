@@ -12,13 +12,13 @@ use super::errors::{self, Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
 use super::{report, signals};
-use crate::coordinator::{Build, BuildError, ErrorKind, Options, Outcome};
+use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome};
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self, iidfile, metadata, write_metadata};
 use crate::plan::{RunSite, foresee_runs};
 use crate::progress::{Event, Progress, Summary};
 use crate::registry::{self, Client, RetryCallback};
-use crate::sandbox::{self, Ended, Entered, Sandbox, probe_overlay, remove_tree};
+use crate::sandbox::{self, Ended, Entered, Sandbox, remove_tree};
 use crate::store::Store;
 
 /// Threads for waiting on networks and children; work that takes a core has threads of its own.
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
 /// The platforms that are emulated, with what stands in for the processor.
 #[derive(Debug, Default)]
 struct Emulation {
-    labels: Vec<(Platform, String)>,
+    emulators: Vec<(Platform, Emulator)>,
     cpu_models: Vec<(Platform, String)>,
     /// Handlers last as long as this.
     _machine: Option<Machine>,
@@ -90,19 +90,14 @@ fn prove(
     sites: &[RunSite],
 ) -> Result<Emulation, Failure> {
     let scratch = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
-    probe_overlay(scratch.path()).map_err(|error| {
-        let failure = BuildError::new(ErrorKind::Platform, BuildError::describe(&error))
-            .with_hint("put the store on another file system with --root");
-        Failure::from(failure)
-    })?;
     let probes = scratch.path().to_owned();
     let mut machine = Machine::new(arguments.host.qemu_dir.as_deref(), &environment.search_path(), probes);
     let mut emulation = Emulation::default();
     for site in sites {
         match machine.execution(&site.platform) {
             Execution::Native => {}
-            Execution::Emulated { label, .. } => {
-                emulation.labels.push((site.platform.clone(), label));
+            Execution::Emulated(emulator) => {
+                emulation.emulators.push((site.platform.clone(), emulator));
                 if let Some(model) = fanfold_qemu::cpu_model(&site.platform) {
                     emulation.cpu_models.push((site.platform.clone(), model.to_owned()));
                 }
@@ -168,7 +163,7 @@ async fn build(
         jobs,
         keep_going: arguments.keep_going,
         annotations,
-        emulators: emulation.labels.clone(),
+        emulators: emulation.emulators,
     });
     let build = Build {
         dockerfile,

@@ -3,22 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use fanfold_platforms::{NativeExecution, Platform, host_amd64_level, native_execution};
-use fanfold_qemu::{Interpreter, NotFound, Outcome, Search, Verdict};
+use fanfold_qemu::{NotFound, Outcome, Search, Verdict};
 
+use crate::coordinator::Emulator;
 use crate::sandbox::{Binfmt, ProbeOutcome, execute_probe};
 
 /// How a platform's commands run here.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Execution {
     /// By the processor.
     Native,
-    /// By this interpreter, with its name and version.
-    Emulated {
-        /// The interpreter.
-        interpreter: Interpreter,
-        /// Name and version, e.g. `qemu-aarch64 7.2.22`.
-        label: String,
-    },
+    /// By an interpreter.
+    Emulated(Emulator),
     /// Not at all.
     Unavailable {
         /// Why each way fails.
@@ -106,11 +102,7 @@ impl Machine {
             self.registered.push(key);
         }
         match self.probe(platform) {
-            Verdict::Works => {
-                let version = interpreter.version().unwrap_or_else(|_| "of unknown version".to_owned());
-                let label = format!("{} {version}", interpreter.name);
-                Ok(Execution::Emulated { interpreter, label })
-            }
+            Verdict::Works => Ok(Execution::Emulated(Emulator::new(interpreter))),
             verdict => Err((
                 format!("private binfmt_misc with {}: {verdict}", interpreter.path.display()),
                 "try another version of qemu-user-static, or pass --qemu-dir DIR".to_owned(),

@@ -86,8 +86,8 @@ fn print(as_json: bool, isolation: &str, rows: &[Row]) {
     for row in rows {
         let how = match &row.execution {
             Execution::Native => "native".to_owned(),
-            Execution::Emulated { interpreter, label } => {
-                format!("emulated by {label} ({})", interpreter.path.display())
+            Execution::Emulated(emulator) => {
+                format!("emulated by {} ({})", emulator.label(), emulator.path().display())
             }
             Execution::Unavailable { reasons, fix } => {
                 let gap = " ".repeat(width + 2);
@@ -104,11 +104,11 @@ fn row_json(row: &Row) -> serde_json::Value {
     let platform = row.platform.to_string();
     match &row.execution {
         Execution::Native => json!({ "platform": platform, "how": "native" }),
-        Execution::Emulated { interpreter, label } => json!({
+        Execution::Emulated(emulator) => json!({
             "platform": platform,
             "how": "emulated",
-            "interpreter": interpreter.path,
-            "version": label,
+            "interpreter": emulator.path(),
+            "version": emulator.label(),
         }),
         Execution::Unavailable { reasons, fix } => json!({
             "platform": platform,

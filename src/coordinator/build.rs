@@ -125,10 +125,10 @@ impl Build {
         let wanted = |id: &StepId| {
             demand.cached.contains_key(id) || demand.work.contains(id) || demand.bases.contains(id)
         };
+        let runs = |id: StepId| demand.work.contains(&id) && matches!(graph.step(id).op, Op::Run(_));
         let steps = graph.ids().filter(wanted).map(|id| {
             let step = graph.step(id);
-            let emulated =
-                matches!(step.op, Op::Run(_)).then(|| self.options.emulator(&step.platform)).flatten();
+            let emulated = runs(id).then(|| self.options.emulator(&step.platform)).flatten();
             Step {
                 id: shown(id),
                 platforms: step.targets.clone(),
@@ -138,7 +138,7 @@ impl Build {
                 line: step.origin.span.first,
                 number: step.origin.number,
                 of: step.origin.of,
-                emulated_by: emulated.map(str::to_owned),
+                emulated_by: emulated.map(|emulator| emulator.label().to_owned()),
             }
         });
         let platforms = graph.targets.iter().map(|target| target.platform.clone()).collect();
@@ -167,7 +167,7 @@ impl Build {
                 .map(|step| &step.platform)
                 .collect();
             let execution = match runs.iter().find_map(|platform| self.options.emulator(platform)) {
-                Some(emulator) => Execution::Emulated(emulator.to_owned()),
+                Some(emulator) => Execution::Emulated(emulator.label().to_owned()),
                 None if runs.is_empty() => Execution::NotNeeded,
                 None => Execution::Native,
             };

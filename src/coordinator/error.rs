@@ -139,6 +139,8 @@ impl From<EngineError> for BuildError {
                 Self::new(ErrorKind::Registry, text)
             }
             EngineError::Store(_) => Self::new(ErrorKind::Retryable, text),
+            EngineError::Overlay(_) => Self::new(ErrorKind::Platform, text)
+                .with_hint("put the store on another file system with --root"),
             _ => Self::new(ErrorKind::Step, text),
         }
     }

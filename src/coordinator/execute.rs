@@ -285,7 +285,7 @@ impl Executor {
         let output = tail.iter().map(Vec::as_slice).collect::<Vec<_>>().join(&b'\n');
         fanfold_qemu::crash_hint(&fanfold_qemu::Failure {
             platform: &step.platform,
-            emulator,
+            emulator: emulator.label(),
             command: &step.origin.text,
             outcome,
             output: &output,

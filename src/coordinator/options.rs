@@ -1,8 +1,10 @@
 //! How a build is to be carried out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use fanfold_platforms::Platform;
+use fanfold_qemu::Interpreter;
 
 use crate::dockerfile::ignore::Ignore;
 use crate::plan::Request;
@@ -26,8 +28,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Annotations for manifests and index.
     pub annotations: Vec<Annotation>,
-    /// Platforms that are emulated, with the emulator's name and version.
-    pub emulators: Vec<(Platform, String)>,
+    /// Platforms whose commands are emulated.
+    pub emulators: Vec<(Platform, Emulator)>,
 }
 
 /// One `--annotation`.
@@ -56,7 +58,35 @@ pub enum Scope {
 
 impl Options {
     /// What emulates a platform.
-    pub fn emulator(&self, platform: &Platform) -> Option<&str> {
-        self.emulators.iter().find(|(known, _)| known == platform).map(|(_, name)| name.as_str())
+    pub fn emulator(&self, platform: &Platform) -> Option<&Emulator> {
+        self.emulators.iter().find(|(known, _)| known == platform).map(|(_, emulator)| emulator)
+    }
+}
+
+/// An interpreter that runs a platform's commands.
+#[derive(Debug)]
+pub struct Emulator {
+    interpreter: Interpreter,
+    label: OnceLock<String>,
+}
+
+impl Emulator {
+    /// An emulator; its version is not asked for yet.
+    pub fn new(interpreter: Interpreter) -> Self {
+        Self { interpreter, label: OnceLock::new() }
+    }
+
+    /// Name and version, e.g. `qemu-aarch64 7.2.22`. Asking takes a process, so it is done once, and
+    /// only where somebody wants to know.
+    pub fn label(&self) -> &str {
+        self.label.get_or_init(|| {
+            let version = self.interpreter.version().unwrap_or_else(|_| "of unknown version".to_owned());
+            format!("{} {version}", self.interpreter.name)
+        })
+    }
+
+    /// The interpreter's file.
+    pub fn path(&self) -> &Path {
+        &self.interpreter.path
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::image::{AccountError, DiffId};
 use crate::layer::LayerError;
-use crate::sandbox::RunError;
+use crate::sandbox::{OverlayError, RunError};
 use crate::source::SourceError;
 use crate::store::StoreError;
 
@@ -27,6 +27,9 @@ pub enum EngineError {
     /// The command's surroundings could not be set up.
     #[error(transparent)]
     Sandbox(#[from] RunError),
+    /// The store's file system cannot carry overlays.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
     /// A base's layer is not what its config says.
     #[error("the layer has the diff id {found}, but the image config says {expected}")]
     WrongDiffId {

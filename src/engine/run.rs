@@ -14,7 +14,7 @@ use super::{Engine, EngineError, Layer, State, StepFailure};
 use crate::image::Digest;
 use crate::layer::{Content, LayerIndex, LayerPath, Tree, scan_upper, write_directory};
 use crate::plan::{self, RunOp};
-use crate::sandbox::{self, Ended, Killer, RunError, RunSpec, prepare_stubs};
+use crate::sandbox::{self, Ended, Killer, RunError, RunSpec, prepare_stubs, probe_overlay};
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
 const HOSTNAME: &str = "fanfold";
@@ -185,13 +185,14 @@ impl Engine {
         Ok(lowers)
     }
 
-    /// The directory with mount points, made once for each build.
+    /// The directory with mount points, made once for each build, and only where overlays work.
     fn stubs(&self) -> Result<PathBuf, EngineError> {
         let mut known = self.stubs.lock().map_err(|_| EngineError::Cancelled)?;
         if let Some(stubs) = known.as_ref() {
             return Ok(stubs.path().to_owned());
         }
         let scratch = self.store().scratch_dir()?;
+        probe_overlay(scratch.path())?;
         prepare_stubs(scratch.path()).map_err(EngineError::io("create mount points"))?;
         Ok(known.insert(scratch).path().to_owned())
     }
