@@ -16,11 +16,7 @@ fn layout(dir: &Path) -> String {
 
 /// How many lines that commands printed are exactly `text`.
 fn printed(outcome: &support::Outcome, text: &str) -> usize {
-    outcome
-        .output_lines()
-        .iter()
-        .filter(|(_, line)| line == text)
-        .count()
+    outcome.output_lines().iter().filter(|(_, line)| line == text).count()
 }
 
 /// How many events of a kind there are whose step begins with RUN.
@@ -29,20 +25,14 @@ fn runs(outcome: &support::Outcome, kind: &str) -> usize {
         .events()
         .iter()
         .filter(|event| {
-            event["event"] == kind
-                && event["step"]
-                    .as_str()
-                    .is_some_and(|step| step.starts_with("RUN"))
+            event["event"] == kind && event["step"].as_str().is_some_and(|step| step.starts_with("RUN"))
         })
         .count()
 }
 
 /// A build of `context` with JSON progress.
 fn json_build(world: &World, context: &Path) -> Run {
-    world
-        .build()
-        .args(["--progress", "json", "--build-arg", &base()])
-        .arg(context)
+    world.build().args(["--progress", "json", "--build-arg", &base()]).arg(context)
 }
 
 #[test]
@@ -62,23 +52,13 @@ fn stage_on_the_build_platform_runs_once_for_all_targets() {
     );
     let out = world.path("out/layout");
     let outcome = json_build(&world, &context)
-        .args([
-            "--platform",
-            "linux/amd64,linux/arm64,linux/riscv64",
-            "--output",
-            &layout(&out),
-        ])
+        .args(["--platform", "linux/amd64,linux/arm64,linux/riscv64", "--output", &layout(&out)])
         .run()
         .success();
     assert_eq!(printed(&outcome, "shared"), 1, "{}", outcome.report());
     assert_eq!(printed(&outcome, "shared-too"), 1, "{}", outcome.report());
     for arch in ["amd64", "arm64", "riscv64"] {
-        assert_eq!(
-            printed(&outcome, &format!("own-{arch}")),
-            1,
-            "{}",
-            outcome.report()
-        );
+        assert_eq!(printed(&outcome, &format!("own-{arch}")), 1, "{}", outcome.report());
     }
     let mut targets: Vec<_> = outcome
         .output_lines()
@@ -89,11 +69,9 @@ fn stage_on_the_build_platform_runs_once_for_all_targets() {
     targets.sort();
     assert_eq!(targets, ["linux/amd64", "linux/arm64", "linux/riscv64"]);
     let index = Index::layout(&out);
-    for (platform, arch) in [
-        ("linux/amd64", "amd64\n"),
-        ("linux/arm64", "arm64\n"),
-        ("linux/riscv64", "riscv64\n"),
-    ] {
+    for (platform, arch) in
+        [("linux/amd64", "amd64\n"), ("linux/arm64", "arm64\n"), ("linux/riscv64", "riscv64\n")]
+    {
         assert_eq!(index.image(platform).tree().text("/own"), arch);
     }
 }
@@ -101,10 +79,8 @@ fn stage_on_the_build_platform_runs_once_for_all_targets() {
 #[test]
 fn second_build_runs_no_step() {
     let world = World::new();
-    let context = world.context(
-        "context",
-        "ARG BASE\nFROM $BASE\nRUN echo one\nCOPY a.txt /\nRUN cat /a.txt\n",
-    );
+    let context =
+        world.context("context", "ARG BASE\nFROM $BASE\nRUN echo one\nCOPY a.txt /\nRUN cat /a.txt\n");
     world.write("context/a.txt", "alpha\n");
     let build = |extra: &[&str]| {
         json_build(&world, &context)
@@ -114,12 +90,7 @@ fn second_build_runs_no_step() {
             .success()
     };
     let digest = |outcome: &support::Outcome| {
-        outcome
-            .events()
-            .iter()
-            .find(|event| event["event"] == "result")
-            .expect("a result")["digest"]
-            .clone()
+        outcome.events().iter().find(|event| event["event"] == "result").expect("a result")["digest"].clone()
     };
     let first = build(&[]);
     assert_eq!(runs(&first, "started"), 4, "{}", first.report());
@@ -136,15 +107,7 @@ fn second_build_runs_no_step() {
     assert_eq!(printed(&third, "one"), 0);
 
     // Times and owners of files in the context are no change.
-    support::tool(
-        "touch",
-        [
-            "-d",
-            "@1600000000",
-            context.join("a.txt").to_str().expect("UTF-8"),
-        ],
-    )
-    .success();
+    support::tool("touch", ["-d", "@1600000000", context.join("a.txt").to_str().expect("UTF-8")]).success();
     assert_eq!(runs(&build(&[]), "started"), 0);
 
     assert_eq!(runs(&build(&["--no-cache"]), "started"), 4);
@@ -155,41 +118,18 @@ fn hello_example_for_four_platforms() {
     let world = World::new();
     let example = world.path("hello");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello");
-    support::tool(
-        "cp",
-        [
-            "-r",
-            source.to_str().expect("UTF-8"),
-            example.to_str().expect("UTF-8"),
-        ],
-    )
-    .success();
+    support::tool("cp", ["-r", source.to_str().expect("UTF-8"), example.to_str().expect("UTF-8")]).success();
     let out = world.path("out/layout");
-    let platforms = [
-        "linux/amd64",
-        "linux/arm64",
-        "linux/arm/v7",
-        "linux/riscv64",
-    ];
+    let platforms = ["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64"];
     world
         .build()
-        .args([
-            "--platform",
-            &platforms.join(","),
-            "--build-arg",
-            &base(),
-            "--output",
-            &layout(&out),
-        ])
+        .args(["--platform", &platforms.join(","), "--build-arg", &base(), "--output", &layout(&out)])
         .arg(&example)
         .run()
         .success();
     let index = Index::layout(&out);
     assert_eq!(index.platforms(), platforms);
-    for (platform, machine) in platforms
-        .into_iter()
-        .zip(["x86_64", "aarch64", "armv7l", "riscv64"])
-    {
+    for (platform, machine) in platforms.into_iter().zip(["x86_64", "aarch64", "armv7l", "riscv64"]) {
         let tree = index.image(platform).tree();
         assert_eq!(tree.text("/arch"), format!("{machine}\n"));
         assert!(tree.text("/usr/bin/greet").contains("Hello from"));
@@ -206,14 +146,7 @@ fn every_platform_of_the_base_runs_its_own_machine() {
     let out = world.path("out/layout");
     world
         .build()
-        .args([
-            "--platform",
-            support::BASE_PLATFORMS,
-            "--build-arg",
-            &base(),
-            "--output",
-            &layout(&out),
-        ])
+        .args(["--platform", support::BASE_PLATFORMS, "--build-arg", &base(), "--output", &layout(&out)])
         .arg(&context)
         .run()
         .success();
@@ -231,11 +164,7 @@ fn every_platform_of_the_base_runs_its_own_machine() {
         let tree = index.image(platform).tree();
         assert_eq!(tree.text("/machine").trim(), machine, "{platform}");
         let busybox = tree.get("/usr/bin/busybox").expect("busybox");
-        assert_eq!(
-            support::elf_machine(busybox.head()),
-            Some(elf),
-            "{platform}"
-        );
+        assert_eq!(support::elf_machine(busybox.head()), Some(elf), "{platform}");
     }
 }
 
@@ -278,24 +207,12 @@ fn keep_going_lets_the_others_finish() {
     let world = World::new();
     let context = world.context("context", FAILS_ON_ARM);
     let outcome = json_build(&world, &context)
-        .args([
-            "--platform",
-            "linux/amd64,linux/arm64,linux/riscv64",
-            "--jobs",
-            "4",
-            "--keep-going",
-        ])
+        .args(["--platform", "linux/amd64,linux/arm64,linux/riscv64", "--jobs", "4", "--keep-going"])
         .run()
         .code(1);
     let lines = outcome.output_lines();
     for platform in ["linux/amd64", "linux/riscv64"] {
-        assert!(
-            lines
-                .iter()
-                .any(|(on, text)| on == platform && text == "survived"),
-            "{}",
-            outcome.report()
-        );
+        assert!(lines.iter().any(|(on, text)| on == platform && text == "survived"), "{}", outcome.report());
     }
     let last = outcome.events().pop().expect("a last line");
     assert_eq!(last["error"]["code"], 1, "{last}");
@@ -314,40 +231,20 @@ fn json_progress_is_one_object_a_line() {
     for event in outcome.events() {
         assert!(event["event"].is_string(), "{event}");
     }
-    assert!(
-        outcome
-            .stdout
-            .lines()
-            .all(|line| line.starts_with("{\"event\":")),
-        "{}",
-        outcome.report()
-    );
+    assert!(outcome.stdout.lines().all(|line| line.starts_with("{\"event\":")), "{}", outcome.report());
     let result = outcome.events().pop().expect("a last line");
     assert_eq!(result["event"], "result");
     assert_eq!(result["platforms"][0]["platform"], "linux/arm64");
-    assert!(
-        result["digest"]
-            .as_str()
-            .is_some_and(|digest| digest.starts_with("sha256:")),
-        "{result}"
-    );
+    assert!(result["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{result}");
 }
 
 #[test]
 fn plain_progress_names_the_platform_of_each_line() {
     let world = World::new();
-    let context = world.context(
-        "context",
-        "ARG BASE\nFROM $BASE\nRUN echo machine $(uname -m)\n",
-    );
+    let context = world.context("context", "ARG BASE\nFROM $BASE\nRUN echo machine $(uname -m)\n");
     let outcome = world
         .build()
-        .args([
-            "--platform",
-            "linux/amd64,linux/arm64",
-            "--build-arg",
-            &base(),
-        ])
+        .args(["--platform", "linux/amd64,linux/arm64", "--build-arg", &base()])
         .arg(&context)
         .run()
         .success();
@@ -367,12 +264,7 @@ fn quiet_prints_the_digest_alone() {
     let world = World::new();
     let context = world.context("context", "FROM scratch\nLABEL a=b\n");
     let out = world.path("out/layout");
-    let outcome = world
-        .build()
-        .args(["--quiet", "--output", &layout(&out)])
-        .arg(&context)
-        .run()
-        .success();
+    let outcome = world.build().args(["--quiet", "--output", &layout(&out)]).arg(&context).run().success();
     assert_eq!(outcome.stdout.trim(), Index::layout(&out).digest);
     assert_eq!(outcome.stderr, "");
 }
@@ -382,12 +274,7 @@ fn default_platform_is_the_machines() {
     let world = World::new();
     let context = world.context("context", "ARG BASE\nFROM $BASE\nRUN uname -m\n");
     let out = world.path("out/layout");
-    world
-        .build()
-        .args(["--build-arg", &base(), "--output", &layout(&out)])
-        .arg(&context)
-        .run()
-        .success();
+    world.build().args(["--build-arg", &base(), "--output", &layout(&out)]).arg(&context).run().success();
     assert_eq!(Index::layout(&out).platforms(), [native_platform()]);
 }
 
@@ -410,10 +297,7 @@ fn platforms_are_normalised_and_said_once() {
         .arg(&context)
         .run()
         .success();
-    assert_eq!(
-        Index::layout(&out).platforms(),
-        ["linux/arm64", "linux/arm/v7", "linux/amd64"]
-    );
+    assert_eq!(Index::layout(&out).platforms(), ["linux/arm64", "linux/arm/v7", "linux/amd64"]);
 }
 
 #[test]
@@ -423,29 +307,15 @@ fn lower_variant_of_the_base_may_stand_in() {
     let out = world.path("out/layout");
     world
         .build()
-        .args([
-            "--platform",
-            "linux/arm/v6",
-            "--build-arg",
-            &base(),
-            "--output",
-            &layout(&out),
-        ])
+        .args(["--platform", "linux/arm/v6", "--build-arg", &base(), "--output", &layout(&out)])
         .arg(&context)
         .run()
         .success();
     let index = Index::layout(&out);
     assert_eq!(index.platforms(), ["linux/arm/v6"]);
     // The v5 one, not the v7 one.
-    let v5 = shared_registry()
-        .index("busybox", "latest")
-        .image("linux/arm/v5")
-        .layers
-        .clone();
-    assert_eq!(
-        index.images[0].layers.last().expect("a layer").diff_id,
-        v5.last().expect("a layer").diff_id
-    );
+    let v5 = shared_registry().index("busybox", "latest").image("linux/arm/v5").layers.clone();
+    assert_eq!(index.images[0].layers.last().expect("a layer").diff_id, v5.last().expect("a layer").diff_id);
 }
 
 #[test]
@@ -455,15 +325,7 @@ fn missing_platform_of_the_base_is_found_before_anything_is_built() {
     let name = shared_registry().name("unbuilt:latest");
     world
         .build()
-        .args([
-            "--platform",
-            "linux/amd64,linux/mips64le",
-            "--build-arg",
-            &base(),
-            "--push",
-            "-t",
-            &name,
-        ])
+        .args(["--platform", "linux/amd64,linux/mips64le", "--build-arg", &base(), "--push", "-t", &name])
         .arg(&context)
         .run()
         .code(5)
@@ -481,21 +343,9 @@ fn labels_and_annotations() {
     let out = world.path("out/layout");
     world
         .build()
-        .args([
-            "--platform",
-            "linux/amd64,linux/arm64",
-            "--label",
-            "c=line",
-            "--output",
-            &layout(&out),
-        ])
+        .args(["--platform", "linux/amd64,linux/arm64", "--label", "c=line", "--output", &layout(&out)])
         .args(["--annotation", "plain=1", "--annotation", "index:top=2"])
-        .args([
-            "--annotation",
-            "manifest:own=3",
-            "--annotation",
-            "manifest-descriptor:entry=4",
-        ])
+        .args(["--annotation", "manifest:own=3", "--annotation", "manifest-descriptor:entry=4"])
         .args(["--annotation", "manifest[linux/arm64]:only=arm"])
         .arg(&context)
         .run()
@@ -503,22 +353,13 @@ fn labels_and_annotations() {
     let index = Index::layout(&out);
     assert_eq!(index.json["annotations"]["top"], "2");
     for (number, image) in index.images.iter().enumerate() {
-        assert_eq!(
-            image.run_config()["Labels"],
-            serde_json::json!({"a": "b", "c": "line"})
-        );
+        assert_eq!(image.run_config()["Labels"], serde_json::json!({"a": "b", "c": "line"}));
         assert_eq!(image.manifest["annotations"]["plain"], "1");
         assert_eq!(image.manifest["annotations"]["own"], "3");
         assert_eq!(index.json["manifests"][number]["annotations"]["entry"], "4");
     }
-    assert_eq!(
-        index.image("linux/arm64").manifest["annotations"]["only"],
-        "arm"
-    );
-    assert_eq!(
-        index.image("linux/amd64").manifest["annotations"]["only"],
-        Value::Null
-    );
+    assert_eq!(index.image("linux/arm64").manifest["annotations"]["only"], "arm");
+    assert_eq!(index.image("linux/amd64").manifest["annotations"]["only"], Value::Null);
 }
 
 #[test]
@@ -539,9 +380,7 @@ fn file_capabilities_and_other_attributes_survive() {
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(1_600_000_000);
-    archive
-        .append_data(&mut header, "ping", b"abc".as_slice())
-        .expect("an entry");
+    archive.append_data(&mut header, "ping", b"abc".as_slice()).expect("an entry");
     let archive = archive.into_inner().expect("an archive");
     let context = world.context(
         "context",
@@ -557,14 +396,7 @@ fn file_capabilities_and_other_attributes_survive() {
         let out = world.path(&format!("out/{target}"));
         world
             .build()
-            .args([
-                "--build-arg",
-                &base(),
-                "--target",
-                target,
-                "--output",
-                &layout(&out),
-            ])
+            .args(["--build-arg", &base(), "--target", target, "--output", &layout(&out)])
             .arg(&context)
             .run()
             .success();
@@ -587,14 +419,7 @@ fn two_builds_on_one_store() {
     let start = |name: &str| {
         world
             .build()
-            .args([
-                "--platform",
-                "linux/amd64,linux/arm64",
-                "--timestamp",
-                TIME,
-                "--build-arg",
-                &base(),
-            ])
+            .args(["--platform", "linux/amd64,linux/arm64", "--timestamp", TIME, "--build-arg", &base()])
             .args(["--output", &layout(&world.path(&format!("out/{name}")))])
             .arg(&context)
             .start()
@@ -603,9 +428,8 @@ fn two_builds_on_one_store() {
     for build in running {
         build.finish().success();
     }
-    let digests: Vec<_> = ["a", "b", "c"]
-        .map(|name| Index::layout(&world.path(&format!("out/{name}"))).digest)
-        .into();
+    let digests: Vec<_> =
+        ["a", "b", "c"].map(|name| Index::layout(&world.path(&format!("out/{name}"))).digest).into();
     assert_eq!(digests[0], digests[1]);
     assert_eq!(digests[0], digests[2]);
 }
@@ -625,10 +449,7 @@ fn dockerfile_may_lie_elsewhere() {
         .arg(world.path("context"))
         .run()
         .success();
-    assert_eq!(
-        Index::layout(&out).images[0].tree().text("/a.txt"),
-        "alpha\n"
-    );
+    assert_eq!(Index::layout(&out).images[0].tree().text("/a.txt"), "alpha\n");
 }
 
 #[test]
@@ -642,7 +463,7 @@ fn usage_errors_end_with_code_2() {
         (vec!["--load", context], "--load"),
         (vec!["--builder", "x", context], "--builder"),
         (vec!["--output", "type=wrong,dest=x", context], "wrong"),
-        (vec!["--push", context], "--tag"),
+        (vec!["--push", context], "-t NAME"),
         (vec!["/no/such/context"], "/no/such/context"),
         (vec!["--file", "/no/such/file", context], "/no/such/file"),
         (vec!["--jobs", "none", context], "--jobs"),
@@ -670,28 +491,12 @@ fn undeclared_build_argument_is_a_warning() {
 fn build_without_output_says_where_the_result_is() {
     let world = World::new();
     let context = world.context("context", "FROM scratch\nLABEL a=b\n");
-    world
-        .build()
-        .arg(&context)
-        .run()
-        .success()
-        .stderr_has("--push")
-        .stderr_has("store");
+    world.build().arg(&context).run().success().stderr_has("--push").stderr_has("store");
 }
 
 #[test]
 fn without_arguments_shows_how_to_build() {
     let world = World::new();
-    world
-        .fanfold([])
-        .run()
-        .success()
-        .stdout_has("fanfold build")
-        .stdout_has("fanfold platforms");
-    world
-        .fanfold(["build", "--help"])
-        .run()
-        .success()
-        .stdout_has("--platform")
-        .stdout_has("--metadata-file");
+    world.fanfold([]).run().success().stdout_has("fanfold build").stdout_has("fanfold platforms");
+    world.fanfold(["build", "--help"]).run().success().stdout_has("--platform").stdout_has("--metadata-file");
 }

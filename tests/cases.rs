@@ -106,11 +106,7 @@ fn run(case: &Path, user: User) -> Vec<String> {
     }
     if case.join("setup.sh").exists() {
         let mut setup = Command::new("bash");
-        setup
-            .args(["-euo", "pipefail"])
-            .arg(case.join("setup.sh"))
-            .current_dir(&context)
-            .env("LC_ALL", "C");
+        setup.args(["-euo", "pipefail"]).arg(case.join("setup.sh")).current_dir(&context).env("LC_ALL", "C");
         support::Run::new(setup).run().success();
     }
     let platforms: Vec<String> = match read(case, "platforms") {
@@ -135,19 +131,11 @@ fn run(case: &Path, user: User) -> Vec<String> {
         .args(["--platform", &platforms.join(",")])
         .arg("--output")
         .arg(format!("type=oci,tar=false,dest={}", layout.display()))
-        .args(
-            read(case, "args")
-                .unwrap_or_default()
-                .lines()
-                .map(substitute),
-        )
+        .args(read(case, "args").unwrap_or_default().lines().map(substitute))
         .arg(&context)
         .run();
 
-    let mut check = Check {
-        case,
-        faults: Vec::new(),
-    };
+    let mut check = Check { case, faults: Vec::new() };
     let error = read(case, "want.error");
     let codes: Vec<i32> = match read(case, "want.exit") {
         Some(code) => vec![code.trim().parse().expect("a number in want.exit")],
@@ -155,44 +143,25 @@ fn run(case: &Path, user: User) -> Vec<String> {
         None => vec![0],
     };
     if !codes.contains(&outcome.exit()) {
-        check
-            .faults
-            .push(format!("exit code is not {codes:?}\n{}", outcome.report()));
+        check.faults.push(format!("exit code is not {codes:?}\n{}", outcome.report()));
         return check.faults;
     }
-    check.holds(
-        "want.error",
-        &substitute(&error.unwrap_or_default()),
-        &outcome.stderr,
-    );
+    check.holds("want.error", &substitute(&error.unwrap_or_default()), &outcome.stderr);
     let said = format!("{}{}", outcome.stdout, outcome.stderr);
-    check.holds(
-        "want.output",
-        &substitute(&read(case, "want.output").unwrap_or_default()),
-        &said,
-    );
+    check.holds("want.output", &substitute(&read(case, "want.output").unwrap_or_default()), &said);
     if outcome.exit() != 0 {
         if layout.join("index.json").exists() {
-            check
-                .faults
-                .push("a failed build has left an output".to_owned());
+            check.faults.push("a failed build has left an output".to_owned());
         }
         return check.faults;
     }
     let index = Index::layout(&layout);
     if index.platforms() != platforms {
-        check
-            .faults
-            .push(format!("the index holds {:?}", index.platforms()));
+        check.faults.push(format!("the index holds {:?}", index.platforms()));
     }
     let base = support::shared_registry().index("busybox", "latest");
     for image in &index.images {
-        check.image(
-            image,
-            base.images
-                .iter()
-                .find(|base| base.platform == image.platform),
-        );
+        check.image(image, base.images.iter().find(|base| base.platform == image.platform));
     }
     check.faults
 }
@@ -215,8 +184,7 @@ impl Check<'_> {
                 None => (true, line),
             };
             if said.contains(text) != wanted {
-                self.faults
-                    .push(format!("{what}: {line}\nbut the output is\n{said}"));
+                self.faults.push(format!("{what}: {line}\nbut the output is\n{said}"));
             }
         }
     }
@@ -229,32 +197,15 @@ impl Check<'_> {
         self.lines("want.tree", image, &changes);
         let layers: Vec<String> = image.layers[below..]
             .iter()
-            .map(|layer| {
-                layer
-                    .entries
-                    .iter()
-                    .map(|entry| escape(&entry.name))
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            })
+            .map(|layer| layer.entries.iter().map(|entry| escape(&entry.name)).collect::<Vec<_>>().join(" "))
             .collect();
         self.lines("want.layers", image, &layers);
         let older = base.map_or(0, |base| base.history().len());
         let history: Vec<String> = image.history()[older..]
             .iter()
             .map(|entry| {
-                let empty = if entry["empty_layer"] == true {
-                    " (empty)"
-                } else {
-                    ""
-                };
-                format!(
-                    "{}{empty}",
-                    entry["created_by"]
-                        .as_str()
-                        .unwrap_or_default()
-                        .replace('\n', "\\n")
-                )
+                let empty = if entry["empty_layer"] == true { " (empty)" } else { "" };
+                format!("{}{empty}", entry["created_by"].as_str().unwrap_or_default().replace('\n', "\\n"))
             })
             .collect();
         self.lines("want.history", image, &history);
@@ -280,16 +231,10 @@ impl Check<'_> {
             return;
         }
         let mut difference = format!("{file} for {}", image.platform);
-        for line in wanted
-            .lines()
-            .filter(|line| !text.lines().any(|found| found == *line))
-        {
+        for line in wanted.lines().filter(|line| !text.lines().any(|found| found == *line)) {
             let _ = write!(difference, "\n  wanted: {line}");
         }
-        for line in text
-            .lines()
-            .filter(|line| !wanted.lines().any(|wanted| wanted == *line))
-        {
+        for line in text.lines().filter(|line| !wanted.lines().any(|wanted| wanted == *line)) {
             let _ = write!(difference, "\n  found:  {line}");
         }
         self.faults.push(difference);
@@ -311,11 +256,8 @@ impl Check<'_> {
         }
         let mut faults = Vec::new();
         compare("", &wanted, &image.config, &mut faults);
-        self.faults.extend(
-            faults
-                .into_iter()
-                .map(|fault| format!("want.config for {}: {fault}", image.platform)),
-        );
+        self.faults
+            .extend(faults.into_iter().map(|fault| format!("want.config for {}: {fault}", image.platform)));
     }
 }
 
@@ -349,10 +291,7 @@ fn read(case: &Path, file: &str) -> Option<String> {
 }
 
 fn name(case: &Path) -> String {
-    case.file_name()
-        .expect("a name")
-        .to_string_lossy()
-        .into_owned()
+    case.file_name().expect("a name").to_string_lossy().into_owned()
 }
 
 fn text_of(path: &Path) -> &str {
@@ -363,10 +302,7 @@ fn writing() -> bool {
     variable("FANFOLD_CASES").is_some_and(|value| value == "write")
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test program has no command line of its own"
-)]
+#[expect(clippy::disallowed_methods, reason = "a test program has no command line of its own")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -40,21 +40,13 @@ fn install_curl(user: User) {
         }
         assert!(programs > 200, "{platform}: only {programs} ELF files");
         assert!(
-            tree.get(format!("/var/lib/dpkg/info/libcurl4:{arch}.list"))
-                .is_some(),
+            tree.get(format!("/var/lib/dpkg/info/libcurl4:{arch}.list")).is_some(),
             "{platform}: no libcurl4"
         );
         // Setuid programs and owners are those of the packages.
-        let su = tree
-            .get("/usr/bin/su")
-            .or_else(|| tree.get("/bin/su"))
-            .expect("su");
+        let su = tree.get("/usr/bin/su").or_else(|| tree.get("/bin/su")).expect("su");
         assert_eq!(su.mode, 0o4755, "{platform}");
-        assert_eq!(
-            tree.get("/etc/shadow").expect("shadow").gid,
-            42,
-            "{platform}"
-        );
+        assert_eq!(tree.get("/etc/shadow").expect("shadow").gid, 42, "{platform}");
         // What the step mounted or wrote over is not in the image.
         assert!(
             !image

@@ -27,24 +27,12 @@ fn build(time: (&str, &str), jobs: &str) -> Index {
     world.write("context/sub/b.txt", "beta\n");
     let out = world.path("out/layout");
     let mut run = world.build();
-    run = if time.0.starts_with("--") {
-        run.args([time.0, time.1])
-    } else {
-        run.env(time.0, time.1)
-    };
-    run.args([
-        "--no-cache",
-        "--platform",
-        "linux/amd64,linux/arm64",
-        "--jobs",
-        jobs,
-        "--build-arg",
-        &base(),
-    ])
-    .args(["-o", &format!("type=oci,tar=false,dest={}", out.display())])
-    .arg(&context)
-    .run()
-    .success();
+    run = if time.0.starts_with("--") { run.args([time.0, time.1]) } else { run.env(time.0, time.1) };
+    run.args(["--no-cache", "--platform", "linux/amd64,linux/arm64", "--jobs", jobs, "--build-arg", &base()])
+        .args(["-o", &format!("type=oci,tar=false,dest={}", out.display())])
+        .arg(&context)
+        .run()
+        .success();
     Index::layout(&out)
 }
 
@@ -59,10 +47,7 @@ fn separate_stores_give_the_same_index() {
         assert_eq!(one.manifest, two.manifest);
     }
     assert_eq!(first.digest, second.digest);
-    assert_eq!(
-        build(("--timestamp", "1700000000"), "2").digest,
-        first.digest
-    );
+    assert_eq!(build(("--timestamp", "1700000000"), "2").digest, first.digest);
 }
 
 #[test]
@@ -74,21 +59,10 @@ fn times_are_clamped_and_dates_fixed() {
             assert_eq!(entry["created"], "2023-11-14T22:13:20Z", "{entry}");
         }
         for (path, node) in image.tree().iter() {
-            assert!(
-                node.mtime <= 1_700_000_000,
-                "{} is of {}",
-                support::escape(path),
-                node.mtime
-            );
+            assert!(node.mtime <= 1_700_000_000, "{} is of {}", support::escape(path), node.mtime);
         }
-        assert_eq!(
-            image.tree().get("/constant").expect("constant").mtime,
-            1_000_000_000
-        );
+        assert_eq!(image.tree().get("/constant").expect("constant").mtime, 1_000_000_000);
     }
     // Another time gives another index.
-    assert_ne!(
-        build(("SOURCE_DATE_EPOCH", "1600000000"), "2").digest,
-        index.digest
-    );
+    assert_ne!(build(("SOURCE_DATE_EPOCH", "1600000000"), "2").digest, index.digest);
 }

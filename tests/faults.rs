@@ -14,15 +14,7 @@ fn push(world: &World, base: &str, name: &str) -> Run {
     let context = world.context("context", DOCKERFILE);
     world
         .build()
-        .args([
-            "--platform",
-            "linux/amd64,linux/arm64",
-            "--timestamp",
-            "1700000000",
-            "--push",
-            "-t",
-            name,
-        ])
+        .args(["--platform", "linux/amd64,linux/arm64", "--timestamp", "1700000000", "--push", "-t", name])
         .args(["--build-arg", &format!("BASE={base}")])
         .arg(&context)
 }
@@ -32,13 +24,7 @@ fn registry_with_base(world: &World) -> Registry {
     let registry = Registry::start();
     world
         .build()
-        .args([
-            "--platform",
-            "linux/amd64,linux/arm64",
-            "--timestamp",
-            "1700000000",
-            "--push",
-        ])
+        .args(["--platform", "linux/amd64,linux/arm64", "--timestamp", "1700000000", "--push"])
         .args(["-t", &registry.name("busybox")])
         .arg(support::busybox())
         .run()
@@ -49,31 +35,11 @@ fn registry_with_base(world: &World) -> Registry {
 #[test]
 fn registry_that_fails_every_second_request() {
     let registry = shared_registry();
-    push(
-        &World::new(),
-        &registry.name("busybox"),
-        &registry.name("faults/undisturbed"),
-    )
-    .run()
-    .success();
+    push(&World::new(), &registry.name("busybox"), &registry.name("faults/undisturbed")).run().success();
     let proxy = Proxy::start(registry.port(), Fault::EverySecond);
-    push(
-        &World::new(),
-        &proxy.name("busybox"),
-        &proxy.name("faults/second"),
-    )
-    .run()
-    .success();
-    assert!(
-        proxy.failed() > 5,
-        "only {} of {} requests failed",
-        proxy.failed(),
-        proxy.seen()
-    );
-    assert_eq!(
-        registry.tag("faults/second", "latest"),
-        registry.tag("faults/undisturbed", "latest")
-    );
+    push(&World::new(), &proxy.name("busybox"), &proxy.name("faults/second")).run().success();
+    assert!(proxy.failed() > 5, "only {} of {} requests failed", proxy.failed(), proxy.seen());
+    assert_eq!(registry.tag("faults/second", "latest"), registry.tag("faults/undisturbed", "latest"));
     registry.index("faults/second", "latest");
 }
 
@@ -81,13 +47,7 @@ fn registry_that_fails_every_second_request() {
 fn connections_that_are_cut() {
     let registry = shared_registry();
     let proxy = Proxy::start(registry.port(), Fault::CutFirst(3));
-    push(
-        &World::new(),
-        &proxy.name("busybox"),
-        &proxy.name("faults/cut"),
-    )
-    .run()
-    .success();
+    push(&World::new(), &proxy.name("busybox"), &proxy.name("faults/cut")).run().success();
     assert_eq!(proxy.failed(), 3);
     registry.index("faults/cut", "latest");
 }
@@ -107,12 +67,7 @@ fn statuses_that_do_not_go_away() {
         let proxy = Proxy::start(registry.port(), fault);
         let world = World::new();
         // The base comes from the sound registry, so that it is the push that fails.
-        let outcome = push(
-            &world,
-            &registry.name("busybox"),
-            &proxy.name("faults/never"),
-        )
-        .run();
+        let outcome = push(&world, &registry.name("busybox"), &proxy.name("faults/never")).run();
         assert_eq!(outcome.exit(), code, "{fault:?}\n{}", outcome.report());
         assert_eq!(registry.tag("faults/never", "latest"), None, "{fault:?}");
     }
@@ -139,9 +94,7 @@ fn base_with_wrong_bytes() {
 
     let world = World::new();
     let name = registry.name("wrong");
-    let outcome = push(&world, &registry.name("busybox"), &name)
-        .run()
-        .stderr_has("linux/arm64");
+    let outcome = push(&world, &registry.name("busybox"), &name).run().stderr_has("linux/arm64");
     assert!([4, 75].contains(&outcome.exit()), "{}", outcome.report());
     assert_eq!(registry.tag("wrong", "latest"), None);
 
@@ -152,9 +105,7 @@ fn base_with_wrong_bytes() {
 
     // The same store gets over it.
     std::fs::write(&path, &good).expect("write");
-    push(&world, &registry.name("busybox"), &name)
-        .run()
-        .success();
+    push(&world, &registry.name("busybox"), &name).run().success();
     registry.index("wrong", "latest");
 }
 
@@ -173,12 +124,7 @@ fn base_with_a_wrong_manifest() {
 }
 
 /// Runs a build with a store on a disk of `size`.
-fn on_small_disk(
-    world: &World,
-    size: &str,
-    context: &std::path::Path,
-    name: &str,
-) -> support::Outcome {
+fn on_small_disk(world: &World, size: &str, context: &std::path::Path, name: &str) -> support::Outcome {
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--propagation", "private", "sh", "-c"])
@@ -207,16 +153,12 @@ fn disk_that_is_full() {
 
     // Too small for the base.
     let context = world.context("context", DOCKERFILE);
-    on_small_disk(&world, "2m", &context, &name)
-        .code(75)
-        .stderr_has("space");
+    on_small_disk(&world, "2m", &context, &name).code(75).stderr_has("space");
     assert_eq!(registry.tag("faults/full", "latest"), None);
 
     // Too small for what a command writes: the command fails.
-    let context = world.context(
-        "writes",
-        "ARG BASE\nFROM $BASE\nRUN dd if=/dev/zero of=/big bs=1M count=64\n",
-    );
+    let context =
+        world.context("writes", "ARG BASE\nFROM $BASE\nRUN dd if=/dev/zero of=/big bs=1M count=64\n");
     let outcome = on_small_disk(&world, "16m", &context, &name).stderr_has("No space left");
     assert!([1, 75].contains(&outcome.exit()), "{}", outcome.report());
     assert_eq!(registry.tag("faults/full", "latest"), None);
@@ -226,15 +168,11 @@ fn disk_that_is_full() {
     let mut noise = vec![0_u8; 32 << 20];
     let mut state = 1_u64;
     for byte in &mut noise {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *byte = (state >> 56) as u8;
     }
     world.write("copies/big", noise);
-    on_small_disk(&world, "16m", &context, &name)
-        .code(75)
-        .stderr_has("space");
+    on_small_disk(&world, "16m", &context, &name).code(75).stderr_has("space");
     assert_eq!(registry.tag("faults/full", "latest"), None);
 
     on_small_disk(&world, "256m", &context, &name).success();
@@ -258,36 +196,16 @@ fn store_that_cannot_be_used() {
 #[test]
 fn killed_in_the_middle_the_same_command_converges() {
     let registry = shared_registry();
-    push(
-        &World::new(),
-        &registry.name("busybox"),
-        &registry.name("faults/whole"),
-    )
-    .run()
-    .success();
+    push(&World::new(), &registry.name("busybox"), &registry.name("faults/whole")).run().success();
     let world = World::new();
     // At ever later moments of the build.
     for pause in [5, 20, 50, 100, 200, 400, 800] {
-        let running = push(
-            &world,
-            &registry.name("busybox"),
-            &registry.name("faults/killed"),
-        )
-        .start();
+        let running = push(&world, &registry.name("busybox"), &registry.name("faults/killed")).start();
         std::thread::sleep(std::time::Duration::from_millis(pause));
         running.kill();
         let _ = running.finish();
     }
-    push(
-        &world,
-        &registry.name("busybox"),
-        &registry.name("faults/killed"),
-    )
-    .run()
-    .success();
-    assert_eq!(
-        registry.tag("faults/killed", "latest"),
-        registry.tag("faults/whole", "latest")
-    );
+    push(&world, &registry.name("busybox"), &registry.name("faults/killed")).run().success();
+    assert_eq!(registry.tag("faults/killed", "latest"), registry.tag("faults/whole", "latest"));
     let _: Index = registry.index("faults/killed", "latest");
 }

@@ -23,11 +23,7 @@ fn path_without_emulators(world: &World) -> String {
 
 /// A platform that this machine cannot run by itself.
 fn foreign() -> &'static str {
-    if native_platform() == "linux/riscv64" {
-        "linux/s390x"
-    } else {
-        "linux/riscv64"
-    }
+    if native_platform() == "linux/riscv64" { "linux/s390x" } else { "linux/riscv64" }
 }
 
 #[test]
@@ -43,11 +39,7 @@ fn table_says_native_and_emulated() {
                 .find(|line| line.split_whitespace().next() == Some(platform))
                 .unwrap_or_else(|| panic!("no line of {platform}\n{}", outcome.report()))
         };
-        assert!(
-            line(native_platform()).contains("native"),
-            "{}",
-            outcome.report()
-        );
+        assert!(line(native_platform()).contains("native"), "{}", outcome.report());
         assert!(line(foreign()).contains("emulated"), "{}", outcome.report());
         assert!(line(foreign()).contains("qemu"), "{}", outcome.report());
         host.unchanged();
@@ -59,10 +51,7 @@ fn json_holds_the_same() {
     let world = World::new();
     let outcome = world.fanfold(["platforms", "--json"]).run().success();
     let all: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
-    let entries = all
-        .as_array()
-        .or_else(|| all["platforms"].as_array())
-        .expect("a list of platforms");
+    let entries = all.as_array().or_else(|| all["platforms"].as_array()).expect("a list of platforms");
     let entry = |platform: &str| {
         entries
             .iter()
@@ -150,14 +139,7 @@ fn emulators_of_a_folder() {
     world
         .build()
         .env("PATH", &path)
-        .args([
-            "--qemu-dir",
-            qemu.to_str().expect("UTF-8"),
-            "--platform",
-            foreign(),
-            "--build-arg",
-            &base(),
-        ])
+        .args(["--qemu-dir", qemu.to_str().expect("UTF-8"), "--platform", foreign(), "--build-arg", &base()])
         .arg(&context)
         .run()
         .success()

@@ -17,10 +17,7 @@ fn docker_config(world: &World, registry: &Registry, user: &str, password: &str)
     let secret = base64(format!("{user}:{password}").as_bytes());
     world.write(
         "docker/config.json",
-        format!(
-            r#"{{"auths":{{"{}":{{"auth":"{secret}"}}}}}}"#,
-            registry.host()
-        ),
+        format!(r#"{{"auths":{{"{}":{{"auth":"{secret}"}}}}}}"#, registry.host()),
     );
     world.path("docker")
 }
@@ -29,17 +26,11 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for group in bytes.chunks(3) {
-        let number = group
-            .iter()
-            .fold(0_u32, |number, byte| number << 8 | u32::from(*byte))
+        let number = group.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte))
             << (8 * (3 - group.len()));
         for place in 0..4 {
             let digit = DIGITS[(number >> (18 - 6 * place)) as usize & 63];
-            text.push(if place > group.len() {
-                '='
-            } else {
-                char::from(digit)
-            });
+            text.push(if place > group.len() { '=' } else { char::from(digit) });
         }
     }
     text
@@ -53,38 +44,16 @@ fn pushed_index_is_accepted_by_skopeo_and_umoci() {
     let name = registry.name("accepted:v1");
     world
         .build()
-        .args([
-            "--platform",
-            PLATFORMS,
-            "--build-arg",
-            &base(),
-            "--push",
-            "-t",
-            &name,
-        ])
+        .args(["--platform", PLATFORMS, "--build-arg", &base(), "--push", "-t", &name])
         .arg(&context)
         .run()
         .success();
     let index = registry.index("accepted", "v1");
-    assert_eq!(
-        index.platforms(),
-        ["linux/amd64", "linux/arm64", "linux/arm/v7"]
-    );
-    assert_eq!(
-        index.json["mediaType"],
-        "application/vnd.oci.image.index.v1+json"
-    );
+    assert_eq!(index.platforms(), ["linux/amd64", "linux/arm64", "linux/arm/v7"]);
+    assert_eq!(index.json["mediaType"], "application/vnd.oci.image.index.v1+json");
 
-    let raw = tool(
-        "skopeo",
-        [
-            "inspect",
-            "--raw",
-            "--tls-verify=false",
-            &format!("docker://{name}"),
-        ],
-    )
-    .success();
+    let raw =
+        tool("skopeo", ["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]).success();
     assert_eq!(support::sha256(raw.stdout.as_bytes()), index.digest);
     let copy = world.folder("copy");
     tool(
@@ -125,18 +94,9 @@ fn pushed_index_is_accepted_by_skopeo_and_umoci() {
             bundle.display().to_string(),
         ]);
         tool("umoci", &args).success();
-        assert_eq!(
-            std::fs::read_to_string(bundle.join("rootfs/x")).expect("x"),
-            "x\n"
-        );
-        assert!(
-            !bundle.join("rootfs/etc/group").exists(),
-            "a whiteout was not applied"
-        );
-        let mode = std::fs::metadata(bundle.join("rootfs/t"))
-            .expect("t")
-            .permissions()
-            .mode();
+        assert_eq!(std::fs::read_to_string(bundle.join("rootfs/x")).expect("x"), "x\n");
+        assert!(!bundle.join("rootfs/etc/group").exists(), "a whiteout was not applied");
+        let mode = std::fs::metadata(bundle.join("rootfs/t")).expect("t").permissions().mode();
         assert_eq!(mode & 0o7777, 0o1777);
     }
 }
@@ -163,8 +123,7 @@ fn layers_of_the_base_are_mounted_not_sent() {
         .events()
         .iter()
         .filter(|event| {
-            event["event"] == "pushed"
-                && (event["how"] == "mounted" || event["how"] == "already there")
+            event["event"] == "pushed" && (event["how"] == "mounted" || event["how"] == "already there")
         })
         .count();
     assert!(mounted >= 2, "{}", outcome.report());
@@ -177,13 +136,7 @@ fn several_names_of_one_result() {
     let registry = shared_registry();
     world
         .build()
-        .args([
-            "--platform",
-            "linux/amd64,linux/arm64",
-            "--build-arg",
-            &base(),
-            "--push",
-        ])
+        .args(["--platform", "linux/amd64,linux/arm64", "--build-arg", &base(), "--push"])
         .args([
             "-t",
             &registry.name("names:v1"),
@@ -206,39 +159,21 @@ fn several_names_of_one_result() {
 fn pushed_image_is_a_base_of_the_next() {
     let world = World::new();
     let registry = shared_registry();
-    let context = world.context(
-        "first",
-        "ARG BASE\nFROM $BASE\nENV FROM_FIRST=yes\nRUN echo first > /first\n",
-    );
+    let context =
+        world.context("first", "ARG BASE\nFROM $BASE\nENV FROM_FIRST=yes\nRUN echo first > /first\n");
     let name = registry.name("chain");
     world
         .build()
-        .args([
-            "--platform",
-            "linux/amd64,linux/arm64",
-            "--build-arg",
-            &base(),
-            "--push",
-            "-t",
-            &name,
-        ])
+        .args(["--platform", "linux/amd64,linux/arm64", "--build-arg", &base(), "--push", "-t", &name])
         .arg(&context)
         .run()
         .success();
     let digest = registry.tag("chain", "latest").expect("a tag");
-    let context = world.context(
-        "second",
-        &format!("FROM {name}@{digest}\nRUN cat /first && echo env $FROM_FIRST\n"),
-    );
+    let context =
+        world.context("second", &format!("FROM {name}@{digest}\nRUN cat /first && echo env $FROM_FIRST\n"));
     world
         .build()
-        .args([
-            "--platform",
-            "linux/amd64,linux/arm64",
-            "--push",
-            "-t",
-            &registry.name("chain:second"),
-        ])
+        .args(["--platform", "linux/amd64,linux/arm64", "--push", "-t", &registry.name("chain:second")])
         .arg(&context)
         .run()
         .success()
@@ -248,9 +183,7 @@ fn pushed_image_is_a_base_of_the_next() {
 
 #[test]
 fn credentials() {
-    let registry = RegistryOptions::default()
-        .credentials("someone", "open-sesame")
-        .start();
+    let registry = RegistryOptions::default().credentials("someone", "open-sesame").start();
     let world = World::new();
     let context = world.context("context", "FROM scratch\nCOPY a.txt /\n");
     world.write("context/a.txt", "alpha\n");
@@ -261,43 +194,22 @@ fn credentials() {
     assert_eq!(registry.tag("private", "v1"), None);
 
     let config = docker_config(&world, &registry, "someone", "wrong-password");
-    build()
-        .env("DOCKER_CONFIG", &config)
-        .run()
-        .code(3)
-        .stderr_has(&registry.host())
-        .lacks("wrong-password");
+    build().env("DOCKER_CONFIG", &config).run().code(3).stderr_has(&registry.host()).lacks("wrong-password");
     assert_eq!(registry.tag("private", "v1"), None);
 
     let config = docker_config(&world, &registry, "someone", "open-sesame");
-    build()
-        .env("DOCKER_CONFIG", &config)
-        .run()
-        .success()
-        .lacks("open-sesame");
+    build().env("DOCKER_CONFIG", &config).run().success().lacks("open-sesame");
     registry.index("private", "v1");
 
     // As a base.
     let context = world.context("child", &format!("FROM {name}\nLABEL a=b\n"));
-    world
-        .build()
-        .arg(&context)
-        .run()
-        .code(3)
-        .stderr_has("private");
-    world
-        .build()
-        .env("DOCKER_CONFIG", &config)
-        .arg(&context)
-        .run()
-        .success();
+    world.build().arg(&context).run().code(3).stderr_has("private");
+    world.build().env("DOCKER_CONFIG", &config).arg(&context).run().success();
 }
 
 #[test]
 fn credential_helper() {
-    let registry = RegistryOptions::default()
-        .credentials("helped", "by-a-program")
-        .start();
+    let registry = RegistryOptions::default().credentials("helped", "by-a-program").start();
     let world = World::new();
     let context = world.context("context", "FROM scratch\nLABEL a=b\n");
     let helper = world.write(
@@ -306,14 +218,8 @@ fn credential_helper() {
          printf '{\"ServerURL\":\"%s\",\"Username\":\"helped\",\"Secret\":\"by-a-program\"}' \"$server\"\n",
     );
     std::fs::set_permissions(&helper, PermissionsExt::from_mode(0o755)).expect("chmod");
-    world.write(
-        "docker/config.json",
-        format!(r#"{{"credHelpers":{{"{}":"tests"}}}}"#, registry.host()),
-    );
-    let path = format!(
-        "{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-        world.path("bin").display()
-    );
+    world.write("docker/config.json", format!(r#"{{"credHelpers":{{"{}":"tests"}}}}"#, registry.host()));
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", world.path("bin").display());
     world
         .build()
         .env("PATH", path)
@@ -344,38 +250,22 @@ fn auth_file() {
 
 #[test]
 fn tls() {
-    let registry = RegistryOptions::default()
-        .tls()
-        .credentials("someone", "open-sesame")
-        .start();
+    let registry = RegistryOptions::default().tls().credentials("someone", "open-sesame").start();
     let world = World::new();
     let context = world.context("context", "FROM scratch\nLABEL a=b\n");
     let config = docker_config(&world, &registry, "someone", "open-sesame");
-    let authority = world.write(
-        "ca.pem",
-        std::fs::read(registry.authority()).expect("the authority"),
-    );
+    let authority = world.write("ca.pem", std::fs::read(registry.authority()).expect("the authority"));
     let build = |tag: &str| {
-        world
-            .build()
-            .env("DOCKER_CONFIG", &config)
-            .args(["--push", "-t", &registry.name(tag)])
-            .arg(&context)
+        world.build().env("DOCKER_CONFIG", &config).args(["--push", "-t", &registry.name(tag)]).arg(&context)
     };
 
     let outcome = build("tls:v1").run().stderr_has("certificate");
     assert_ne!(outcome.exit(), 0, "an unknown authority was trusted");
     assert_eq!(registry.tag("tls", "v1"), None);
 
-    build("tls:v1")
-        .env("SSL_CERT_FILE", &authority)
-        .run()
-        .success();
+    build("tls:v1").env("SSL_CERT_FILE", &authority).run().success();
     registry.index("tls", "v1");
-    build("tls:v2")
-        .args(["--insecure-registry", &registry.host()])
-        .run()
-        .success();
+    build("tls:v2").args(["--insecure-registry", &registry.host()]).run().success();
     registry.index("tls", "v2");
 }
 
@@ -386,36 +276,16 @@ fn registry_that_is_down_is_worth_a_retry() {
     drop(registry);
     let world = World::new();
     let context = world.context("context", "FROM scratch\nLABEL a=b\n");
-    world
-        .build()
-        .args(["--push", "-t", &name])
-        .arg(&context)
-        .run()
-        .code(75)
-        .stderr_has("localhost");
+    world.build().args(["--push", "-t", &name]).arg(&context).run().code(75).stderr_has("localhost");
     let context = world.context("child", &format!("FROM {name}\nLABEL a=b\n"));
-    world
-        .build()
-        .arg(&context)
-        .run()
-        .code(75)
-        .stderr_has("localhost");
+    world.build().arg(&context).run().code(75).stderr_has("localhost");
 }
 
 #[test]
 fn missing_base_ends_with_code_5() {
     let world = World::new();
     for name in ["no-such-repository", "busybox:no-such-tag"] {
-        let context = world.context(
-            "context",
-            &format!("FROM {}\nRUN true\n", shared_registry().name(name)),
-        );
-        world
-            .build()
-            .arg(&context)
-            .run()
-            .code(5)
-            .stderr_has(name)
-            .stderr_has("Dockerfile:1");
+        let context = world.context("context", &format!("FROM {}\nRUN true\n", shared_registry().name(name)));
+        world.build().arg(&context).run().code(5).stderr_has(name).stderr_has("Dockerfile:1");
     }
 }

@@ -38,15 +38,7 @@ pub(crate) fn busybox() -> PathBuf {
 fn push_busybox(name: &str) {
     World::new()
         .build()
-        .args([
-            "--timestamp",
-            "1700000000",
-            "--platform",
-            BASE_PLATFORMS,
-            "--push",
-            "--tag",
-            name,
-        ])
+        .args(["--timestamp", "1700000000", "--platform", BASE_PLATFORMS, "--push", "--tag", name])
         .arg(busybox())
         .run()
         .success();
@@ -80,13 +72,8 @@ pub(crate) fn debian() -> String {
 }
 
 fn debian_layout() -> PathBuf {
-    let context = fixture("debian")
-        .canonicalize()
-        .expect("the Debian context");
-    let layout = context.with_file_name(format!(
-        "image-{}",
-        context.file_name().expect("a name").display()
-    ));
+    let context = fixture("debian").canonicalize().expect("the Debian context");
+    let layout = context.with_file_name(format!("image-{}", context.file_name().expect("a name").display()));
     let lock = File::create(context.with_file_name(".image.lock")).expect("a lock file");
     lock.lock().expect("flock");
     if !layout.exists() {

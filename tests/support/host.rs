@@ -15,10 +15,7 @@ impl HostState {
     pub(crate) fn now() -> Self {
         let binary_formats = std::fs::read_dir("/proc/sys/fs/binfmt_misc")
             .map(|entries| {
-                entries
-                    .flatten()
-                    .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                    .collect()
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
             })
             .unwrap_or_default();
         Self {
@@ -30,11 +27,7 @@ impl HostState {
     /// Asserts that nothing has changed since.
     #[track_caller]
     pub(crate) fn unchanged(&self) {
-        assert_eq!(
-            *self,
-            Self::now(),
-            "the host's mounts or binary formats have changed"
-        );
+        assert_eq!(*self, Self::now(), "the host's mounts or binary formats have changed");
     }
 
     /// True if a process runs whose command line holds `mark`.

@@ -31,9 +31,7 @@ pub(crate) enum Blobs {
 impl Blobs {
     /// The file of a blob.
     pub(crate) fn path(&self, digest: &str) -> PathBuf {
-        let hex = digest
-            .strip_prefix("sha256:")
-            .unwrap_or_else(|| panic!("{digest}: not sha256"));
+        let hex = digest.strip_prefix("sha256:").unwrap_or_else(|| panic!("{digest}: not sha256"));
         match self {
             Self::Layout(dir) => dir.join("blobs/sha256").join(hex),
             Self::Registry(dir) => dir.join("sha256").join(&hex[..2]).join(hex).join("data"),
@@ -43,8 +41,8 @@ impl Blobs {
     /// The content of a blob, which must be what the digest says.
     fn read(&self, digest: &str) -> Vec<u8> {
         let path = self.path(digest);
-        let bytes = std::fs::read(&path)
-            .unwrap_or_else(|error| panic!("{digest}: {}: {error}", path.display()));
+        let bytes =
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{digest}: {}: {error}", path.display()));
         assert_eq!(sha256(&bytes), digest, "wrong bytes under a digest");
         bytes
     }
@@ -52,11 +50,7 @@ impl Blobs {
     /// The content that a descriptor points at, which must be as long as it says.
     fn resolve(&self, descriptor: &Value) -> Vec<u8> {
         let bytes = self.read(text(descriptor, "digest"));
-        assert_eq!(
-            descriptor["size"],
-            bytes.len(),
-            "wrong size in {descriptor}"
-        );
+        assert_eq!(descriptor["size"], bytes.len(), "wrong size in {descriptor}");
         bytes
     }
 }
@@ -98,12 +92,7 @@ impl Index {
         let dir = tempfile::tempdir().expect("a folder");
         super::tool(
             "tar",
-            [
-                "-xf",
-                archive.to_str().expect("UTF-8"),
-                "-C",
-                dir.path().to_str().expect("UTF-8"),
-            ],
+            ["-xf", archive.to_str().expect("UTF-8"), "-C", dir.path().to_str().expect("UTF-8")],
         )
         .success();
         Self::layout(dir.path())
@@ -126,19 +115,12 @@ impl Index {
                 })
                 .collect(),
         };
-        Self {
-            digest: digest.to_owned(),
-            json,
-            images,
-        }
+        Self { digest: digest.to_owned(), json, images }
     }
 
     /// The platforms, in order, as `linux/arm/v7`.
     pub(crate) fn platforms(&self) -> Vec<&str> {
-        self.images
-            .iter()
-            .map(|image| image.platform.as_str())
-            .collect()
+        self.images.iter().map(|image| image.platform.as_str()).collect()
     }
 
     /// The image of a platform.
@@ -183,8 +165,7 @@ impl Image {
     fn read(blobs: &Blobs, digest: &str, manifest: &[u8], entry: Option<&Value>) -> Self {
         let manifest: Value = serde_json::from_slice(manifest).expect("JSON");
         assert_eq!(manifest["schemaVersion"], 2, "{manifest}");
-        let config: Value =
-            serde_json::from_slice(&blobs.resolve(&manifest["config"])).expect("JSON");
+        let config: Value = serde_json::from_slice(&blobs.resolve(&manifest["config"])).expect("JSON");
         let platform = platform(&config);
         if let Some(entry) = entry {
             assert_eq!(
@@ -199,11 +180,7 @@ impl Image {
         }
         let diff_ids = config["rootfs"]["diff_ids"].as_array().expect("diff_ids");
         let descriptors = manifest["layers"].as_array().expect("layers");
-        assert_eq!(
-            diff_ids.len(),
-            descriptors.len(),
-            "{digest}: diff ids and layers differ in number"
-        );
+        assert_eq!(diff_ids.len(), descriptors.len(), "{digest}: diff ids and layers differ in number");
         let layers: Vec<Layer> = descriptors
             .iter()
             .zip(diff_ids)
@@ -219,22 +196,9 @@ impl Image {
                 }
             })
             .collect();
-        let with_layer = history(&config)
-            .iter()
-            .filter(|entry| entry["empty_layer"] != true)
-            .count();
-        assert_eq!(
-            with_layer,
-            layers.len(),
-            "{digest}: history and layers differ in number: {config}"
-        );
-        Self {
-            digest: digest.to_owned(),
-            platform,
-            manifest,
-            config,
-            layers,
-        }
+        let with_layer = history(&config).iter().filter(|entry| entry["empty_layer"] != true).count();
+        assert_eq!(with_layer, layers.len(), "{digest}: history and layers differ in number: {config}");
+        Self { digest: digest.to_owned(), platform, manifest, config, layers }
     }
 
     /// What a container of the image would see.
@@ -255,19 +219,12 @@ impl Image {
     /// True if the lowest layers are those of `base`.
     pub(crate) fn is_built_on(&self, base: &Self) -> bool {
         self.layers.len() >= base.layers.len()
-            && self
-                .layers
-                .iter()
-                .zip(&base.layers)
-                .all(|(own, below)| own.diff_id == below.diff_id)
+            && self.layers.iter().zip(&base.layers).all(|(own, below)| own.diff_id == below.diff_id)
     }
 }
 
 fn history(config: &Value) -> &[Value] {
-    config["history"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    config["history"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// `linux/arm/v7` of an object with os, architecture and variant.
@@ -281,26 +238,17 @@ fn platform(value: &Value) -> String {
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value[name]
-        .as_str()
-        .unwrap_or_else(|| panic!("no text {name} in {value}"))
+    value[name].as_str().unwrap_or_else(|| panic!("no text {name} in {value}"))
 }
 
 fn decompress(media_type: &str, blob: &[u8]) -> Vec<u8> {
     let mut archive = Vec::new();
     if media_type.ends_with("+gzip") || media_type.ends_with(".gzip") {
-        flate2::read::MultiGzDecoder::new(blob)
-            .read_to_end(&mut archive)
-            .expect("gzip");
+        flate2::read::MultiGzDecoder::new(blob).read_to_end(&mut archive).expect("gzip");
     } else if media_type.ends_with("+zstd") {
-        zstd::Decoder::new(blob)
-            .and_then(|mut decoder| decoder.read_to_end(&mut archive))
-            .expect("zstd");
+        zstd::Decoder::new(blob).and_then(|mut decoder| decoder.read_to_end(&mut archive)).expect("zstd");
     } else {
-        assert!(
-            media_type.ends_with("tar"),
-            "unknown layer type {media_type}"
-        );
+        assert!(media_type.ends_with("tar"), "unknown layer type {media_type}");
         archive.extend_from_slice(blob);
     }
     archive

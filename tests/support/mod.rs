@@ -5,11 +5,7 @@
 //! Nothing here uses fanfold's own code: what the tests know about an image
 //! they find out from its bytes.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "every test program uses a part of this"
-)]
+#![allow(dead_code, unused_imports, reason = "every test program uses a part of this")]
 
 mod elf;
 mod fixtures;

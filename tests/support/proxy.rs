@@ -77,17 +77,13 @@ fn serve(
         Fault::EverySecond => (number % 2 == 1).then_some(503),
         Fault::CutFirst(count) => (number < count).then_some(0),
         Fault::Always(status) => Some(status),
-        Fault::Uploads(status) => {
-            matches!(method.as_str(), "POST" | "PUT" | "PATCH").then_some(status)
-        }
+        Fault::Uploads(status) => matches!(method.as_str(), "POST" | "PUT" | "PATCH").then_some(status),
     };
     let mut client_out = client.try_clone().ok()?;
     if let Some(status) = status {
         failed.fetch_add(1, Ordering::SeqCst);
         if status != 0 {
-            let answer = format!(
-                "HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            );
+            let answer = format!("HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             client_out.write_all(answer.as_bytes()).ok()?;
             // Reads the body away, else the answer may be lost in a reset.
             let _ = client.set_read_timeout(Some(std::time::Duration::from_millis(200)));
@@ -116,11 +112,7 @@ fn read_head(reader: &mut impl BufRead) -> Option<(Vec<u8>, String)> {
     let mut method = String::new();
     loop {
         let mut line = Vec::new();
-        reader
-            .take(64 << 10)
-            .read_until(b'\n', &mut line)
-            .ok()
-            .filter(|read| *read > 0)?;
+        reader.take(64 << 10).read_until(b'\n', &mut line).ok().filter(|read| *read > 0)?;
         if head.is_empty() {
             method = String::from_utf8_lossy(&line).split(' ').next()?.to_owned();
         }

@@ -54,11 +54,7 @@ impl Registry {
     }
 
     fn launch(options: &RegistryOptions) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("fanfold-registry-")
-            .tempdir()
-            .expect("a folder")
-            .keep();
+        let dir = tempfile::Builder::new().prefix("fanfold-registry-").tempdir().expect("a folder").keep();
         for attempt in 0.. {
             // Another test may take the port between the look and the start.
             let port = free_port();
@@ -73,20 +69,12 @@ impl Registry {
                 .expect("sh");
             let lifeline = child.stdin.take();
             if ready(port, &mut child, options.tls) {
-                return Self {
-                    dir,
-                    port,
-                    child,
-                    lifeline,
-                };
+                return Self { dir, port, child, lifeline };
             }
             drop(lifeline);
             let _ = child.wait();
             let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-            assert!(
-                attempt < 5,
-                "docker-registry did not start (package docker-registry):\n{log}"
-            );
+            assert!(attempt < 5, "docker-registry did not start (package docker-registry):\n{log}");
         }
         unreachable!("the loop returns or panics")
     }
@@ -113,12 +101,8 @@ impl Registry {
 
     /// The digest that a tag points at.
     pub(crate) fn tag(&self, name: &str, tag: &str) -> Option<String> {
-        let link = self
-            .repository(name)
-            .join(format!("_manifests/tags/{tag}/current/link"));
-        std::fs::read_to_string(link)
-            .ok()
-            .map(|digest| digest.trim().to_owned())
+        let link = self.repository(name).join(format!("_manifests/tags/{tag}/current/link"));
+        std::fs::read_to_string(link).ok().map(|digest| digest.trim().to_owned())
     }
 
     /// Digests of all manifests of a repository.
@@ -127,10 +111,7 @@ impl Registry {
         let Ok(entries) = std::fs::read_dir(folder) else {
             return Vec::new();
         };
-        entries
-            .flatten()
-            .map(|entry| format!("sha256:{}", entry.file_name().to_string_lossy()))
-            .collect()
+        entries.flatten().map(|entry| format!("sha256:{}", entry.file_name().to_string_lossy())).collect()
     }
 
     /// The file that holds a blob.
@@ -141,9 +122,7 @@ impl Registry {
     /// Reads and checks what a tag points at.
     #[track_caller]
     pub(crate) fn index(&self, name: &str, tag: &str) -> Index {
-        let digest = self
-            .tag(name, tag)
-            .unwrap_or_else(|| panic!("{name} has no tag {tag}"));
+        let digest = self.tag(name, tag).unwrap_or_else(|| panic!("{name} has no tag {tag}"));
         Index::read(&self.blobs(), &digest)
     }
 
@@ -152,9 +131,7 @@ impl Registry {
     }
 
     fn repository(&self, name: &str) -> PathBuf {
-        self.dir
-            .join("data/docker/registry/v2/repositories")
-            .join(name)
+        self.dir.join("data/docker/registry/v2/repositories").join(name)
     }
 }
 
@@ -197,9 +174,7 @@ fn ready(port: u16, child: &mut Child, tls: bool) -> bool {
             let _ = stream.write_all(b"GET /v2/ HTTP/1.0\r\nHost: localhost\r\n\r\n");
             let mut answer = String::new();
             let _ = stream.read_to_string(&mut answer);
-            return answer
-                .to_ascii_lowercase()
-                .contains("docker-distribution-api-version");
+            return answer.to_ascii_lowercase().contains("docker-distribution-api-version");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -215,16 +190,12 @@ fn write_config(dir: &Path, port: u16, options: &RegistryOptions) {
     if let Some((user, password)) = &options.credentials {
         let file = tool("htpasswd", ["-Bbn", user, password]).success().stdout;
         std::fs::write(dir.join("htpasswd"), file).expect("write");
-        config.push_str(&format!(
-            "auth:\n  htpasswd: {{realm: tests, path: {shown}/htpasswd}}\n"
-        ));
+        config.push_str(&format!("auth:\n  htpasswd: {{realm: tests, path: {shown}/htpasswd}}\n"));
     }
     config.push_str(&format!("http:\n  addr: 127.0.0.1:{port}\n"));
     if options.tls {
         make_certificates(dir);
-        config.push_str(&format!(
-            "  tls: {{certificate: {shown}/server.pem, key: {shown}/server.key}}\n"
-        ));
+        config.push_str(&format!("  tls: {{certificate: {shown}/server.pem, key: {shown}/server.key}}\n"));
     }
     std::fs::write(dir.join("config.yml"), config).expect("write");
 }
@@ -241,14 +212,8 @@ fn make_certificates(dir: &Path) {
     )
     .expect("write");
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    run(&format!(
-        "req -x509 {key} -days 30 -subj /CN=fanfold-tests -keyout DIR/ca.key -out DIR/ca.pem"
-    ));
-    run(&format!(
-        "req -new {key} -subj /CN=localhost -keyout DIR/server.key -out DIR/server.csr"
-    ));
-    run(
-        "x509 -req -days 30 -in DIR/server.csr -CA DIR/ca.pem -CAkey DIR/ca.key -CAcreateserial \
-         -extfile DIR/server.ext -out DIR/server.pem",
-    );
+    run(&format!("req -x509 {key} -days 30 -subj /CN=fanfold-tests -keyout DIR/ca.key -out DIR/ca.pem"));
+    run(&format!("req -new {key} -subj /CN=localhost -keyout DIR/server.key -out DIR/server.csr"));
+    run("x509 -req -days 30 -in DIR/server.csr -CA DIR/ca.pem -CAkey DIR/ca.key -CAcreateserial \
+         -extfile DIR/server.ext -out DIR/server.pem");
 }

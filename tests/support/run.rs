@@ -31,10 +31,7 @@ impl Run {
     }
 
     /// Adds arguments.
-    pub(crate) fn args<A: AsRef<std::ffi::OsStr>>(
-        mut self,
-        args: impl IntoIterator<Item = A>,
-    ) -> Self {
+    pub(crate) fn args<A: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.command.args(args);
         self
     }
@@ -60,10 +57,7 @@ impl Run {
     pub(crate) fn start(mut self) -> Running {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let shown = format!("{:?}", self.command);
-        let mut child = self
-            .command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
         Running {
             started: Instant::now(),
             stdout: collect(child.stdout.take().expect("piped")),
@@ -92,20 +86,14 @@ impl Running {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.child.id().try_into().expect("a pid"))
-            .expect("not zero");
+        let pid =
+            rustix::process::Pid::from_raw(self.child.id().try_into().expect("a pid")).expect("not zero");
         rustix::process::kill_process(pid, signal).expect("kill");
     }
 
     /// Kills it, if it still runs.
     pub(crate) fn kill(&self) {
-        let pid = self
-            .child
-            .id()
-            .try_into()
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-            .expect("a pid");
+        let pid = self.child.id().try_into().ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 
@@ -125,13 +113,7 @@ impl Running {
         let text = |thread: JoinHandle<Vec<u8>>| {
             String::from_utf8_lossy(&thread.join().expect("a reader")).into_owned()
         };
-        Outcome {
-            status,
-            took,
-            stdout: text(self.stdout),
-            stderr: text(self.stderr),
-            shown: self.shown,
-        }
+        Outcome { status, took, stdout: text(self.stdout), stderr: text(self.stderr), shown: self.shown }
     }
 }
 
@@ -159,9 +141,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// The exit code; 128 and the signal's number if a signal ended it.
     pub(crate) fn exit(&self) -> i32 {
-        self.status
-            .code()
-            .unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 
     /// Asserts exit code 0.
@@ -173,34 +153,21 @@ impl Outcome {
     /// Asserts an exit code.
     #[track_caller]
     pub(crate) fn code(self, code: i32) -> Self {
-        assert!(
-            self.exit() == code,
-            "exit code {}, not {code}\n{}",
-            self.exit(),
-            self.report()
-        );
+        assert!(self.exit() == code, "exit code {}, not {code}\n{}", self.exit(), self.report());
         self
     }
 
     /// Asserts that standard error holds `text`.
     #[track_caller]
     pub(crate) fn stderr_has(self, text: &str) -> Self {
-        assert!(
-            self.stderr.contains(text),
-            "standard error lacks {text:?}\n{}",
-            self.report()
-        );
+        assert!(self.stderr.contains(text), "standard error lacks {text:?}\n{}", self.report());
         self
     }
 
     /// Asserts that standard output holds `text`.
     #[track_caller]
     pub(crate) fn stdout_has(self, text: &str) -> Self {
-        assert!(
-            self.stdout.contains(text),
-            "standard output lacks {text:?}\n{}",
-            self.report()
-        );
+        assert!(self.stdout.contains(text), "standard output lacks {text:?}\n{}", self.report());
         self
     }
 
@@ -252,10 +219,7 @@ impl Outcome {
 }
 
 /// Runs a tool of the machine as the user of the tests.
-pub(crate) fn tool<A: AsRef<std::ffi::OsStr>>(
-    program: &str,
-    args: impl IntoIterator<Item = A>,
-) -> Outcome {
+pub(crate) fn tool<A: AsRef<std::ffi::OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Outcome {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null());
     Run::new(command).run()

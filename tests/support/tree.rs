@@ -39,11 +39,7 @@ pub(crate) enum Kind {
     Directory,
     /// A regular file: its size, digest, and its bytes if they are few or an
     /// ELF header's worth.
-    File {
-        size: u64,
-        digest: String,
-        head: Vec<u8>,
-    },
+    File { size: u64, digest: String, head: Vec<u8> },
     /// A symbolic link's target.
     Symlink(Vec<u8>),
     /// Another name of the file of this name in the archive.
@@ -86,11 +82,7 @@ impl Entry {
     /// dots in them have no place in a layer.
     pub(crate) fn read_all(archive: &[u8]) -> Vec<Self> {
         let mut reader = tar::Archive::new(archive);
-        reader
-            .entries()
-            .expect("a tar archive")
-            .map(|entry| Self::read(entry.expect("an entry")))
-            .collect()
+        reader.entries().expect("a tar archive").map(|entry| Self::read(entry.expect("an entry"))).collect()
     }
 
     fn read(mut entry: tar::Entry<'_, &[u8]>) -> Self {
@@ -104,23 +96,13 @@ impl Entry {
                     xattrs.insert(name.to_owned(), extension.value_bytes().to_owned());
                 } else if key == "mtime" {
                     let text = extension.value().expect("UTF-8");
-                    mtime = Some(
-                        text.split('.')
-                            .next()
-                            .expect("a part")
-                            .parse()
-                            .expect("seconds"),
-                    );
+                    mtime = Some(text.split('.').next().expect("a part").parse().expect("seconds"));
                 }
             }
         }
         let full = entry.path_bytes().into_owned();
         let name = full.strip_suffix(b"/").unwrap_or(&full).to_owned();
-        assert!(
-            !name.starts_with(b"/") && !name.starts_with(b"./"),
-            "layer entry {}",
-            escape(&name)
-        );
+        assert!(!name.starts_with(b"/") && !name.starts_with(b"./"), "layer entry {}", escape(&name));
         let link = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
         let header = entry.header().clone();
         assert!(
@@ -143,19 +125,10 @@ impl Entry {
                 let size = entry.size();
                 let mut content = Vec::new();
                 entry.read_to_end(&mut content).expect("content");
-                assert_eq!(
-                    size,
-                    content.len() as u64,
-                    "layer entry {} is cut off",
-                    escape(&name)
-                );
+                assert_eq!(size, content.len() as u64, "layer entry {} is cut off", escape(&name));
                 let digest = sha256(&content);
                 content.truncate(if size > KEPT { 64 } else { content.len() });
-                Kind::File {
-                    size,
-                    digest,
-                    head: content,
-                }
+                Kind::File { size, digest, head: content }
             }
             other => panic!("layer entry {} has type {other:?}", escape(&name)),
         };
@@ -167,10 +140,7 @@ impl Entry {
             mtime: mtime.unwrap_or_else(|| header.mtime().expect("mtime").cast_signed()),
             xattrs,
         };
-        Self {
-            name,
-            node: Rc::new(node),
-        }
+        Self { name, node: Rc::new(node) }
     }
 }
 
@@ -219,11 +189,7 @@ impl Tree {
             Kind::Hard(target) => {
                 let target = join(b"", target);
                 Rc::clone(self.nodes.get(&target).unwrap_or_else(|| {
-                    panic!(
-                        "hard link {} to {}, which is not there",
-                        escape(&path),
-                        escape(&target)
-                    )
+                    panic!("hard link {} to {}, which is not there", escape(&path), escape(&target))
                 }))
             }
             Kind::Directory => Rc::clone(&entry.node),
@@ -248,17 +214,13 @@ impl Tree {
     /// The text of a small file.
     #[track_caller]
     pub(crate) fn text(&self, path: &str) -> String {
-        let node = self
-            .get(path)
-            .unwrap_or_else(|| panic!("no {path} in the image"));
+        let node = self.get(path).unwrap_or_else(|| panic!("no {path} in the image"));
         String::from_utf8_lossy(node.head()).into_owned()
     }
 
     /// All paths with their nodes, sorted by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Node)> {
-        self.nodes
-            .iter()
-            .map(|(path, node)| (path.as_slice(), node.as_ref()))
+        self.nodes.iter().map(|(path, node)| (path.as_slice(), node.as_ref()))
     }
 
     /// One line for each path.
@@ -286,11 +248,7 @@ impl Tree {
                 lines.push((path, line(path, node, first)));
             }
         }
-        for path in base
-            .nodes
-            .keys()
-            .filter(|path| !self.nodes.contains_key(*path))
-        {
+        for path in base.nodes.keys().filter(|path| !self.nodes.contains_key(*path)) {
             lines.push((path, format!("- {}", escape(path))));
         }
         lines.sort();
@@ -309,29 +267,14 @@ fn line(path: &[u8], node: &Node, first: &[u8]) -> String {
         Kind::Symlink(target) => ('l', format!(" -> {}", escape(target))),
         Kind::Hard(target) => ('h', format!(" = {}", escape(target))),
         Kind::Fifo => ('p', String::new()),
-        Kind::Device {
-            block,
-            major,
-            minor,
-        } => (if *block { 'b' } else { 'c' }, format!(" {major},{minor}")),
+        Kind::Device { block, major, minor } => (if *block { 'b' } else { 'c' }, format!(" {major},{minor}")),
     };
-    let time = if node.mtime == EPOCH {
-        "epoch".to_owned()
-    } else {
-        node.mtime.to_string()
-    };
-    let mut text = format!(
-        "{:04o} {}:{} {letter} {time} {}{rest}",
-        node.mode,
-        node.uid,
-        node.gid,
-        escape(path)
-    );
+    let time = if node.mtime == EPOCH { "epoch".to_owned() } else { node.mtime.to_string() };
+    let mut text =
+        format!("{:04o} {}:{} {letter} {time} {}{rest}", node.mode, node.uid, node.gid, escape(path));
     for (name, value) in &node.xattrs {
         text.push_str(&format!(" {name}=0x"));
-        value
-            .iter()
-            .for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        value.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
     }
     text
 }

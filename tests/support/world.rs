@@ -30,11 +30,7 @@ pub(crate) fn is_root() -> bool {
 
 /// Every kind of user that a test can be carried out as here.
 pub(crate) fn users() -> Vec<User> {
-    if is_root() {
-        vec![User::Root, User::Plain]
-    } else {
-        vec![User::Plain]
-    }
+    if is_root() { vec![User::Root, User::Plain] } else { vec![User::Plain] }
 }
 
 /// The platform of this machine, as `linux/amd64`.
@@ -64,10 +60,7 @@ impl World {
 
     /// A world of `user`.
     pub(crate) fn of(user: User) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("fanfold-test-")
-            .tempdir()
-            .expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix("fanfold-test-").tempdir().expect("a temporary folder");
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
         let ids = match (user, is_root()) {
             (User::Root, false) => panic!("a world of root needs root"),
@@ -136,8 +129,7 @@ impl World {
     /// the context are the caller's.
     pub(crate) fn build(&self) -> Run {
         let root = self.root();
-        self.fanfold(["build", "--root", root.to_str().expect("UTF-8")])
-            .env("FANFOLD_PROGRESS", "plain")
+        self.fanfold(["build", "--root", root.to_str().expect("UTF-8")]).env("FANFOLD_PROGRESS", "plain")
     }
 
     /// Any program as the world's user, in its environment.
@@ -145,10 +137,7 @@ impl World {
         let mut command = Command::new(program);
         command
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.path("home"))
             .env("TMPDIR", self.path("tmp"))
             .env("LC_ALL", "C.UTF-8")
@@ -184,13 +173,8 @@ fn account() -> (u32, u32) {
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields[0] == PLAIN_USER)
-        .unwrap_or_else(|| {
-            panic!("no account {PLAIN_USER}: run ci/test once as root, it makes it")
-        });
-    (
-        fields[2].parse().expect("a uid"),
-        fields[3].parse().expect("a gid"),
-    )
+        .unwrap_or_else(|| panic!("no account {PLAIN_USER}: run ci/test once as root, it makes it"));
+    (fields[2].parse().expect("a uid"), fields[3].parse().expect("a gid"))
 }
 
 /// The binary, at a place where every user can execute it.
@@ -199,20 +183,15 @@ fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         let built = PathBuf::from(env!("CARGO_BIN_EXE_fanfold"));
         let open = built.ancestors().skip(1).all(|folder| {
-            std::fs::metadata(folder)
-                .is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
+            std::fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
         });
         if open || !is_root() {
             return built;
         }
         // Named by the file's age, so that test programs share one copy.
-        let age = std::fs::metadata(&built)
-            .and_then(|metadata| metadata.modified())
-            .expect("the built binary");
-        let age = age
-            .duration_since(std::time::UNIX_EPOCH)
-            .expect("after 1970")
-            .as_nanos();
+        let age =
+            std::fs::metadata(&built).and_then(|metadata| metadata.modified()).expect("the built binary");
+        let age = age.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
         let copy = PathBuf::from(format!("/tmp/fanfold-test-bin-{age}"));
         if !copy.exists() {
             let partial = PathBuf::from(format!("{}.{}", copy.display(), std::process::id()));
