@@ -13,7 +13,7 @@ use super::pull::{self, Form};
 use super::schedule::Schedule;
 use super::{BuildError, ErrorKind, Options};
 use crate::engine::{Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, State, StepFailure};
-use crate::plan::{CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
+use crate::plan::{self, CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
 use crate::progress::{Event, Progress, Stream};
 use crate::registry::Client;
 use crate::store::StepRecord;
@@ -235,14 +235,16 @@ impl Executor {
             CopyFrom::Nothing => CopySource::State(&nothing),
         };
         let (layer, notes) = self.engine.copy(&step.key, op, source, below, needs)?;
-        for text in notes {
-            self.progress.send(Event::Warning {
-                text,
-                platform: Some(step.platform.clone()),
-                line: Some(step.origin.span.first),
-            });
-        }
+        self.remark(step, notes);
         Ok(layer)
+    }
+
+    /// Passes on what a step has to say beside its layer.
+    fn remark(&self, step: &plan::Step, notes: Vec<String>) {
+        for text in notes {
+            let (platform, line) = (Some(step.platform.clone()), Some(step.origin.span.first));
+            self.progress.send(Event::Warning { text, platform, line });
+        }
     }
 
     fn run(&self, id: StepId, op: &RunOp, below: &State, needs: Needs) -> Result<Layer, BuildError> {
@@ -258,15 +260,17 @@ impl Executor {
             let stream = if line.stderr { Stream::Stderr } else { Stream::Stdout };
             self.progress.send(Event::StepOutput { id: shown(id), stream, text: line.text });
         };
-        let layer = self.engine.run(&step.key, op, &step.platform, below, &output).map_err(|error| {
-            let hint = match (&error, tail.lock()) {
-                (EngineError::Step(failure), Ok(tail)) => self.emulator_hint(id, failure, &tail),
-                _ => None,
-            };
-            let mut error = BuildError::from(error);
-            error.hint = hint.or(error.hint);
-            error
-        })?;
+        let (layer, notes) =
+            self.engine.run(&step.key, op, &step.platform, below, &output).map_err(|error| {
+                let hint = match (&error, tail.lock()) {
+                    (EngineError::Step(failure), Ok(tail)) => self.emulator_hint(id, failure, &tail),
+                    _ => None,
+                };
+                let mut error = BuildError::from(error);
+                error.hint = hint.or(error.hint);
+                error
+            })?;
+        self.remark(step, notes);
         if needs.blob {
             self.engine.blob(&layer)?;
         }

@@ -12,7 +12,7 @@ use fanfold_platforms::Platform;
 
 use super::{Engine, EngineError, Layer, State, StepFailure};
 use crate::image::Digest;
-use crate::layer::{Content, LayerIndex, LayerPath, Tree, scan_upper, write_directory};
+use crate::layer::{Content, LayerIndex, LayerPath, Scan, Tree, scan, settle_times, write_directory};
 use crate::plan::{self, RunOp};
 use crate::sandbox::{self, Ended, Killer, RunError, RunSpec, prepare_stubs, probe_overlay};
 
@@ -89,6 +89,8 @@ impl Drop for Guard<'_> {
 impl Engine {
     /// Runs a command on top of a stack; what it changed is the layer.
     ///
+    /// Gives the layer, and remarks for people.
+    ///
     /// # Errors
     ///
     /// Fails where the command ends with another status than 0, cannot be executed, or its root
@@ -100,7 +102,7 @@ impl Engine {
         platform: &Platform,
         below: &State,
         output: &(dyn Fn(OutputLine) + Sync),
-    ) -> Result<Layer, EngineError> {
+    ) -> Result<(Layer, Vec<String>), EngineError> {
         let sandbox = self.settings.sandbox.as_ref().ok_or(EngineError::NoSandbox)?;
         let tree = self.tree(below)?;
         let scratch = self.store().scratch_dir()?;
@@ -159,13 +161,15 @@ impl Engine {
         check(op, end.ended)?;
 
         let stubs = end.stubs_left.iter().map(LayerPath::new).collect::<Result<Vec<_>, _>>()?;
-        let changes = scan_upper(&upper, &tree, &stubs)?;
+        let Scan { changes, notes } = scan(&upper, &tree, &stubs)?;
+        settle_times(&upper, &changes, self.settings.epoch)?;
         let id = self.fresh_layer(key);
         let index = LayerIndex::from_changes(&changes, self.settings.epoch)?;
         self.store().put_layer_index(&id, &index.encode())?;
         self.store().adopt_layer_directory(&id, &upper)?;
         self.remember(&id, index);
-        Ok(Layer::made(id))
+        let notes = notes.iter().map(|note| format!("{} is a {} and not in the image", note.path, note.what));
+        Ok((Layer::made(id), notes.collect()))
     }
 
     /// The lower directories, stubs for mount points lowest.
