@@ -467,7 +467,7 @@ fn usage_errors_end_with_code_2() {
         (vec!["/no/such/context"], "/no/such/context"),
         (vec!["--file", "/no/such/file", context], "/no/such/file"),
         (vec!["--jobs", "none", context], "--jobs"),
-        (vec!["--tag", "UPPER/case", "--push", context], "UPPER/case"),
+        (vec!["--tag", "localhost/Upper", "--push", context], "localhost/Upper"),
     ] {
         world.build().args(args).run().code(2).stderr_has(said);
     }
