@@ -235,11 +235,11 @@ fn client(arguments: &BuildArgs, environment: &Environment, progress: &Progress)
 }
 
 /// Removes what killed builds left behind, without keeping anybody waiting.
-fn remove_leftovers(store: &Arc<Store>) {
-    let store = Arc::clone(store);
+fn remove_leftovers(store: &Store) {
+    let leftovers = store.leftovers();
     std::thread::spawn(move || {
         // What cannot be removed now is tried again by the next build.
-        store.remove_stale_scratch(&|path| drop(remove_tree(path)));
+        leftovers.remove(&|path| drop(remove_tree(path)));
     });
 }
 

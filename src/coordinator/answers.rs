@@ -48,6 +48,16 @@ impl Answers {
     }
 }
 
+impl Answers {
+    /// Paths of the build context that no image can hold; none where it was not needed.
+    pub(super) fn skipped(&self) -> &[String] {
+        match self.context.get() {
+            Some(Ok(context)) => context.skipped(),
+            _ => &[],
+        }
+    }
+}
+
 fn explain(error: &SourceError) -> ContextError {
     let hint = match error {
         SourceError::NotFound { ignored_by: Some(rule), .. } => Some(format!("it is ignored by {rule}")),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::file::beside;
 use super::{Destination, OutputError, OutputSpec, docker, layout, push, rootfs};
 use crate::engine::{Built, Engine};
 use crate::image::Reference;
@@ -71,8 +72,11 @@ fn check_writable(path: &Path, directory: &Path) -> Result<(), OutputError> {
         let error = std::io::Error::from(std::io::ErrorKind::NotADirectory);
         return Err(OutputError::at("write", path)(error));
     }
-    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)
-        .map_err(|errno| OutputError::at("write", path)(errno.into()))
+    // Permissions do not tell everything: file systems are read-only, or are no place for files.
+    let probe = beside(&directory.join("probe"));
+    std::fs::File::create(&probe).map_err(OutputError::at("write", path))?;
+    drop(std::fs::remove_file(&probe));
+    Ok(())
 }
 
 /// Writes every output; pushes come last, so that a disk that is full moves no tag.

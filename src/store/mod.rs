@@ -32,4 +32,4 @@ pub use layers::{BlobRecord, LayerId};
 pub use lock::Lock;
 pub use records::{ReferenceRecord, StepRecord};
 pub use root::Store;
-pub use scratch::ScratchDir;
+pub use scratch::{Leftovers, ScratchDir};

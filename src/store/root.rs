@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::scratch::Scratch;
-use super::{Lock, ScratchDir, StoreError};
+use super::{Leftovers, Lock, ScratchDir, StoreError};
 use crate::image::Digest;
 
 /// A store on disk, open for one build.
@@ -57,10 +57,9 @@ impl Store {
         self.scratch.directory()
     }
 
-    /// Removes what builds left behind that were killed. `remove` removes a directory tree, also
-    /// one that is owned by mapped ids.
-    pub fn remove_stale_scratch(&self, remove: &dyn Fn(&Path)) {
-        self.scratch.remove_stale(remove);
+    /// What killed builds left behind.
+    pub fn leftovers(&self) -> Leftovers {
+        self.scratch.leftovers()
     }
 
     /// Writes a small file under its final name in one step.

@@ -57,7 +57,21 @@ impl Scratch {
         Ok(ScratchDir { path })
     }
 
-    pub(super) fn remove_stale(&self, remove: &dyn Fn(&Path)) {
+    pub(super) fn leftovers(&self) -> Leftovers {
+        Leftovers { places: self.places.clone() }
+    }
+}
+
+/// What builds left behind that were killed. Apart from the store, so that removing it keeps
+/// neither the store nor the end of a build waiting.
+#[derive(Debug)]
+pub struct Leftovers {
+    places: PathBuf,
+}
+
+impl Leftovers {
+    /// Removes them. `remove` removes a directory tree, also one that is owned by mapped ids.
+    pub fn remove(&self, remove: &dyn Fn(&Path)) {
         let Ok(places) = fs::read_dir(&self.places) else { return };
         for place in places.flatten() {
             let path = place.path();
@@ -110,7 +124,7 @@ mod tests {
         let kept = living.directory().unwrap();
         fs::create_dir(root.path().join("4242-0")).unwrap();
         fs::write(root.path().join("4242-0.lock"), b"").unwrap();
-        living.remove_stale(&|path| drop(fs::remove_dir_all(path)));
+        living.leftovers().remove(&|path| drop(fs::remove_dir_all(path)));
         assert!(kept.path().exists());
         assert!(!root.path().join("4242-0").exists());
         assert!(!root.path().join("4242-0.lock").exists());
