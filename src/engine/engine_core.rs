@@ -40,7 +40,7 @@ pub struct Engine {
     pub(super) pool: Pool,
     pub(super) cancel: Cancel,
     pub(super) indexes: Mutex<HashMap<LayerId, Arc<LayerIndex>>>,
-    pub(super) stubs: Mutex<Option<ScratchDir>>,
+    pub(super) mounts: Mutex<Option<ScratchDir>>,
 }
 
 /// The forms in which a step's layer will be needed.
@@ -65,7 +65,7 @@ impl Engine {
             settings,
             cancel,
             indexes: Mutex::default(),
-            stubs: Mutex::default(),
+            mounts: Mutex::default(),
         })
     }
 

@@ -157,12 +157,11 @@ impl Engine {
 
     /// Writes changes as a blob and remembers it.
     fn seal(&self, layer: &LayerId, changes: &[Change]) -> Result<BlobRecord, EngineError> {
-        let scratch = self.store().scratch_dir()?;
-        let path = scratch.path().join("blob");
+        let file = self.store().scratch_file();
         let encoding = LayerEncoding::Gzip;
         let options = Seal { clamp: self.settings.epoch, encoding, pool: &self.pool };
-        let sealed = seal(changes, &options, &path)?;
-        self.store().adopt_blob(&path, &sealed.digest)?;
+        let sealed = seal(changes, &options, file.path())?;
+        self.store().adopt_blob(file.path(), &sealed.digest)?;
         let descriptor = Descriptor::new(oci_layer(encoding), sealed.digest, sealed.size);
         let record = BlobRecord { diff_id: sealed.diff_id, descriptor };
         self.store().put_layer_blob(layer, &record)?;
@@ -173,15 +172,14 @@ impl Engine {
     pub(super) fn keep(&self, key: &Digest, changes: &[Change], needs: Needs) -> Result<Layer, EngineError> {
         let id = self.fresh_layer(key);
         let index = LayerIndex::from_changes(changes, self.settings.epoch)?;
-        self.store().put_layer_index(&id, &index.encode())?;
-        self.remember(&id, index);
+        let new = self.store().begin_layer()?;
         if needs.directory {
-            let scratch = self.store().scratch_dir()?;
-            let tree = scratch.path().join("fs");
+            let tree = new.directory();
             fs::create_dir(&tree).map_err(EngineError::io("create a layer's directory"))?;
             write_directory(changes, self.settings.epoch, &tree)?;
-            self.store().adopt_layer_directory(&id, &tree)?;
         }
+        self.store().finish_layer(&id, &new, &index.encode())?;
+        self.remember(&id, index);
         if needs.blob || !needs.directory {
             self.seal(&id, changes)?;
         }

@@ -18,6 +18,8 @@ use crate::sandbox::{self, Ended, Killer, RunError, RunSpec, prepare_stubs, prob
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
 const HOSTNAME: &str = "fanfold";
+const STUBS: &str = "stubs";
+const MERGED: &str = "merged";
 /// Longest piece of a line that is handed on at once: a line without an end must not fill memory.
 const LONGEST_LINE: u64 = 64 << 10;
 
@@ -105,19 +107,17 @@ impl Engine {
     ) -> Result<(Layer, Vec<String>), EngineError> {
         let sandbox = self.settings.sandbox.as_ref().ok_or(EngineError::NoSandbox)?;
         let tree = self.tree(below)?;
-        let scratch = self.store().scratch_dir()?;
-        let upper = scratch.path().join("upper");
-        let work = scratch.path().join("work");
-        let merged = scratch.path().join("merged");
+        let new = self.store().begin_layer()?;
+        let upper = new.directory();
         make_upper(&upper, &tree).map_err(EngineError::io("create the upper directory"))?;
-        for path in [&work, &merged] {
-            fs::create_dir(path).map_err(EngineError::io("create a mount point"))?;
-        }
-        let lowers = self.lowers(below, &tree, &scratch.path().join("repairs"))?;
+        let work = self.store().scratch_dir()?;
+        let (stubs, merged) = self.mount_points()?;
+        let repairs = self.store().scratch_file();
+        let lowers = self.lowers(below, &tree, stubs, repairs.path())?;
         let spec = RunSpec {
             lowers,
             upper: upper.clone(),
-            work,
+            work: work.path().to_owned(),
             merged,
             argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
             env: self.environment(op, platform),
@@ -165,16 +165,21 @@ impl Engine {
         settle_times(&upper, &changes, self.settings.epoch)?;
         let id = self.fresh_layer(key);
         let index = LayerIndex::from_changes(&changes, self.settings.epoch)?;
-        self.store().put_layer_index(&id, &index.encode())?;
-        self.store().adopt_layer_directory(&id, &upper)?;
+        self.store().finish_layer(&id, &new, &index.encode())?;
         self.remember(&id, index);
         let notes = notes.iter().map(|note| format!("{} is a {} and not in the image", note.path, note.what));
         Ok((Layer::made(id), notes.collect()))
     }
 
     /// The lower directories, stubs for mount points lowest.
-    fn lowers(&self, below: &State, tree: &Tree, repairs: &Path) -> Result<Vec<PathBuf>, EngineError> {
-        let mut lowers = vec![self.stubs()?];
+    fn lowers(
+        &self,
+        below: &State,
+        tree: &Tree,
+        stubs: PathBuf,
+        repairs: &Path,
+    ) -> Result<Vec<PathBuf>, EngineError> {
+        let mut lowers = vec![stubs];
         for layer in &below.layers {
             lowers.push(self.directory(layer)?);
         }
@@ -189,16 +194,24 @@ impl Engine {
         Ok(lowers)
     }
 
-    /// The directory with mount points, made once for each build, and only where overlays work.
-    fn stubs(&self) -> Result<PathBuf, EngineError> {
-        let mut known = self.stubs.lock().map_err(|_| EngineError::Cancelled)?;
-        if let Some(stubs) = known.as_ref() {
-            return Ok(stubs.path().to_owned());
-        }
-        let scratch = self.store().scratch_dir()?;
-        probe_overlay(scratch.path())?;
-        prepare_stubs(scratch.path()).map_err(EngineError::io("create mount points"))?;
-        Ok(known.insert(scratch).path().to_owned())
+    /// A lower directory with what is mounted on, and the directory that roots are mounted on. Made
+    /// once for each build, and only where overlays work.
+    fn mount_points(&self) -> Result<(PathBuf, PathBuf), EngineError> {
+        let mut known = self.mounts.lock().map_err(|_| EngineError::Cancelled)?;
+        let scratch = match known.as_ref() {
+            Some(scratch) => scratch,
+            None => {
+                let scratch = self.store().scratch_dir()?;
+                probe_overlay(scratch.path())?;
+                for place in [STUBS, MERGED] {
+                    fs::create_dir(scratch.path().join(place))
+                        .map_err(EngineError::io("create mount points"))?;
+                }
+                prepare_stubs(&scratch.path().join(STUBS)).map_err(EngineError::io("create mount points"))?;
+                known.insert(scratch)
+            }
+        };
+        Ok((scratch.path().join(STUBS), scratch.path().join(MERGED)))
     }
 
     fn environment(&self, op: &RunOp, platform: &Platform) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError};
+use super::{ScratchDir, Store, StoreError};
 use crate::image::{Descriptor, DiffId, Digest, Sha256};
 
 /// Names a layer in the store.
@@ -48,6 +48,19 @@ impl LayerId {
     /// The lock under which the layer's forms are made.
     pub fn digest(&self) -> &Digest {
         &self.0
+    }
+}
+
+/// A layer that a step is making: a scratch directory that will be the layer's.
+#[derive(Debug)]
+pub struct NewLayer {
+    scratch: ScratchDir,
+}
+
+impl NewLayer {
+    /// Where the directory form is made; it does not exist yet.
+    pub fn directory(&self) -> PathBuf {
+        self.scratch.path().join(DIRECTORY)
     }
 }
 
@@ -109,6 +122,27 @@ impl Store {
             other => other.map_err(StoreError::at("rename", &path))?,
         }
         Ok(path)
+    }
+
+    /// Begins a layer.
+    ///
+    /// # Errors
+    ///
+    /// Fails where its directory cannot be created.
+    pub fn begin_layer(&self) -> Result<NewLayer, StoreError> {
+        Ok(NewLayer { scratch: self.scratch_dir()? })
+    }
+
+    /// Gives a finished layer its name, with its index and, where it was made, its directory form.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the index cannot be written or the layer cannot be renamed.
+    pub fn finish_layer(&self, layer: &LayerId, new: &NewLayer, index: &[u8]) -> Result<(), StoreError> {
+        let path = new.scratch.path().join(INDEX);
+        fs::write(&path, index).map_err(StoreError::at("write", &path))?;
+        let place = self.layer_place(layer);
+        fs::rename(new.scratch.path(), &place).map_err(StoreError::at("rename", &place))
     }
 
     /// Remembers a layer's blob.

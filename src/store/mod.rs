@@ -28,8 +28,8 @@ mod root;
 mod scratch;
 
 pub use error::StoreError;
-pub use layers::{BlobRecord, LayerId};
+pub use layers::{BlobRecord, LayerId, NewLayer};
 pub use lock::Lock;
 pub use records::{ReferenceRecord, StepRecord};
 pub use root::Store;
-pub use scratch::{Leftovers, ScratchDir};
+pub use scratch::{Leftovers, ScratchDir, ScratchFile};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::scratch::Scratch;
-use super::{Leftovers, Lock, ScratchDir, StoreError};
+use super::{Leftovers, Lock, ScratchDir, ScratchFile, StoreError};
 use crate::image::Digest;
 
 /// A store on disk, open for one build.
@@ -55,6 +55,11 @@ impl Store {
     /// Fails where it cannot be created.
     pub fn scratch_dir(&self) -> Result<ScratchDir, StoreError> {
         self.scratch.directory()
+    }
+
+    /// A name for a file of work in progress.
+    pub fn scratch_file(&self) -> ScratchFile {
+        self.scratch.file()
     }
 
     /// What killed builds left behind.

@@ -21,6 +21,12 @@ pub struct ScratchDir {
     path: PathBuf,
 }
 
+/// A name for a file in scratch space; the file is removed when this is dropped.
+#[derive(Debug)]
+pub struct ScratchFile {
+    path: PathBuf,
+}
+
 const LOCK_SUFFIX: &str = ".lock";
 
 impl Scratch {
@@ -55,6 +61,10 @@ impl Scratch {
         let path = self.file_path();
         fs::create_dir(&path).map_err(StoreError::at("create", &path))?;
         Ok(ScratchDir { path })
+    }
+
+    pub(super) fn file(&self) -> ScratchFile {
+        ScratchFile { path: self.file_path() }
     }
 
     pub(super) fn leftovers(&self) -> Leftovers {
@@ -97,6 +107,20 @@ impl Drop for Scratch {
         let mut lock = self.directory.clone().into_os_string();
         lock.push(LOCK_SUFFIX);
         drop(fs::remove_file(lock));
+    }
+}
+
+impl ScratchFile {
+    /// Where it is, or will be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ScratchFile {
+    fn drop(&mut self) {
+        // A file that has got its final name is no longer here.
+        drop(fs::remove_file(&self.path));
     }
 }
 
