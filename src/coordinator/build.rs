@@ -62,7 +62,11 @@ impl Build {
         };
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
         for (text, span) in &graph.warnings {
-            self.progress.send(Event::Warning { text: text.clone(), platform: None, line: Some(span.first) });
+            self.progress.send(Event::Warning {
+                text: text.clone(),
+                platform: None,
+                line: span.map(|span| span.first),
+            });
         }
         for path in answers.skipped() {
             let text = format!("{path} of the build context is a socket and not in the image");

@@ -134,6 +134,7 @@ impl Engine {
             binds: Vec::new(),
             shm_size: op.shm_size,
             ulimits: op.ulimits.clone(),
+            linux32: is_smaller_half(&Platform::host(), platform),
         };
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
@@ -225,6 +226,12 @@ impl Engine {
             .map(|(name, value)| (name.into_bytes(), value.into_bytes()))
             .collect()
     }
+}
+
+/// Whether the host's kernel runs the platform as the 32-bit half of its own machine; programs then
+/// expect to hear of that machine.
+fn is_smaller_half(host: &Platform, platform: &Platform) -> bool {
+    matches!((host.architecture(), platform.architecture()), ("amd64", "386") | ("arm64", "arm"))
 }
 
 /// The upper directory stands for `/`, so it looks like the one below.

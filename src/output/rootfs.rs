@@ -1,5 +1,6 @@
 //! Root file systems: as a directory tree, or as one tar.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -52,7 +53,7 @@ pub(super) fn write_tar(
             LayerPath::root()
         };
         let rootfs = Rootfs::open(engine, image)?;
-        let mut firsts = std::collections::HashMap::new();
+        let mut firsts = HashMap::new();
         for (path, node) in &rootfs.files {
             let mut entry = node.entry.clone();
             entry.path = top.join(path)?;
@@ -87,8 +88,9 @@ pub(super) fn write_directory(engine: &Engine, built: &Built, directory: &Path) 
         let root = rustix::fs::open(&top, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| OutputError::at("open", &top)(errno.into()))?;
         let rootfs = Rootfs::open(engine, image)?;
-        let mut writer = DirectoryWriter { rootfs: &rootfs, top: &top };
-        writer.write(root.as_fd())?;
+        let mut writer =
+            DirectoryWriter { rootfs: &rootfs, root: root.as_fd(), top: &top, firsts: HashMap::new() };
+        writer.write()?;
     }
     Ok(())
 }
@@ -96,14 +98,18 @@ pub(super) fn write_directory(engine: &Engine, built: &Built, directory: &Path) 
 /// Writes entries below a directory without following any link in it.
 struct DirectoryWriter<'a> {
     rootfs: &'a Rootfs,
+    root: BorrowedFd<'a>,
     top: &'a Path,
+    /// The first name under which each file was written.
+    firsts: HashMap<(usize, LayerPath), LayerPath>,
 }
 
 impl DirectoryWriter<'_> {
-    fn write(&mut self, root: BorrowedFd<'_>) -> Result<(), OutputError> {
+    fn write(&mut self) -> Result<(), OutputError> {
+        let (root, rootfs, top) = (self.root, self.rootfs, self.top);
         let mut directories = Vec::new();
-        for (path, node) in &self.rootfs.files {
-            let fail = |error: io::Error| OutputError::at("write", &self.top.join(path.as_os_path()))(error);
+        for (path, node) in &rootfs.files {
+            let fail = |error: io::Error| OutputError::at("write", &top.join(path.as_os_path()))(error);
             let parent = open_directory(root, &path.parent().unwrap_or_default()).map_err(fail)?;
             let Some(name) = path.file_name() else { continue };
             if node.entry.is_directory() {
@@ -115,7 +121,7 @@ impl DirectoryWriter<'_> {
         }
         // A directory's mode could forbid to write into it, and writing changes its time.
         for (path, entry) in directories.into_iter().rev() {
-            let fail = |error: io::Error| OutputError::at("write", &self.top.join(path.as_os_path()))(error);
+            let fail = |error: io::Error| OutputError::at("write", &top.join(path.as_os_path()))(error);
             let directory = open_directory(root, path).map_err(fail)?;
             rustix::fs::chmodat(&directory, ".", Mode::from_raw_mode(entry.mode), AtFlags::empty())
                 .map_err(|errno| fail(errno.into()))?;
@@ -126,7 +132,7 @@ impl DirectoryWriter<'_> {
     }
 
     fn write_other(
-        &self,
+        &mut self,
         parent: BorrowedFd<'_>,
         name: &[u8],
         path: &LayerPath,
@@ -150,6 +156,15 @@ impl DirectoryWriter<'_> {
             EntryKind::Char { .. } | EntryKind::Block { .. } => return Ok(()),
             _ => {
                 let Some(source) = self.rootfs.tree.file(path) else { return Ok(()) };
+                let file = (source.layer, source.path.clone());
+                if let Some(first) = self.firsts.get(&file) {
+                    let beside =
+                        open_directory(self.root, &first.parent().unwrap_or_default()).map_err(fail)?;
+                    let first = first.file_name().unwrap_or_default();
+                    return rustix::fs::linkat(&beside, first, parent, name, AtFlags::empty())
+                        .map_err(system);
+                }
+                self.firsts.insert(file, path.clone());
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file =

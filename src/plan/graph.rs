@@ -19,8 +19,8 @@ pub struct Graph {
     pub steps: Vec<Step>,
     /// One image for each platform that was asked for, in that order.
     pub targets: Vec<Target>,
-    /// Remarks on the Dockerfile, each with its line.
-    pub warnings: Vec<(String, Span)>,
+    /// Remarks, each with its place in the Dockerfile where it has one.
+    pub warnings: Vec<(String, Option<Span>)>,
 }
 
 /// Work that gives one layer (a base gives its layers).

@@ -168,7 +168,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
                     .unwrap_or_default()
             };
             let text = format!("Usage of undefined variable '${name}'{advice}");
-            let warning = (text, span);
+            let warning = (text, Some(span));
             if !self.planner.graph.warnings.contains(&warning) {
                 self.planner.graph.warnings.push(warning);
             }

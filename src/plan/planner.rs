@@ -8,13 +8,13 @@ use fanfold_platforms::Platform;
 
 use super::instruction::StageBuilder;
 use super::key::Key;
-use super::platform_args::is_unsupported;
+use super::platform_args::{is_platform_arg, is_proxy, is_unsupported};
 use super::stage::{self, BaseName};
 use super::{
     BaseOp, Graph, HistoryLine, Op, Origin, PlanError, PlanErrorKind, Request, ResolvedImage, Resolver, Step,
     StepId, Target, Wanted,
 };
-use crate::dockerfile::{Dockerfile, Kind, Span};
+use crate::dockerfile::{Dockerfile, Kind, Span, suggest};
 use crate::image::{Digest, ImageConfig, Reference};
 
 /// What planning led to.
@@ -62,12 +62,40 @@ pub fn plan(
     }
     if planner.wanted.is_empty() {
         let mut graph = planner.graph;
+        graph.warnings.extend(undeclared(dockerfile, request).map(|text| (text, None)));
         attribute(&mut graph);
         Ok(Outcome::Ready(graph))
     } else {
         Ok(Outcome::Wanted(planner.wanted))
     }
 }
+
+/// Build arguments that no ARG declares: most likely they are misspelt.
+fn undeclared<'a>(dockerfile: &'a Dockerfile, request: &'a Request) -> impl Iterator<Item = String> + 'a {
+    let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    let declared: BTreeSet<&str> = dockerfile
+        .preamble
+        .iter()
+        .chain(stages)
+        .filter_map(|instruction| match &instruction.kind {
+            Kind::Arg(declarations) => Some(declarations),
+            _ => None,
+        })
+        .flatten()
+        .map(|declaration| declaration.name.as_str())
+        .collect();
+    let means_something = |name: &str| name == EPOCH || is_proxy(name) || is_platform_arg(name);
+    request.build_args.keys().filter(move |name| !means_something(name)).filter_map(move |name| {
+        if declared.contains(name.as_str()) {
+            return None;
+        }
+        let advice = suggest::nearest(name, &declared).map(|known| format!(" (did you mean {known}?)"));
+        Some(format!("no ARG declares the build argument {name}{}", advice.unwrap_or_default()))
+    })
+}
+
+/// The build argument that stands for `--timestamp`.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Tells each step which targets need it.
 fn attribute(graph: &mut Graph) {
@@ -173,14 +201,16 @@ impl Planner<'_> {
                 Ok(Rc::new(builder.finish()))
             }
             Err(Stop::Waiting) => {
-                // Whatever else the stage needs is asked for in the same round.
+                // Whatever else the stage needs is asked for in the same round. What is wrong with it
+                // is said when the stage itself is planned.
                 for instruction in &stage.instructions {
                     if let Kind::Copy(copy) = &instruction.kind
                         && let Some(name) = &copy.from
                     {
                         let platform = from.explicit.as_ref().unwrap_or(target);
-                        match stage::find(self.dockerfile, name, index) {
-                            Some(other) => drop(self.stage(other, target)),
+                        match stage::find(self.dockerfile, name, self.dockerfile.stages.len()) {
+                            Some(other) if other < index => drop(self.stage(other, target)),
+                            Some(_) => {}
                             None => drop(self.copy_image(name, platform, instruction.span)),
                         }
                     }

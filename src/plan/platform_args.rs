@@ -18,6 +18,13 @@ pub(super) fn platform_args(build: &Platform, target: &Platform, stage: &str) ->
     args
 }
 
+/// Whether this is the name of an argument that [`platform_args`] defines.
+pub(super) fn is_platform_arg(name: &str) -> bool {
+    let suffixes = ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT"];
+    let suffix = name.strip_prefix("BUILD").or_else(|| name.strip_prefix("TARGET"));
+    name == "TARGETSTAGE" || suffix.is_some_and(|suffix| suffixes.contains(&suffix))
+}
+
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// Whether a build argument of this name reaches RUN without an ARG line, and stays out of history

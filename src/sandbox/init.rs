@@ -155,6 +155,9 @@ fn become_command(spec: &RunSpec, prepared: Prepared) -> Failure {
         rustix::process::setsid().step("setsid")?;
         nix::unistd::dup2_stdin(&null).step("dup2")?;
         identity::set_limits(&spec.ulimits)?;
+        if spec.linux32 {
+            sys::become_linux32().step("personality")?;
+        }
         identity::assume(&identity)?;
         sys::reset_signals().step("resetting signals")?;
         sys::close_on_exec_from(3).step("close_range")

@@ -43,6 +43,8 @@ pub struct RunSpec {
     pub shm_size: Option<u64>,
     /// Limits as name (`nofile`, `nproc`, ...), soft and hard value; [`u64::MAX`] is no limit.
     pub ulimits: Vec<(String, u64, u64)>,
+    /// Whether the kernel tells programs that the machine is the 32-bit one of its kind.
+    pub linux32: bool,
 }
 
 /// The network of a command.
@@ -163,6 +165,7 @@ impl RunSpec {
             out.number(*soft);
             out.number(*hard);
         });
+        out.number(u64::from(self.linux32));
         out.0
     }
 
@@ -196,6 +199,7 @@ impl RunSpec {
             })?,
             shm_size: input.list(Reader::number)?.first().copied(),
             ulimits: input.list(|input| Ok((input.text()?, input.number()?, input.number()?)))?,
+            linux32: input.number()? != 0,
         };
         if input.0.is_empty() { Ok(spec) } else { Err(Malformed) }
     }
@@ -228,13 +232,14 @@ mod tests {
             }],
             shm_size: Some(1 << 30),
             ulimits: vec![("nofile".into(), 10, u64::MAX)],
+            linux32: true,
         }
     }
 
     #[test]
     fn round_trip() {
         assert_eq!(RunSpec::decode(&spec().encode()), Ok(spec()));
-        let other = RunSpec { shm_size: None, network: Network::Host, ..spec() };
+        let other = RunSpec { shm_size: None, network: Network::Host, linux32: false, ..spec() };
         assert_eq!(RunSpec::decode(&other.encode()), Ok(other));
     }
 

@@ -113,6 +113,14 @@ pub(super) fn close_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Has uname(2) name the 32-bit machine, for this process and what it starts.
+pub(super) fn become_linux32() -> io::Result<()> {
+    const PER_LINUX32: libc::c_ulong = 8;
+    // SAFETY: the call takes no pointer and changes nothing but the answers of uname.
+    check(libc::c_long::from(unsafe { libc::personality(PER_LINUX32) }))?;
+    Ok(())
+}
+
 /// Has every descriptor from `first` on closed by the next exec.
 pub(super) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     // SAFETY: setting the flag closes nothing, so no owner is affected.
