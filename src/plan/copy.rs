@@ -102,12 +102,11 @@ impl StageBuilder<'_, '_> {
         }
         let own = display_name(dockerfile, self.index);
         if name.parse::<usize>().is_ok() {
-            return Err(PlanError::at(span, format!("invalid stage index {name}"))
-                .with_hint(format!(
-                    "stages before this one have the numbers 0 to {}",
-                    self.index.saturating_sub(1)
-                ))
-                .into());
+            let hint = match self.index {
+                0 => "there is no stage before this one".to_owned(),
+                count => format!("the stages before this one have the numbers 0 to {}", count - 1),
+            };
+            return Err(PlanError::at(span, format!("invalid stage index {name}")).with_hint(hint).into());
         }
         if let Some(later) = find(dockerfile, name, dockerfile.stages.len()) {
             let text = if later == self.index {

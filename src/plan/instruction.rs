@@ -363,12 +363,11 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
             env,
             proxies,
         };
-        let keyed: Vec<_> = op.env.iter().filter(|(name, _)| !is_proxy(name)).collect();
         let key = Key::new("run", self.tip_key().as_ref())
             .text(&self.state.platform.to_string())
             .list(op.argv.iter().map(String::as_str))
-            .list(keyed.iter().map(|(name, _)| name.as_str()))
-            .list(keyed.iter().map(|(_, value)| value.as_str()))
+            .list(op.env.iter().map(|(name, _)| name.as_str()))
+            .list(op.env.iter().map(|(_, value)| value.as_str()))
             .text(&op.cwd)
             .text(&op.user)
             .text(match network {
@@ -379,9 +378,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
             .list(op.extra_hosts.iter().map(|(_, address)| address.as_str()))
             .number(request.epoch)
             .finish();
-        let arguments: Vec<_> =
-            self.state.scope.arguments().iter().filter(|(name, _)| !is_proxy(name)).cloned().collect();
-        let created_by = history::run(&arguments, &op.argv);
+        let created_by = history::run(self.state.scope.arguments(), &op.argv);
         self.push(key, Op::Run(op), instruction, created_by);
         Ok(())
     }
