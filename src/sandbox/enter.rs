@@ -15,6 +15,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::{fs, io};
 
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -25,6 +26,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, OpenTreeFlags};
 use rustix::process::{Resource, Rlimit};
 
 use super::idmap::Plan;
+use super::launcher::Launcher;
 use super::mapping::Mapping;
 use super::refusal::EnterError;
 use super::sys::{self, namespaces};
@@ -59,6 +61,8 @@ pub enum Ended {
 pub struct Sandbox {
     /// This executable on a read-only mount.
     pub(super) executable: OwnedFd,
+    /// Starts helpers; started itself with the first command.
+    pub(super) launcher: Mutex<Option<Launcher>>,
     mapping: Mapping,
 }
 
@@ -90,7 +94,9 @@ enum Side {
 pub fn enter(config: &Config) -> Result<Entered, EnterError> {
     let plan = Plan::new(config)?;
     match start(&plan)? {
-        Side::Inside(executable) => Ok(Entered::Inside(Sandbox { executable, mapping: plan.mapping })),
+        Side::Inside(executable) => {
+            Ok(Entered::Inside(Sandbox { executable, launcher: Mutex::default(), mapping: plan.mapping }))
+        }
         Side::Outside { child, old_mask } => {
             let ended = supervise(child);
             old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;

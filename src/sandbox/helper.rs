@@ -1,11 +1,11 @@
-//! The hidden entry `fanfold __run`: the helper process of one command.
+//! The helper process of one command, forked by the launcher.
 //!
 //! It has one thread. It makes process 1 of the command in new namespaces, maps its ids, waits
 //! for its end, and removes the mount points that had to be made from the upper directory.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -16,7 +16,6 @@ use super::idmap::write_map;
 use super::init;
 use super::mapping::{self, IdRange};
 use super::root::remove_stubs;
-use super::run::ENTRY;
 use super::spec::{Network, RunSpec};
 use super::sys::{self, namespaces};
 use super::wire::{Failure, Message, Step};
@@ -24,36 +23,27 @@ use super::wire::{Failure, Message, Step};
 /// Exit code of a helper that nobody is there to listen to.
 const UNHEARD: i32 = 125;
 
-/// Handles the hidden entry, when `args` (with the program's name first) ask for it, and gives the
-/// exit code to end with.
-///
-/// Call it first in `main`, before any thread is started or any file opened.
-pub fn hidden_entry(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
-    let entry = args.into_iter().nth(1)?;
-    if entry != ENTRY {
-        return None;
-    }
-    Some(if help().is_ok() { 0 } else { UNHEARD })
+/// Does the helper's work in a process that was just forked for it, and gives the exit code to end
+/// with.
+pub(super) fn main(socket: &UnixStream, null: &fs::File, stdout: &OwnedFd, stderr: &OwnedFd) -> i32 {
+    if help(socket, null, stdout, stderr).is_ok() { 0 } else { UNHEARD }
 }
 
-fn help() -> io::Result<()> {
-    // Descriptors that whoever started the build has left open go no further.
-    sys::close_from(3)?;
-    let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
-    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    nix::unistd::dup2_stdin(&null)?;
-    let Message::Spec(spec) = Message::receive(&socket)? else {
+fn help(socket: &UnixStream, null: &fs::File, stdout: &OwnedFd, stderr: &OwnedFd) -> io::Result<()> {
+    nix::unistd::dup2_stdout(stdout)?;
+    nix::unistd::dup2_stderr(stderr)?;
+    let Message::Spec(spec) = Message::receive(socket)? else {
         return Err(io::Error::other("not a step description"));
     };
     let result = RunSpec::decode(&spec)
         .map_err(io::Error::other)
         .step("reading the step description")
-        .and_then(|spec| run(&spec, &socket, &null));
+        .and_then(|spec| run(&spec, socket, null));
     match result {
-        Ok(message) => message.send(&socket),
+        Ok(message) => message.send(socket),
         Err(failure) => {
-            Message::Failed(failure).send(&socket)?;
-            Message::Ended { ended: Ended::Exited(UNHEARD), stubs_left: Vec::new() }.send(&socket)
+            Message::Failed(failure).send(socket)?;
+            Message::Ended { ended: Ended::Exited(UNHEARD), stubs_left: Vec::new() }.send(socket)
         }
     }
 }

@@ -16,7 +16,8 @@
 //! handlers.
 //!
 //! The processes, outermost first: the original one waits ([`enter()`]); inside it the build runs
-//! ([`Sandbox`]); for each command a helper (`helper.rs`) makes namespaces, process 1 (`init.rs`)
+//! ([`Sandbox`]); for each command a launcher
+//! (`launcher.rs`) forks a helper (`helper.rs`), which makes namespaces, process 1 (`init.rs`)
 //! sets up the root, and its child is the command.
 //!
 //! Sources: namespaces(7), user_namespaces(7), pivot_root(2), the kernel's overlayfs and
@@ -29,6 +30,7 @@ mod helper;
 mod identity;
 mod idmap;
 mod init;
+mod launcher;
 mod mapping;
 mod mounts;
 mod overlay;
@@ -43,7 +45,7 @@ mod wire;
 
 pub use binfmt::{Binfmt, BinfmtError};
 pub use enter::{Config, Ended, Entered, Sandbox, enter, probe_isolation};
-pub use helper::hidden_entry;
+pub use launcher::hidden_entry;
 pub use mapping::{IdRange, Mapping};
 pub use overlay::{OverlayError, probe_overlay};
 pub use probe::{ProbeOutcome, execute_probe};

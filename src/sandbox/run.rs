@@ -1,25 +1,23 @@
 //! Starting a command in a root of its own, and waiting for its end.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
 use super::enter::{Ended, Sandbox};
+use super::launcher::Launcher;
 use super::overlay::LOWER_LIMIT;
 use super::spec::RunSpec;
 use super::wire::{Failure, Message};
 use nix::libc;
-
-/// Name of the hidden entry that [`Sandbox::spawn`] starts.
-pub(super) const ENTRY: &str = "__run";
 
 /// The step at which the program itself is executed.
 pub(super) const EXEC: &str = "exec";
@@ -69,7 +67,8 @@ pub struct Spawned {
 /// A command that runs. Dropping it kills the command.
 #[derive(Debug)]
 pub struct Running {
-    helper: Child,
+    /// The helper's process.
+    helper: OwnedFd,
     socket: UnixStream,
     killer: Killer,
 }
@@ -117,30 +116,47 @@ impl Sandbox {
             return Err(RunError::TooManyLayers(spec.lowers.len()));
         }
         let (socket, theirs) = UnixStream::pair().map_err(RunError::Helper)?;
-        let mut helper = Command::new(format!("/proc/self/fd/{}", self.executable.as_raw_fd()))
-            .arg0("fanfold")
-            .arg(ENTRY)
-            .env_clear()
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(RunError::Helper)?;
-        let result = begin(&socket, spec);
-        let (killer, stdout, stderr) = match (result, helper.stdout.take(), helper.stderr.take()) {
-            (Ok(killer), Some(stdout), Some(stderr)) => (killer, stdout, stderr),
-            (result, ..) => {
-                drop(socket);
+        let (stdout, their_stdout) = pipe().map_err(RunError::Helper)?;
+        let (stderr, their_stderr) = pipe().map_err(RunError::Helper)?;
+        let descriptors = [theirs.as_fd(), their_stdout.as_fd(), their_stderr.as_fd()];
+        let helper = self.launch(descriptors).map_err(RunError::Helper)?;
+        drop((theirs, their_stdout, their_stderr));
+        match begin(&socket, spec) {
+            Ok(killer) => Ok(Spawned { running: Running { helper, socket, killer }, stdout, stderr }),
+            Err(error) => {
                 // Without the socket the helper ends by itself, and process 1 with it.
-                helper.wait().map_err(RunError::Helper)?;
-                return Err(result.err().unwrap_or(RunError::Lost));
+                drop(socket);
+                wait_for_exit(&helper).map_err(RunError::Helper)?;
+                Err(error)
             }
+        }
+    }
+
+    /// Starts a helper, and the launcher before the first one.
+    fn launch(&self, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<OwnedFd> {
+        let mut launcher = self.launcher.lock().map_err(|_| io::Error::other("the launcher is lost"))?;
+        let launcher = match launcher.as_ref() {
+            Some(launcher) => launcher,
+            None => launcher.insert(Launcher::start(&self.executable)?),
         };
-        Ok(Spawned {
-            running: Running { helper, socket, killer },
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        })
+        launcher.launch(descriptors)
+    }
+}
+
+/// A pipe whose ends no other process inherits.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// Waits until a process has ended, and with it its mounts.
+fn wait_for_exit(process: &OwnedFd) -> io::Result<()> {
+    loop {
+        let mut process = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut process, PollTimeout::NONE) {
+            Ok(_) => return Ok(()),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 
@@ -203,7 +219,7 @@ impl Running {
     /// Makes sure that nothing runs any more, also when the helper is gone.
     fn end(&mut self) -> io::Result<()> {
         self.killer.kill()?;
-        self.helper.wait()?;
+        wait_for_exit(&self.helper)?;
         // Process 1 of a helper that was killed has become a child of this process.
         let options = WaitIdOptions::EXITED;
         match waitid(WaitId::PidFd(self.killer.0.as_fd()), options) {

@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "the one place for system calls without a safe wrapper")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 use nix::sys::signal::{SigHandler, SigSet, Signal};
@@ -68,6 +68,12 @@ pub(super) fn clone_process(namespaces: i32) -> io::Result<Option<Pid>> {
         libc::syscall(libc::SYS_clone3, &raw mut args, std::mem::size_of::<libc::clone_args>())
     })?;
     Ok(if pid == 0 { None } else { Some(Pid::from_raw(pid as libc::pid_t)) })
+}
+
+/// Takes ownership of a descriptor that a message has just brought.
+pub(super) fn own_received(raw: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just made this descriptor for the receiver, who owns it alone.
+    unsafe { OwnedFd::from_raw_fd(raw) }
 }
 
 /// Ends this process at once, without the exit handlers that belong to the process it was forked

@@ -112,11 +112,9 @@ impl Context {
             }
             EntryKind::Symlink { target } => field("symlink", target),
             EntryKind::Fifo => field("fifo", b""),
-            EntryKind::Char { major, minor } => {
-                field("char", &[major.to_le_bytes(), minor.to_le_bytes()].concat())
-            }
-            EntryKind::Block { major, minor } => {
-                field("block", &[major.to_le_bytes(), minor.to_le_bytes()].concat())
+            EntryKind::Char { major, minor } | EntryKind::Block { major, minor } => {
+                let kind = if matches!(entry.kind, EntryKind::Char { .. }) { "char" } else { "block" };
+                field(kind, &[major.to_le_bytes(), minor.to_le_bytes()].concat());
             }
             EntryKind::Whiteout | EntryKind::Opaque => {}
         }
