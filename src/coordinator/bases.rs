@@ -73,18 +73,58 @@ impl Bases<'_> {
         platform: &Platform,
     ) -> Result<ResolvedImage, BuildError> {
         let mut raw = top.clone();
+        let mut said = None;
         for _ in 0..=DEEPEST_INDEX {
             match parse(reference, &raw)? {
                 Document::Image(manifest) => {
-                    return self.image(reference, &raw, &manifest, platform).await;
+                    let config = self.config(reference, &manifest, said.as_ref()).await?;
+                    return image(reference, &raw, manifest, config, platform);
                 }
                 Document::Index(index) => {
-                    let entry = choose_entry(reference, &index, platform)?;
+                    let entry = self.choose_entry(reference, &index, platform).await?;
                     raw = self.manifest(reference, &entry).await?;
+                    said = entry.platform;
                 }
             }
         }
         Err(BuildError::new(ErrorKind::Registry, format!("the index of {reference} is nested too deep")))
+    }
+
+    /// The entry for a platform. Attestations stand in an index as entries for an unknown platform;
+    /// where an entry says nothing, the image's config does.
+    async fn choose_entry(
+        &self,
+        reference: &Reference,
+        index: &Index,
+        platform: &Platform,
+    ) -> Result<Descriptor, BuildError> {
+        let mut platforms = Vec::new();
+        let mut entries = Vec::new();
+        for entry in &index.manifests {
+            let said = match &entry.platform {
+                Some(said) => Some(said.clone()),
+                None => self.platform_of(reference, entry).await?,
+            };
+            if let Some(said) = said.filter(|said| said.os() != "unknown") {
+                platforms.push(said);
+                entries.push(entry);
+            }
+        }
+        match choose(platform, &platforms) {
+            Some(chosen) => Ok(entries[chosen].clone()),
+            None => Err(missing(reference, platform, &platforms)),
+        }
+    }
+
+    /// What the config of an index entry says; `None` for anything but an image.
+    async fn platform_of(
+        &self,
+        reference: &Reference,
+        entry: &Descriptor,
+    ) -> Result<Option<Platform>, BuildError> {
+        let raw = self.manifest(reference, entry).await?;
+        let Ok(Document::Image(manifest)) = raw.parse() else { return Ok(None) };
+        Ok(Some(self.config(reference, &manifest, None).await?.platform))
     }
 
     async fn manifest(
@@ -100,13 +140,14 @@ impl Bases<'_> {
         Ok(raw)
     }
 
-    async fn image(
+    /// An image's config. `said` is the platform of its index entry, which may name a variant that
+    /// the config leaves out.
+    async fn config(
         &self,
         reference: &Reference,
-        raw: &RawManifest,
         manifest: &ImageManifest,
-        platform: &Platform,
-    ) -> Result<ResolvedImage, BuildError> {
+        said: Option<&Platform>,
+    ) -> Result<ImageConfig, BuildError> {
         let bytes = match self.store.read_blob(&manifest.config.digest) {
             Some(bytes) => bytes,
             None => {
@@ -116,30 +157,37 @@ impl Bases<'_> {
                 bytes
             }
         };
-        let config = ImageConfig::parse(&bytes).map_err(|error| {
+        ImageConfig::parse_entry(&bytes, said).map_err(|error| {
             BuildError::new(ErrorKind::Platform, format!("base image {reference}: {error}"))
-        })?;
-        if choose(platform, std::slice::from_ref(&config.platform)).is_none() {
-            return Err(missing(reference, platform, std::slice::from_ref(&config.platform)));
-        }
-        if config.diff_ids.len() != manifest.layers.len() {
-            return Err(BuildError::new(
-                ErrorKind::Platform,
-                format!(
-                    "base image {reference}: the config names {} layers and the manifest {}",
-                    config.diff_ids.len(),
-                    manifest.layers.len()
-                ),
-            ));
-        }
-        Ok(ResolvedImage {
-            reference: reference.clone(),
-            platform: config.platform.clone(),
-            manifest: raw.descriptor(),
-            config,
-            layers: manifest.layers.clone(),
+                .with_hint("have the image built again, or use another one")
         })
     }
+}
+
+/// The image, if it is for the platform.
+fn image(
+    reference: &Reference,
+    raw: &RawManifest,
+    manifest: ImageManifest,
+    config: ImageConfig,
+    platform: &Platform,
+) -> Result<ResolvedImage, BuildError> {
+    if choose(platform, std::slice::from_ref(&config.platform)).is_none() {
+        return Err(missing(reference, platform, std::slice::from_ref(&config.platform)));
+    }
+    if config.diff_ids.len() != manifest.layers.len() {
+        let (ids, layers) = (config.diff_ids.len(), manifest.layers.len());
+        let text = format!("base image {reference}: the config names {ids} layers and the manifest {layers}");
+        return Err(BuildError::new(ErrorKind::Platform, text)
+            .with_hint("have the image built again, or use another one"));
+    }
+    Ok(ResolvedImage {
+        reference: reference.clone(),
+        platform: config.platform.clone(),
+        manifest: raw.descriptor(),
+        config,
+        layers: manifest.layers,
+    })
 }
 
 fn parse(reference: &Reference, raw: &RawManifest) -> Result<Document, BuildError> {
@@ -147,20 +195,6 @@ fn parse(reference: &Reference, raw: &RawManifest) -> Result<Document, BuildErro
         BuildError::new(ErrorKind::Registry, format!("base image {reference}: {error}"))
             .with_hint("name another tag, or have the image pushed again")
     })
-}
-
-/// The entry for a platform. Attestations stand in an index as entries for an unknown platform.
-fn choose_entry(reference: &Reference, index: &Index, platform: &Platform) -> Result<Descriptor, BuildError> {
-    let (platforms, entries): (Vec<_>, Vec<_>) = index
-        .manifests
-        .iter()
-        .filter_map(|entry| Some((entry.platform.clone()?, entry)))
-        .filter(|(platform, _)| platform.os() != "unknown")
-        .unzip();
-    match choose(platform, &platforms) {
-        Some(chosen) => Ok(entries[chosen].clone()),
-        None => Err(missing(reference, platform, &platforms)),
-    }
 }
 
 fn missing(reference: &Reference, wanted: &Platform, has: &[Platform]) -> BuildError {

@@ -17,6 +17,18 @@ impl Engine {
         Ok(Accounts::new(passwd, group))
     }
 
+    /// User and primary group that USER text stands for.
+    pub(super) fn user(&self, state: &State, tree: &Tree, text: &str) -> Result<(u32, u32), EngineError> {
+        if text.is_empty() {
+            return Ok((0, 0));
+        }
+        let accounts = self.accounts(state, tree)?;
+        let identity = accounts
+            .identity(text)
+            .map_err(|source| StepFailure::Account { what: format!("USER {text}"), source })?;
+        Ok((identity.uid, identity.gid))
+    }
+
     fn account_file(&self, state: &State, tree: &Tree, name: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         let resolved = tree.resolve(name, &LayerPath::root(), true)?;
         if resolved.node.is_none() {

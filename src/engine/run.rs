@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use fanfold_platforms::Platform;
 
+use super::staging::{Found, Staging};
 use super::{Engine, EngineError, Layer, State, StepFailure};
 use crate::image::Digest;
 use crate::layer::{Content, LayerIndex, LayerPath, Scan, Tree, scan, settle_times, write_directory};
@@ -18,6 +19,8 @@ use crate::sandbox::{self, Ended, Killer, RunError, RunSpec, prepare_stubs, prob
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
 const HOSTNAME: &str = "fanfold";
+/// What the sandbox calls looking up the user.
+const USER_STEP: &str = "user";
 const STUBS: &str = "stubs";
 const MERGED: &str = "merged";
 /// Longest piece of a line that is handed on at once: a line without an end must not fill memory.
@@ -110,6 +113,7 @@ impl Engine {
         let new = self.store().begin_layer()?;
         let upper = new.directory();
         make_upper(&upper, &tree).map_err(EngineError::io("create the upper directory"))?;
+        self.make_cwd(op, below, &tree, &upper)?;
         let work = self.store().scratch_dir()?;
         let (stubs, merged) = self.mount_points()?;
         let repairs = self.store().scratch_file();
@@ -157,6 +161,12 @@ impl Engine {
                 code: Some(code),
                 signal: None,
             }),
+            RunError::Setup { step, message } if step == USER_STEP => StepFailure::refused(message)
+                .with_hint(format!(
+                    "name a user that the image's /etc/passwd has, or a number, instead of `{}`",
+                    op.user
+                ))
+                .into(),
             other => EngineError::Sandbox(other),
         })?;
         check(op, end.ended)?;
@@ -172,6 +182,20 @@ impl Engine {
         Ok((Layer::made(id), notes.collect()))
     }
 
+    /// Makes the working directory where it is missing, as part of the command's changes: an image may
+    /// name one that it does not hold, and an earlier command may have removed it.
+    fn make_cwd(&self, op: &RunOp, below: &State, tree: &Tree, upper: &Path) -> Result<(), EngineError> {
+        let mut staging = Staging::new(tree, self.file_time());
+        let path = staging.resolve(op.cwd.as_bytes())?;
+        if staging.found(&path) == Found::Directory {
+            return Ok(());
+        }
+        let owner = self.user(below, tree, &op.user)?;
+        staging.make_directories(&path, 0o755, owner)?;
+        write_directory(&staging.into_changes(), self.settings.epoch, upper)?;
+        Ok(())
+    }
+
     /// The lower directories, stubs for mount points lowest.
     fn lowers(
         &self,
@@ -180,13 +204,17 @@ impl Engine {
         stubs: PathBuf,
         repairs: &Path,
     ) -> Result<Vec<PathBuf>, EngineError> {
-        let mut lowers = vec![stubs];
-        for layer in &below.layers {
-            lowers.push(self.directory(layer)?);
-        }
+        let directories =
+            below.layers.iter().map(|layer| self.directory(layer)).collect::<Result<Vec<_>, _>>()?;
         let content =
-            |layer: usize, path: &LayerPath| Content::File(lowers[layer + 1].join(path.as_os_path()));
+            |layer: usize, path: &LayerPath| Content::File(directories[layer].join(path.as_os_path()));
         let changes = tree.repairs(&content)?;
+        // A layer may stand in an image twice, and an overlay takes each directory once: what the lower
+        // one says, the upper one says again.
+        let is_last = |at: usize| !directories[at + 1..].contains(&directories[at]);
+        let distinct = directories.iter().enumerate().filter(|(at, _)| is_last(*at));
+        let mut lowers = vec![stubs];
+        lowers.extend(distinct.map(|(_, directory)| directory.clone()));
         if !changes.is_empty() {
             fs::create_dir(repairs).map_err(EngineError::io("create a lower directory"))?;
             write_directory(&changes, None, repairs)?;

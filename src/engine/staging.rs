@@ -78,7 +78,14 @@ impl<'t> Staging<'t> {
         mode: u32,
         owner: (u32, u32),
     ) -> Result<(), EngineError> {
-        for directory in path.ancestors().chain([path.clone()]) {
+        let mut missing = vec![path.clone()];
+        while let Some(parent) = missing.last().and_then(LayerPath::parent) {
+            if self.found(&parent) == Found::Directory {
+                break;
+            }
+            missing.push(parent);
+        }
+        for directory in missing.into_iter().rev() {
             match self.found(&directory) {
                 Found::Directory => {}
                 Found::Nothing => {
@@ -121,10 +128,12 @@ impl<'t> Staging<'t> {
 
     /// Every parent of a changed entry stands in the layer, with its own metadata.
     fn keep_parents(&mut self, path: &LayerPath) {
-        for parent in path.ancestors().filter(|parent| !parent.is_root()) {
-            if self.changes.contains_key(&parent) {
-                continue;
-            }
+        let mut above = path.parent();
+        // A parent that is there has its own parents.
+        while let Some(parent) =
+            above.filter(|parent| !parent.is_root() && !self.changes.contains_key(parent))
+        {
+            above = parent.parent();
             if let Some(node) = self.tree.get(&parent) {
                 let mut entry = node.entry;
                 entry.path = parent.clone();

@@ -1,7 +1,7 @@
 //! WORKDIR: makes the directories that are missing.
 
 use super::staging::Staging;
-use super::{Engine, EngineError, Layer, Needs, State, StepFailure};
+use super::{Engine, EngineError, Layer, Needs, State};
 use crate::image::Digest;
 use crate::plan::WorkdirOp;
 
@@ -19,15 +19,7 @@ impl Engine {
         needs: Needs,
     ) -> Result<Layer, EngineError> {
         let tree = self.tree(below)?;
-        let owner = if op.user.is_empty() {
-            (0, 0)
-        } else {
-            let accounts = self.accounts(below, &tree)?;
-            let identity = accounts
-                .identity(&op.user)
-                .map_err(|source| StepFailure::Account { what: format!("USER {}", op.user), source })?;
-            (identity.uid, identity.gid)
-        };
+        let owner = self.user(below, &tree, &op.user)?;
         let mut staging = Staging::new(&tree, self.file_time());
         let path = staging.resolve(op.path.as_bytes())?;
         staging.make_directories(&path, 0o755, owner)?;

@@ -167,6 +167,16 @@ impl ImageConfig {
     /// Fails for anything but a JSON object of the specification's types, without a platform, or
     /// with an environment entry that has no name (the class of CVE-2026-57231).
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        Self::parse_entry(bytes, None)
+    }
+
+    /// Reads the config of an index entry for the platform `said`, which fills in a variant that the
+    /// config leaves out, as old ones do.
+    ///
+    /// # Errors
+    ///
+    /// As [`ImageConfig::parse`].
+    pub fn parse_entry(bytes: &[u8], said: Option<&Platform>) -> Result<Self, ConfigError> {
         let mut map: Map<String, Value> =
             serde_json::from_slice(bytes).map_err(|error| ConfigError::Invalid(error.to_string()))?;
         let map = &mut map;
@@ -179,6 +189,10 @@ impl ImageConfig {
         else {
             return Err(ConfigError::NoPlatform);
         };
+        let same = |said: &&Platform| said.os() == os && said.architecture() == architecture;
+        let variant = variant
+            .filter(|text| !text.is_empty())
+            .or_else(|| said.filter(same).and_then(Platform::variant).map(str::to_owned));
         let mut rootfs: Map<String, Value> = take(map, "rootfs")?.unwrap_or_default();
         Ok(Self {
             created: take(map, "created")?,
@@ -214,7 +228,8 @@ impl ContainerConfig {
     fn from_map(mut map: Map<String, Value>) -> Result<Self, ConfigError> {
         let map = &mut map;
         let env: Vec<String> = take(map, "Env")?.unwrap_or_default();
-        if let Some(entry) = env.iter().find(|entry| entry.find('=').is_none_or(|at| at == 0)) {
+        let unusable = |entry: &&String| entry.find('=').is_none_or(|at| at == 0) || entry.contains('\0');
+        if let Some(entry) = env.iter().find(unusable) {
             return Err(ConfigError::Environment(entry.chars().take(100).collect()));
         }
         let ports: Map<String, Value> = take(map, "ExposedPorts")?.unwrap_or_default();
@@ -298,6 +313,17 @@ mod tests {
             let error = ImageConfig::parse(text.as_bytes()).unwrap_err();
             assert_eq!(error, ConfigError::Environment(entry.to_owned()));
         }
+    }
+
+    #[test]
+    fn an_index_entry_fills_in_the_variant() {
+        let text = br#"{"architecture":"arm","os":"linux"}"#;
+        let said = "linux/arm/v6".parse().unwrap();
+        assert_eq!(ImageConfig::parse_entry(text, Some(&said)).unwrap().platform, said);
+        let other = "linux/arm64".parse().unwrap();
+        assert_eq!(ImageConfig::parse_entry(text, Some(&other)).unwrap().platform.variant(), Some("v7"));
+        let own = br#"{"architecture":"arm","os":"linux","variant":"v5"}"#;
+        assert_eq!(ImageConfig::parse_entry(own, Some(&said)).unwrap().platform.variant(), Some("v5"));
     }
 
     #[test]

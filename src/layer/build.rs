@@ -1,6 +1,6 @@
 //! [`Builder`]: places the entries of one archive, in their order, as they would land on disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::entry::{Entry, EntryKind};
 use super::error::LayerError;
@@ -10,6 +10,9 @@ use super::path::LayerPath;
 /// Symbolic links followed for one path.
 pub(super) const MOST_LINKS: usize = 40;
 
+/// Directories that are remembered: a bound on memory for layers of very many.
+const MOST_KNOWN: usize = 4096;
+
 /// Collects one layer. Rules: image reference, "Reading tar".
 #[derive(Debug, Default)]
 pub(super) struct Builder {
@@ -18,8 +21,8 @@ pub(super) struct Builder {
     opaque: BTreeSet<LayerPath>,
     /// Numbers files in the order they came, to tell a link's target from what replaced it.
     next: u64,
-    /// The last directory named by the archive and where it leads: archives are mostly in order.
-    last: Option<(LayerPath, LayerPath)>,
+    /// Directories that the archive named lately and where they lead.
+    known: HashMap<LayerPath, LayerPath>,
 }
 
 #[derive(Debug)]
@@ -75,7 +78,7 @@ impl Builder {
         let stood = self.placed.get(&entry.path).map(Placed::is_directory);
         if stood.is_some() && !(stood == Some(true) && entry.is_directory()) {
             // What is replaced may be a link or directory on the way that was looked up last.
-            self.last = None;
+            self.known.clear();
             self.clear(&entry.path);
         }
         self.next += 1;
@@ -93,23 +96,35 @@ impl Builder {
 
     /// Where the directory `path` of the archive stands; missing ones are made.
     fn directory(&mut self, path: &LayerPath) -> Result<LayerPath, LayerError> {
-        if let Some((named, canonical)) = &self.last
-            && named == path
-        {
-            return Ok(canonical.clone());
-        }
         let canonical = self.canonical(path)?;
-        for path in canonical.ancestors().chain([canonical.clone()]) {
-            self.placed.entry(path).or_insert(Placed { entry: None, number: 0, target: None });
+        // A directory that is there has its parents.
+        let mut missing = Some(canonical.clone());
+        while let Some(path) = missing.filter(|path| !self.placed.contains_key(path)) {
+            missing = path.parent();
+            self.placed.insert(path, Placed { entry: None, number: 0, target: None });
         }
-        self.last = Some((path.clone(), canonical.clone()));
         Ok(canonical)
     }
 
     /// Follows the symbolic links of this layer, inside its root; what is missing is taken as it stands.
-    fn canonical(&self, path: &LayerPath) -> Result<LayerPath, LayerError> {
-        let mut rest: Vec<Vec<u8>> = path.components().rev().map(<[u8]>::to_vec).collect();
+    fn canonical(&mut self, path: &LayerPath) -> Result<LayerPath, LayerError> {
+        if let Some(known) = self.known.get(path) {
+            return Ok(known.clone());
+        }
+        // Archives go down their directories: what leads to the deepest known one is known.
+        let mut known = LayerPath::root();
         let mut at = LayerPath::root();
+        let mut above = path.parent();
+        while let Some(parent) = above {
+            if let Some(canonical) = self.known.get(&parent) {
+                at = canonical.clone();
+                known = parent;
+                break;
+            }
+            above = parent.parent();
+        }
+        let rest = path.strip_prefix(&known).unwrap_or_default();
+        let mut rest: Vec<Vec<u8>> = rest.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec).collect();
         let mut links = 0;
         while let Some(name) = rest.pop() {
             match &name[..] {
@@ -136,6 +151,10 @@ impl Builder {
                 Some(_) => return Err(LayerError::NotADirectory { path: next.to_string() }),
             }
         }
+        if self.known.len() == MOST_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(path.clone(), at.clone());
         Ok(at)
     }
 
