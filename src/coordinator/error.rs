@@ -131,17 +131,38 @@ impl From<EngineError> for BuildError {
         if error.is_disk_full() {
             return Self::new(ErrorKind::Retryable, text).with_hint(DISK_FULL);
         }
-        match error {
-            EngineError::Step(StepFailure::Refused { hint, .. }) => {
-                Self { hint, ..Self::new(ErrorKind::Step, text) }
+        let (kind, hint) = match &error {
+            EngineError::Step(StepFailure::Refused { hint: Some(hint), .. }) => {
+                return Self::new(ErrorKind::Step, text).with_hint(hint.as_str());
             }
-            EngineError::WrongDiffId { .. } | EngineError::UnknownLayerType(_) => {
-                Self::new(ErrorKind::Registry, text)
+            EngineError::Step(StepFailure::Command { .. }) => (
+                ErrorKind::Step,
+                "what the command printed is above; the steps before it are kept for the next build",
+            ),
+            EngineError::Step(StepFailure::Account { .. }) => {
+                (ErrorKind::Step, "name a user or group that the image has, or its number")
             }
-            EngineError::Store(_) => Self::new(ErrorKind::Retryable, text),
-            EngineError::Overlay(_) => Self::new(ErrorKind::Platform, text)
-                .with_hint("put the store on another file system with --root"),
-            _ => Self::new(ErrorKind::Step, text),
-        }
+            EngineError::Step(_) => (ErrorKind::Step, "name another place, or remove what is there first"),
+            EngineError::WrongDiffId { .. } | EngineError::BadLayer(_) | EngineError::UnknownLayerType(_) => {
+                (ErrorKind::Platform, "have the base image built again, or use another one")
+            }
+            EngineError::BadArchive { .. } => {
+                (ErrorKind::Invalid, "make the archive again, or copy it as a file with --unpack=false")
+            }
+            EngineError::Overlay(_) => {
+                (ErrorKind::Platform, "put the store on another file system with --root")
+            }
+            EngineError::Store(_) | EngineError::NoContent => {
+                (ErrorKind::Retryable, "build again; if it stays, remove the folder that --root names")
+            }
+            EngineError::Source(_) => {
+                (ErrorKind::Step, "make the file readable, or list it in .dockerignore")
+            }
+            EngineError::Sandbox(_) => {
+                (ErrorKind::Step, "look at what the image has at the place that is named")
+            }
+            _ => (ErrorKind::Step, "build again; --no-cache leaves out earlier results"),
+        };
+        Self::new(kind, text).with_hint(hint)
     }
 }

@@ -43,6 +43,10 @@ impl Copying<'_, '_> {
             }
             entries.push((entry, start, offset - start));
             Ok(())
+        })
+        .map_err(|source| EngineError::BadArchive {
+            name: String::from_utf8_lossy(&item.name).into_owned(),
+            source,
         })?;
         let directory = self.destination.path.clone();
         if self.staging.found(&directory) == Found::Other {

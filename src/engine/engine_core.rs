@@ -1,6 +1,6 @@
 //! The engine: what all steps of a build share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -41,6 +41,8 @@ pub struct Engine {
     pub(super) cancel: Cancel,
     pub(super) indexes: Mutex<HashMap<LayerId, Arc<LayerIndex>>>,
     pub(super) mounts: Mutex<Option<ScratchDir>>,
+    /// Layers whose owners were compared with the ids that this build has.
+    pub(super) looked_at: Mutex<HashSet<LayerId>>,
 }
 
 /// The forms in which a step's layer will be needed.
@@ -66,6 +68,7 @@ impl Engine {
             cancel,
             indexes: Mutex::default(),
             mounts: Mutex::default(),
+            looked_at: Mutex::default(),
         })
     }
 

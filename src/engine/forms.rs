@@ -112,7 +112,7 @@ impl Engine {
     ) -> Result<Arc<LayerIndex>, EngineError> {
         let record = self.blob_record(layer)?;
         let (file, encoding) = self.open_blob(&record)?;
-        let unpacked = unpack(file, encoding, into, &Limits::default())?;
+        let unpacked = unpack(file, encoding, into, &Limits::default()).map_err(EngineError::BadLayer)?;
         if unpacked.diff_id != record.diff_id {
             self.store().drop_blob(&record.descriptor.digest);
             return Err(EngineError::WrongDiffId { expected: record.diff_id, found: unpacked.diff_id });

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
 use fanfold_platforms::Platform;
 
@@ -23,6 +24,8 @@ const HOSTNAME: &str = "fanfold";
 const USER_STEP: &str = "user";
 const STUBS: &str = "stubs";
 const MERGED: &str = "merged";
+const RESOLV_CONF: &str = "resolv.conf";
+const HOSTS: &str = "hosts";
 /// Longest piece of a line that is handed on at once: a line without an end must not fill memory.
 const LONGEST_LINE: u64 = 64 << 10;
 
@@ -115,14 +118,15 @@ impl Engine {
         make_upper(&upper, &tree).map_err(EngineError::io("create the upper directory"))?;
         self.make_cwd(op, below, &tree, &upper)?;
         let work = self.store().scratch_dir()?;
-        let (stubs, merged) = self.mount_points()?;
+        let mounts = self.mount_points()?;
+        let place = |name: &str| mounts.join(name);
         let repairs = self.store().scratch_file();
-        let lowers = self.lowers(below, &tree, stubs, repairs.path())?;
+        let lowers = self.lowers(below, &tree, place(STUBS), repairs.path())?;
         let spec = RunSpec {
             lowers,
             upper: upper.clone(),
             work: work.path().to_owned(),
-            merged,
+            merged: place(MERGED),
             argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
             env: self.environment(op, platform),
             cwd: op.cwd.clone().into_bytes(),
@@ -132,8 +136,8 @@ impl Engine {
                 plan::Network::None => sandbox::Network::None,
             },
             hostname: HOSTNAME.to_owned(),
-            resolv_conf: self.settings.resolv_conf.clone(),
-            hosts: self.settings.hosts.clone(),
+            resolv_conf: place(RESOLV_CONF),
+            hosts: place(HOSTS),
             extra_hosts: op.extra_hosts.clone(),
             binds: Vec::new(),
             shm_size: op.shm_size,
@@ -179,7 +183,27 @@ impl Engine {
         self.store().finish_layer(&id, &new, &index.encode())?;
         self.remember(&id, index);
         let notes = notes.iter().map(|note| format!("{} is a {} and not in the image", note.path, note.what));
-        Ok((Layer::made(id), notes.collect()))
+        Ok((Layer::made(id), self.unmapped_owners(below, &tree).into_iter().chain(notes).collect()))
+    }
+
+    /// A remark for each layer with files of users that this build's namespace does not have: the
+    /// command has seen them as root's. Said once for each layer.
+    fn unmapped_owners(&self, below: &State, tree: &Tree) -> Vec<String> {
+        let (Some(sandbox), Ok(mut looked_at)) = (&self.settings.sandbox, self.looked_at.lock()) else {
+            return Vec::new();
+        };
+        let mapping = sandbox.mapping();
+        let layers = below.layers.iter().zip(tree.layers());
+        layers
+            .filter(|(layer, _)| !mapping.identity && looked_at.insert(layer.id))
+            .filter_map(|(_, index)| {
+                let stranger = index.entries().find(|entry| !mapping.has(entry.uid, entry.gid))?;
+                Some(format!(
+                    "{} belongs to {}:{}, which is beyond this user's subordinate ids: commands see it as root's",
+                    stranger.path, stranger.uid, stranger.gid
+                ))
+            })
+            .collect()
     }
 
     /// Makes the working directory where it is missing, as part of the command's changes: an image may
@@ -209,10 +233,12 @@ impl Engine {
         let content =
             |layer: usize, path: &LayerPath| Content::File(directories[layer].join(path.as_os_path()));
         let changes = tree.repairs(&content)?;
+        // An overlay shows the top directories of all layers, whatever a layer says to hide.
+        let first = tree.layers().iter().rposition(|index| index.hides_all()).unwrap_or(0);
         // A layer may stand in an image twice, and an overlay takes each directory once: what the lower
         // one says, the upper one says again.
         let is_last = |at: usize| !directories[at + 1..].contains(&directories[at]);
-        let distinct = directories.iter().enumerate().filter(|(at, _)| is_last(*at));
+        let distinct = directories.iter().enumerate().skip(first).filter(|(at, _)| is_last(*at));
         let mut lowers = vec![stubs];
         lowers.extend(distinct.map(|(_, directory)| directory.clone()));
         if !changes.is_empty() {
@@ -223,24 +249,39 @@ impl Engine {
         Ok(lowers)
     }
 
-    /// A lower directory with what is mounted on, and the directory that roots are mounted on. Made
-    /// once for each build, and only where overlays work.
-    fn mount_points(&self) -> Result<(PathBuf, PathBuf), EngineError> {
+    /// A directory with what all commands share: a lower directory with mount points, the directory
+    /// that roots are mounted on, and copies of the host's files. Made once for each build, and only
+    /// where overlays work.
+    fn mount_points(&self) -> Result<PathBuf, EngineError> {
         let mut known = self.mounts.lock().map_err(|_| EngineError::Cancelled)?;
-        let scratch = match known.as_ref() {
-            Some(scratch) => scratch,
-            None => {
-                let scratch = self.store().scratch_dir()?;
-                probe_overlay(scratch.path())?;
-                for place in [STUBS, MERGED] {
-                    fs::create_dir(scratch.path().join(place))
-                        .map_err(EngineError::io("create mount points"))?;
-                }
-                prepare_stubs(&scratch.path().join(STUBS)).map_err(EngineError::io("create mount points"))?;
-                known.insert(scratch)
-            }
+        if let Some(scratch) = known.as_ref() {
+            return Ok(scratch.path().to_owned());
+        }
+        let scratch = self.store().scratch_dir()?;
+        probe_overlay(scratch.path())?;
+        let place = |name: &str| scratch.path().join(name);
+        let prepare = || -> io::Result<()> {
+            fs::create_dir(place(STUBS))?;
+            fs::create_dir(place(MERGED))?;
+            prepare_stubs(&place(STUBS))?;
+            // A copy looks the same whoever builds, and wherever.
+            self.copy_host_file(&self.settings.resolv_conf, &place(RESOLV_CONF))?;
+            self.copy_host_file(&self.settings.hosts, &place(HOSTS))
         };
-        Ok((scratch.path().join(STUBS), scratch.path().join(MERGED)))
+        prepare().map_err(EngineError::io("create mount points"))?;
+        Ok(known.insert(scratch).path().to_owned())
+    }
+
+    /// Copies a file of the host, if there is one, with a time that is the build's.
+    fn copy_host_file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let text = match fs::read(from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            text => text?,
+        };
+        fs::write(to, text)?;
+        fs::set_permissions(to, fs::Permissions::from_mode(0o644))?;
+        let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.file_time()).unwrap_or(0));
+        fs::File::options().write(true).open(to)?.set_modified(time)
     }
 
     fn environment(&self, op: &RunOp, platform: &Platform) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -131,6 +131,11 @@ impl LayerIndex {
         self.slots.len()
     }
 
+    /// Whether the layer hides everything that lower layers hold.
+    pub fn hides_all(&self) -> bool {
+        self.slots[0].opaque
+    }
+
     /// Whether the layer changes nothing.
     pub fn is_empty(&self) -> bool {
         matches!(&self.slots[..], [root] if root.shape == Shape::Implicit && !root.opaque)

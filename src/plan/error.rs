@@ -51,6 +51,7 @@ impl PlanError {
     /// Something that this version cannot do.
     pub(super) fn unsupported(span: Span, what: &str) -> Self {
         Self::at(span, format!("{what} is not supported"))
+            .with_hint("do without it here; nothing that a Dockerfile asks for is ignored")
     }
 
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {

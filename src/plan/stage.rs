@@ -39,10 +39,13 @@ pub(super) fn target_stage(dockerfile: &Dockerfile, request: &Request) -> Result
         return Ok(index);
     }
     let error = PlanError::request(format!("target stage \"{wanted}\" could not be found"));
-    let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
-    Err(match suggest::nearest(wanted, names) {
+    let names: Vec<_> = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+    Err(match suggest::nearest(wanted, &names) {
         Some(name) => error.with_hint(format!("did you mean {name}?")),
-        None => error,
+        None if names.is_empty() => {
+            error.with_hint(format!("the stages have no names, only numbers from 0 to {last}"))
+        }
+        None => error.with_hint(format!("the stages are {}", names.join(", "))),
     })
 }
 

@@ -28,6 +28,16 @@ pub struct Mapping {
     pub identity: bool,
 }
 
+impl Mapping {
+    /// Whether files of this user and group can be owned by them in the namespace.
+    pub fn has(&self, uid: u32, gid: u32) -> bool {
+        let within = |ranges: &[IdRange], id: u32| {
+            ranges.iter().any(|range| range.inside <= id && id - range.inside < range.count)
+        };
+        within(&self.uids, uid) && within(&self.gids, gid)
+    }
+}
+
 impl fmt::Display for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.identity {
