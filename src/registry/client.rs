@@ -99,7 +99,11 @@ impl Client {
         manifests::child(&self.session(repository), descriptor).await
     }
 
-    /// Whether `repository` holds the manifest `digest`.
+    /// Whether `repository` holds the manifest `digest`. Then the registry holds all that it names, and
+    /// none of it needs to be pushed.
+    ///
+    /// For a repository that is about to be pushed to: what was found out is not asked again by
+    /// [`Client::push_manifest`]. What the registry does not tell counts as no.
     ///
     /// # Errors
     ///
@@ -109,7 +113,24 @@ impl Client {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        manifests::exists(&self.session(repository), digest).await
+        manifests::exists(&self.session(repository), *digest).await
+    }
+
+    /// Whether `tag` of `repository` names `digest` now; then the manifest itself is there, too.
+    ///
+    /// For a repository that is about to be pushed to, as [`Client::exists_manifest`]: the next
+    /// [`Client::push_manifest`] for the tag goes by the answer.
+    ///
+    /// # Errors
+    ///
+    /// Fails for text that is no tag, and when the registry refuses or cannot be reached.
+    pub async fn is_tagged(
+        &self,
+        repository: &Repository,
+        tag: &str,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        manifests::is_tagged(&self.session(repository), tag, *digest).await
     }
 
     /// Fetches a blob of at most `limit` bytes into memory; digest and size are verified.
@@ -173,7 +194,9 @@ impl Client {
 
     /// Pushes a manifest or index, byte for byte. All that it names must have been pushed before.
     ///
-    /// Blobs that the registry lost since are uploaded again. A tag is checked afterwards.
+    /// Nothing is sent where the registry holds it under that name already. Blobs that the registry lost
+    /// since they were pushed are uploaded again. A tag that was moved is looked at afterwards, in case
+    /// another writer moved it too.
     ///
     /// # Errors
     ///

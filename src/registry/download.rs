@@ -30,11 +30,11 @@ pub(super) async fn fetch_small(
     if descriptor.size > limit {
         let text =
             format!("the blob has {} bytes, more than the {limit} that are accepted here", descriptor.size);
-        return Err(retries.give_up(Failure::protocol(text)));
+        return Err(retries.error(Failure::protocol(text)));
     }
     let mut wrong = false;
     loop {
-        let failure = match fetch_once(session, descriptor).await {
+        let failure = match fetch_once(&retries, session, descriptor).await {
             Ok(Some(bytes)) if Digest::of(&bytes) == descriptor.digest => return Ok(bytes),
             Ok(Some(bytes)) if (bytes.len() as u64) < descriptor.size => {
                 truncated(bytes.len() as u64, descriptor)
@@ -60,7 +60,7 @@ pub(super) async fn pull(
         let mut transfer = Transfer::new(session, descriptor, file, progress);
         let end = loop {
             let before = transfer.offset;
-            match transfer.attempt().await {
+            match transfer.attempt(&retries).await {
                 Ok(end) => break end,
                 Err(failure) => {
                     if transfer.offset > before {
@@ -91,8 +91,12 @@ fn call<'a>(session: &Session, descriptor: &Descriptor) -> Call<'a> {
         .scope(scope(session.repository().path(), "pull"))
 }
 
-async fn fetch_once(session: &Session, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Failure> {
-    session.send(call(session, descriptor)).await?.expect(&[200]).await?.body(descriptor.size).await
+async fn fetch_once(
+    tries: &Retries<'_>,
+    session: &Session,
+    descriptor: &Descriptor,
+) -> Result<Option<Vec<u8>>, Failure> {
+    tries.send(call(session, descriptor)).await?.expect(&[200]).await?.body(descriptor.size).await
 }
 
 fn truncated(got: u64, descriptor: &Descriptor) -> Failure {
@@ -173,7 +177,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Fetches what is missing, over one connection.
-    async fn attempt(&mut self) -> Result<End, Failure> {
+    async fn attempt(&mut self, tries: &Retries<'_>) -> Result<End, Failure> {
         if self.offset == self.descriptor.size {
             return Ok(End::Complete);
         }
@@ -187,7 +191,7 @@ impl<'a> Transfer<'a> {
                 call = call.header(IF_RANGE, etag);
             }
         }
-        let mut answer = self.session.send(call).await?;
+        let mut answer = tries.send(call).await?;
         if answer.status() == 416 && self.offset > 0 {
             self.ranges = false;
             return Err(Failure::network("the registry cannot continue at a given byte"));

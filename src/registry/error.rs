@@ -119,6 +119,8 @@ pub(super) struct Failure {
     pub(super) cause: Box<Cause>,
     /// Whether and when to try again.
     pub(super) advice: Advice,
+    /// The tries of this request that failed before, in a few words each.
+    pub(super) earlier: Vec<String>,
 }
 
 fn colon(code: &str, message: &str) -> String {
@@ -169,12 +171,12 @@ impl Cause {
 impl Failure {
     /// A failure that another attempt may heal.
     pub(super) fn passing(cause: Cause) -> Self {
-        Self { cause: Box::new(cause), advice: Advice::Backoff }
+        Self { cause: Box::new(cause), advice: Advice::Backoff, earlier: Vec::new() }
     }
 
     /// A failure that stays.
     pub(super) fn lasting(cause: Cause) -> Self {
-        Self { cause: Box::new(cause), advice: Advice::Never }
+        Self { cause: Box::new(cause), advice: Advice::Never, earlier: Vec::new() }
     }
 
     /// An answer against the rules.
@@ -212,21 +214,16 @@ impl Failure {
 }
 
 impl RegistryError {
-    /// The failure that ends `operation` at `place`; `earlier` are the tries before it.
-    pub(super) fn new(
-        host: &str,
-        place: String,
-        operation: Operation,
-        failure: Failure,
-        earlier: Vec<String>,
-    ) -> Self {
-        Self(Arc::new(Inner { host: host.to_owned(), place, operation, cause: *failure.cause, earlier }))
+    /// The failure that ends `operation` at `place`.
+    pub(super) fn new(host: &str, place: String, operation: Operation, failure: Failure) -> Self {
+        let Failure { cause, earlier, .. } = failure;
+        Self(Arc::new(Inner { host: host.to_owned(), place, operation, cause: *cause, earlier }))
     }
 
     /// A failure before any registry was asked.
     pub(super) fn configuration(text: String) -> Self {
         let failure = Failure::lasting(Cause::Configuration(text));
-        Self::new("", String::new(), Operation::Pull("anything".to_owned()), failure, Vec::new())
+        Self::new("", String::new(), Operation::Pull("anything".to_owned()), failure)
     }
 
     /// Sort of the failure.
@@ -304,13 +301,8 @@ mod tests {
 
     fn error(status: u16, operation: Operation) -> RegistryError {
         let cause = Cause::Status { status, code: "DENIED".into(), message: "no".into() };
-        RegistryError::new(
-            "r.io",
-            "r.io/a".into(),
-            operation,
-            Failure::lasting(cause),
-            vec!["HTTP 503".into()],
-        )
+        let failure = Failure { earlier: vec!["HTTP 503".into()], ..Failure::lasting(cause) };
+        RegistryError::new("r.io", "r.io/a".into(), operation, failure)
     }
 
     #[test]

@@ -15,9 +15,10 @@ use tokio_util::io::ReaderStream;
 use super::auth::Purpose;
 use super::challenge::Challenge;
 use super::endpoint::{locate, same_origin};
-use super::error::Failure;
+use super::error::{Failure, Operation};
 use super::limiter::Slot;
 use super::refusal::refusal;
+use super::retry::Retries;
 use super::session::Session;
 use super::transport::{SourceError, Transport};
 
@@ -128,16 +129,16 @@ impl<'a> Call<'a> {
 }
 
 impl Session {
-    /// Makes a request: waits for a slot, authorizes it, follows redirects, and answers one 401 with a
-    /// fresh token. Any other status is an answer.
+    /// Makes a request once: authorizes it, waits for a slot, follows redirects, and answers one 401 with
+    /// a fresh token. Any other status is an answer. What has to be asked before, the scheme and the
+    /// token, has tries of its own.
     ///
     /// # Errors
     ///
     /// Fails without an answer, after a second 401, and for redirects that cannot be followed.
-    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, Failure> {
+    pub(super) async fn send(&self, operation: &Operation, call: Call<'_>) -> Result<Answer, Failure> {
         let transport = &self.shared.transport;
-        let slot = self.host.limiter.acquire().await;
-        let (base, challenge) = self.host.endpoint.base(transport).await?;
+        let (base, challenge) = self.base(operation).await?;
         if let Some(challenge) = challenge {
             self.host.auth.learn(challenge).await;
         }
@@ -151,9 +152,10 @@ impl Session {
         let purpose = Purpose { transport, store: &self.shared.store, base: &base, path };
         let trusted = same_origin(&base, &url);
         let mut scopes = call.scopes.clone();
-        let mut used = if trusted { self.host.auth.header(&purpose, &scopes).await? } else { None };
+        let mut used = if trusted { self.authorize(operation, &purpose, &scopes).await? } else { None };
         let mut refreshed = false;
         loop {
+            let slot = self.host.limiter.acquire().await;
             let (mut response, end) = self.follow(&call, &base, &url, used.as_ref()).await?;
             match response.status().as_u16() {
                 429 => self.host.limiter.throttled(),
@@ -165,14 +167,40 @@ impl Session {
             }
             let challenge = Challenge::choose(response.headers());
             let failure = refusal(transport, &mut response, used.as_ref()).await;
+            drop(slot);
             let spent = refreshed && used.is_some();
             if spent || !self.host.auth.refused(path, challenge, used.as_ref(), &mut scopes).await {
                 return Err(failure);
             }
             refreshed |= used.is_some();
-            used = self.host.auth.header(&purpose, &scopes).await?;
+            used = self.authorize(operation, &purpose, &scopes).await?;
             if used.is_none() {
                 return Err(failure);
+            }
+        }
+    }
+
+    async fn base(&self, operation: &Operation) -> Result<(Url, Option<Challenge>), Failure> {
+        let mut tries = Retries::new(self, operation.clone());
+        loop {
+            match self.host.endpoint.base(&self.shared.transport).await {
+                Ok(found) => return Ok(found),
+                Err(failure) => tries.wait(failure).await?,
+            }
+        }
+    }
+
+    async fn authorize(
+        &self,
+        operation: &Operation,
+        purpose: &Purpose<'_>,
+        scopes: &BTreeSet<String>,
+    ) -> Result<Option<HeaderValue>, Failure> {
+        let mut tries = Retries::new(self, operation.clone());
+        loop {
+            match self.host.auth.header(purpose, scopes).await {
+                Ok(header) => return Ok(header),
+                Err(failure) => tries.wait(failure).await?,
             }
         }
     }

@@ -17,6 +17,8 @@ use super::upload;
 
 /// Longest manifest, in bytes.
 const LONGEST_MANIFEST: u64 = 4 * 1024 * 1024;
+/// Failures of a request that can be done without, before it is done without.
+const LOOKS: u32 = 2;
 /// How registries say that something below a manifest is missing.
 const MISSING: &[&str] =
     &["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "MANIFEST_UNKNOWN"];
@@ -51,7 +53,7 @@ pub(super) async fn resolve_digest(
     let name = name(reference);
     let mut retries = Retries::new(session, Operation::Pull(format!("manifest `{name}`")));
     loop {
-        let failure = match head(session, &name, "pull").await {
+        let failure = match head(&retries, session, &name, "pull").await {
             Ok(answer) if answer.status() == 200 => match content_digest(&answer) {
                 Some(digest) => return Ok(digest),
                 None => break,
@@ -68,48 +70,68 @@ pub(super) async fn resolve_digest(
     fetch(session, &name, Expected { digest: None, size: None }).await.map(|manifest| manifest.digest())
 }
 
-/// Whether the repository holds a manifest.
-pub(super) async fn exists(session: &Session, digest: &Digest) -> Result<bool, RegistryError> {
-    let name = digest.to_string();
-    let mut retries = Retries::new(session, Operation::Pull(format!("manifest `{name}`")));
-    let mut method = Method::HEAD;
-    loop {
-        let call = manifest_call(session, method.clone(), &name, "pull").header(ACCEPT, ACCEPT_MANIFESTS);
-        let failure = match session.send(call).await {
-            Ok(answer) if answer.status() == 200 => return Ok(true),
-            Ok(mut answer) => answer.refusal().await,
-            Err(failure) => failure,
-        };
-        match failure.status() {
-            Some(404) => return Ok(false),
-            Some(400 | 405) if method == Method::HEAD => method = Method::GET,
-            _ => retries.after(failure).await?,
-        }
+/// Whether the repository, which is about to be pushed to, holds a manifest.
+pub(super) async fn exists(session: &Session, digest: Digest) -> Result<bool, RegistryError> {
+    let operation = Operation::Push(format!("manifest `{digest}`"));
+    let there = look(session, &operation, &digest.to_string()).await;
+    let there = matches!(
+        there.map_err(|failure| session.error(operation, failure))?,
+        Found::Something(found) if found.is_none_or(|found| found == digest)
+    );
+    session.shared.known.note(session.repository(), digest, there);
+    Ok(there)
+}
+
+/// Whether a tag of the repository, which is about to be pushed to, names `digest`.
+pub(super) async fn is_tagged(session: &Session, tag: &str, digest: Digest) -> Result<bool, RegistryError> {
+    let found = tagged(session, tag).await?;
+    session.shared.known.note_tag(session.repository(), tag, found);
+    if found == Some(digest) {
+        session.shared.known.note(session.repository(), digest, true);
+    }
+    Ok(found == Some(digest))
+}
+
+/// What a tag names, as far as the registry tells.
+async fn tagged(session: &Session, tag: &str) -> Result<Option<Digest>, RegistryError> {
+    let operation = Operation::Push(format!("manifest `{}`", escape(tag)));
+    check_tag(tag).map_err(|failure| session.error(operation.clone(), failure))?;
+    match look(session, &operation, tag).await {
+        Ok(Found::Something(found)) => Ok(found),
+        Ok(Found::Nothing | Found::Unknown) => Ok(None),
+        Err(failure) => Err(session.error(operation, failure)),
     }
 }
 
-/// Pushes the exact bytes of a manifest.
+/// Pushes the exact bytes of a manifest, unless they are there under that name.
 pub(super) async fn push(
     session: &Session,
     manifest: &RawManifest,
     target: Target<'_>,
 ) -> Result<(), RegistryError> {
-    let digest = manifest.digest();
+    let (digest, known) = (manifest.digest(), &session.shared.known);
     let name = match target {
         Target::Digest => digest.to_string(),
         Target::Tag(tag) => tag.to_owned(),
     };
+    let done = match target {
+        Target::Digest => match known.manifest(session.repository(), digest) {
+            Some(there) => there,
+            None => exists(session, digest).await?,
+        },
+        Target::Tag(tag) => match known.take_tag(session.repository(), tag) {
+            Some(found) => found == Some(digest),
+            None => tagged(session, tag).await? == Some(digest),
+        },
+    };
+    if done {
+        return Ok(());
+    }
     let operation = Operation::Push(format!("manifest `{}`", escape(&name)));
     let mut retries = Retries::new(session, operation.clone());
-    if let Target::Tag(tag) = target
-        && !is_tag(tag)
-    {
-        let text = "the tag may hold only letters, digits, `_`, `.` and `-`, 128 at most";
-        return Err(retries.give_up(Failure::lasting(Cause::Configuration(text.to_owned()))));
-    }
     let mut restored = false;
     loop {
-        let mut failure = match put(session, manifest, digest, &name).await {
+        let mut failure = match put(&retries, session, manifest, digest, &name).await {
             Ok(()) => break,
             Err(failure) => failure,
         };
@@ -118,17 +140,57 @@ pub(super) async fn push(
             restore(session, manifest, &operation).await?;
             failure.advice = Advice::Backoff;
         }
+        // An earlier try may have succeeded without an answer: tags that cannot be moved refuse another.
+        if failure.advice == Advice::Never
+            && retries.failed() > 0
+            && let Ok(Found::Something(Some(found))) = look(session, &operation, &name).await
+            && found == digest
+        {
+            break;
+        }
         retries.after(failure).await?;
     }
+    known.note(session.repository(), digest, true);
+    // The registry has said that it is stored. Only another look can tell that it did not stay so.
     if let Target::Tag(tag) = target
-        && let Ok(answer) = head(session, tag, "pull,push").await
-        && let Some(found) =
-            content_digest(&answer).filter(|found| answer.status() == 200 && *found != digest)
+        && let Ok(Found::Something(Some(found))) = look(session, &operation, tag).await
+        && found != digest
     {
         let text = format!("another writer moved the tag meanwhile: it names {found} now, not {digest}");
-        return Err(retries.give_up(Failure::protocol(text)));
+        return Err(retries.error(Failure::protocol(text)));
     }
     Ok(())
+}
+
+/// What a name stands for.
+enum Found {
+    /// This manifest, or one whose digest the registry does not tell.
+    Something(Option<Digest>),
+    Nothing,
+    /// The registry does not tell.
+    Unknown,
+}
+
+/// Asks what a name stands for. It is never needed, only cheaper to know: a registry that fails here is
+/// not asked for long.
+async fn look(session: &Session, operation: &Operation, name: &str) -> Result<Found, Failure> {
+    let mut tries = Retries::new(session, operation.clone());
+    loop {
+        let failure = match head(&tries, session, name, "pull,push").await {
+            Ok(mut answer) => match answer.status() {
+                200 => return Ok(Found::Something(content_digest(&answer))),
+                404 => return Ok(Found::Nothing),
+                401 | 403 | 408 | 429 => answer.refusal().await,
+                500..600 if tries.failed() + 1 < LOOKS => answer.refusal().await,
+                _ => return Ok(Found::Unknown),
+            },
+            Err(failure) => failure,
+        };
+        match failure.status() {
+            Some(501 | 505..600) => return Ok(Found::Unknown),
+            _ => tries.wait(failure).await?,
+        }
+    }
 }
 
 fn name(reference: &Reference) -> String {
@@ -138,19 +200,21 @@ fn name(reference: &Reference) -> String {
     }
 }
 
-fn is_tag(text: &str) -> bool {
+fn check_tag(text: &str) -> Result<(), Failure> {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    text.len() <= 128
+    let good = text.len() <= 128
         && text.bytes().next().is_some_and(word)
-        && text.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-')
+        && text.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-');
+    let why = "the tag may hold only letters, digits, `_`, `.` and `-`, 128 at most";
+    if good { Ok(()) } else { Err(Failure::lasting(Cause::Configuration(why.to_owned()))) }
 }
 
 fn manifest_call<'a>(session: &Session, method: Method, name: &str, actions: &str) -> Call<'a> {
     Call::new(method, format!("manifests/{name}")).scope(scope(session.repository().path(), actions))
 }
 
-async fn head(session: &Session, name: &str, actions: &str) -> Result<Answer, Failure> {
-    session.send(manifest_call(session, Method::HEAD, name, actions).header(ACCEPT, ACCEPT_MANIFESTS)).await
+async fn head(tries: &Retries<'_>, session: &Session, name: &str, actions: &str) -> Result<Answer, Failure> {
+    tries.send(manifest_call(session, Method::HEAD, name, actions).header(ACCEPT, ACCEPT_MANIFESTS)).await
 }
 
 fn content_digest(answer: &Answer) -> Option<Digest> {
@@ -162,7 +226,7 @@ async fn fetch(session: &Session, name: &str, expected: Expected) -> Result<RawM
     let mut wrong = false;
     loop {
         let call = manifest_call(session, Method::GET, name, "pull").header(ACCEPT, ACCEPT_MANIFESTS);
-        match fetch_once(session, call, expected, &mut wrong).await {
+        match fetch_once(&retries, call, expected, &mut wrong).await {
             Ok(manifest) => return Ok(manifest),
             Err(failure) => retries.after(failure).await?,
         }
@@ -170,12 +234,12 @@ async fn fetch(session: &Session, name: &str, expected: Expected) -> Result<RawM
 }
 
 async fn fetch_once(
-    session: &Session,
+    tries: &Retries<'_>,
     call: Call<'_>,
     expected: Expected,
     wrong: &mut bool,
 ) -> Result<RawManifest, Failure> {
-    let mut answer = session.send(call).await?.expect(&[200]).await?;
+    let mut answer = tries.send(call).await?.expect(&[200]).await?;
     let bytes = answer.body(LONGEST_MANIFEST).await?;
     let bytes = bytes.ok_or_else(|| Failure::protocol("the manifest is longer than 4 MiB"))?;
     let media_type = media_type(answer.header("content-type").unwrap_or_default(), &bytes)?;
@@ -225,10 +289,16 @@ fn media_type(served: &str, bytes: &[u8]) -> Result<String, Failure> {
     }
 }
 
-async fn put(session: &Session, manifest: &RawManifest, digest: Digest, name: &str) -> Result<(), Failure> {
+async fn put(
+    tries: &Retries<'_>,
+    session: &Session,
+    manifest: &RawManifest,
+    digest: Digest,
+    name: &str,
+) -> Result<(), Failure> {
     let call = manifest_call(session, Method::PUT, name, "pull,push");
     let call = call.header(CONTENT_TYPE, &manifest.media_type).bytes(&manifest.bytes);
-    let answer = session.send(call).await?.expect(&[200, 201, 202]).await?;
+    let answer = tries.send(call).await?.expect(&[200, 201, 202]).await?;
     match content_digest(&answer) {
         Some(found) if found != digest => {
             Err(Failure::protocol(format!("the registry stored {found} where {digest} was sent")))
@@ -245,12 +315,13 @@ async fn restore(
 ) -> Result<(), RegistryError> {
     let lost = |digest: Digest| {
         let text = format!("the registry does not hold {digest}, which the manifest names");
-        session.error(operation.clone(), Failure::protocol(text), Vec::new())
+        session.error(operation.clone(), Failure::protocol(text))
     };
     match manifest.parse() {
         Ok(Document::Image(image)) => {
             for descriptor in std::iter::once(&image.config).chain(&image.layers) {
-                if upload::is_there(session, descriptor).await? {
+                let there = upload::is_there(session, operation, descriptor).await;
+                if there.map_err(|failure| session.error(operation.clone(), failure))? {
                     continue;
                 }
                 let source = session.shared.flights.forget(session.repository(), descriptor.digest).await;
@@ -261,7 +332,7 @@ async fn restore(
         }
         Ok(Document::Index(index)) => {
             for descriptor in &index.manifests {
-                if !exists(session, &descriptor.digest).await? {
+                if !exists(session, descriptor.digest).await? {
                     return Err(lost(descriptor.digest));
                 }
             }

@@ -28,6 +28,7 @@ mod error;
 mod exchange;
 mod flight;
 mod helpers;
+mod known;
 mod limiter;
 mod manifests;
 mod redact;

@@ -62,5 +62,6 @@ pub(super) async fn refusal(
             code: shown(&code),
             message: shown(&message),
         }),
+        earlier: Vec::new(),
     }
 }

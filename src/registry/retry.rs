@@ -9,6 +9,7 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use tokio::time::Instant;
 
 use super::error::{Failure, Operation, RegistryError, come_back};
+use super::exchange::{Answer, Call};
 use super::session::Session;
 
 /// Longest wait that a server can ask for.
@@ -157,7 +158,10 @@ impl Bucket {
     }
 }
 
-/// The tries of one operation.
+/// The tries of one request of an operation.
+///
+/// Every request has tries of its own. Were they shared, or were the whole operation begun anew, a
+/// registry that fails every second request would always fail the same one.
 #[derive(Debug)]
 pub(super) struct Retries<'a> {
     session: &'a Session,
@@ -179,31 +183,46 @@ impl<'a> Retries<'a> {
         self.since = None;
     }
 
-    /// Ends the operation with `failure`.
-    pub(super) fn give_up(self, failure: Failure) -> RegistryError {
-        self.error(failure)
+    /// Tries that failed.
+    pub(super) fn failed(&self) -> u32 {
+        self.failed
     }
 
-    fn error(&self, failure: Failure) -> RegistryError {
-        self.session.error(self.operation.clone(), failure, self.earlier.clone())
+    /// Makes the request once.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, Failure> {
+        self.session.send(&self.operation, call).await
+    }
+
+    /// Ends the operation with `failure`.
+    pub(super) fn error(&self, failure: Failure) -> RegistryError {
+        self.session.error(self.operation.clone(), failure)
+    }
+
+    /// Waits for the next try; without one, the operation ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Retries::wait`].
+    pub(super) async fn after(&mut self, failure: Failure) -> Result<(), RegistryError> {
+        self.wait(failure).await.map_err(|failure| self.error(failure))
     }
 
     /// Waits for the next try.
     ///
     /// # Errors
     ///
-    /// Returns the final error when another try makes no sense or no tries are left.
-    pub(super) async fn after(&mut self, failure: Failure) -> Result<(), RegistryError> {
+    /// Returns the failure, now a lasting one, when another try makes no sense or no tries are left.
+    pub(super) async fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
         let policy = self.session.retry_policy();
         self.failed += 1;
         let since = *self.since.get_or_insert_with(Instant::now);
         if failure.advice == Advice::Never || self.failed >= policy.tries || !self.session.bucket().take() {
-            return Err(self.error(failure));
+            return Err(self.spent(failure));
         }
         let wait = backoff(policy, self.failed, failure.advice);
         if since.elapsed() + wait > policy.budget {
             self.earlier.push(come_back(wait));
-            return Err(self.error(failure));
+            return Err(self.spent(failure));
         }
         self.session.notify(&RetryNotice {
             host: self.session.registry().to_owned(),
@@ -216,6 +235,11 @@ impl<'a> Retries<'a> {
         self.earlier.push(failure.cause.brief());
         tokio::time::sleep(wait).await;
         Ok(())
+    }
+
+    fn spent(&self, failure: Failure) -> Failure {
+        let earlier = self.earlier.iter().cloned().chain(failure.earlier).collect();
+        Failure { advice: Advice::Never, earlier, ..failure }
     }
 }
 

@@ -11,6 +11,7 @@ use super::credentials::CredentialStore;
 use super::endpoint::Endpoint;
 use super::error::{Failure, Operation, RegistryError};
 use super::flight::Flights;
+use super::known::Known;
 use super::limiter::Limiter;
 use super::retry::{Bucket, RetryNotice, RetryPolicy};
 use super::transport::Transport;
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     pub(super) transport: Transport,
     pub(super) store: CredentialStore,
     pub(super) flights: Flights,
+    pub(super) known: Known,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
 }
 
@@ -49,6 +51,7 @@ impl Shared {
             transport: Transport::new(&config),
             store: CredentialStore::new(config.credentials.clone(), config.timeouts.helper),
             flights: Flights::default(),
+            known: Known::default(),
             hosts: Mutex::default(),
             config,
         }
@@ -99,12 +102,7 @@ impl Session {
     }
 
     /// The final error of an operation.
-    pub(super) fn error(
-        &self,
-        operation: Operation,
-        failure: Failure,
-        earlier: Vec<String>,
-    ) -> RegistryError {
-        RegistryError::new(self.registry(), self.repository.to_string(), operation, failure, earlier)
+    pub(super) fn error(&self, operation: Operation, failure: Failure) -> RegistryError {
+        RegistryError::new(self.registry(), self.repository.to_string(), operation, failure)
     }
 }

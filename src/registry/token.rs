@@ -17,6 +17,7 @@ use super::endpoint::{locate, same_origin};
 use super::error::{Cause, Failure};
 use super::redact::Secret;
 use super::refusal::refusal;
+use super::retry::Advice;
 use super::transport::Transport;
 
 /// Lifetime of a token whose answer tells none.
@@ -164,6 +165,11 @@ async fn read(transport: &Transport, response: &mut Response) -> Result<Token, F
             // A token server says 400 as well to credentials that it does not like.
             if *status == 400 {
                 *status = 401;
+            }
+            // From a registry a 404 and the like would mean something else.
+            if !matches!(*status, 401 | 403 | 429) && failure.advice == Advice::Never {
+                let text = format!("the token server answered with HTTP {status}: {message}");
+                return Err(Failure::protocol(text));
             }
             *message = format!("the token server refused: {message}");
         }

@@ -11,13 +11,15 @@ use crate::image::{Descriptor, Digest, Repository};
 use super::client::Pushed;
 use super::error::{Cause, Failure, Operation, RegistryError};
 use super::exchange::{Answer, Call, FilePart, scope};
-use super::retry::Retries;
+use super::retry::{Advice, Retries};
 use super::session::Session;
 
 /// Size of a chunk where the registry asks for no larger one; some take no more.
 const CHUNK: u64 = 4 * 1024 * 1024;
-/// Upload sessions that are begun anew because the registry lost or muddled them.
-const RESTARTS: u32 = 3;
+/// Upload sessions that one blob may take, since registries lose or muddle them.
+const SESSIONS: u32 = 4;
+/// Failures of a request that can be done without, before it is done without.
+const LOOKS: u32 = 2;
 /// Time for telling the registry that an upload is given up.
 const CANCEL: Duration = Duration::from_secs(2);
 
@@ -37,33 +39,43 @@ pub(super) async fn push(
         descriptor,
         source,
         progress,
-        mount,
         location: None,
         chunk: None,
-        restarts: 0,
-        retries: Retries::new(session, operation),
+        offset: 0,
+        sessions: 0,
+        unsure: false,
+        sending: Retries::new(session, operation.clone()),
+        operation: operation.clone(),
     };
-    upload.run().await
+    let pushed = upload.run(mount).await;
+    if pushed.is_err() {
+        upload.cancel().await;
+    }
+    pushed.map_err(|failure| session.error(operation, failure))
 }
 
 /// Whether the repository holds a blob; what cannot be told counts as no.
-pub(super) async fn is_there(session: &Session, descriptor: &Descriptor) -> Result<bool, RegistryError> {
-    let mut retries = Retries::new(session, Operation::Push(format!("blob {}", descriptor.digest)));
+pub(super) async fn is_there(
+    session: &Session,
+    operation: &Operation,
+    descriptor: &Descriptor,
+) -> Result<bool, Failure> {
+    let mut tries = Retries::new(session, operation.clone());
     loop {
-        match head(session, descriptor).await {
-            Ok(there) => return Ok(there),
-            Err(failure) => retries.after(failure).await?,
+        let call = Call::new(Method::HEAD, format!("blobs/{}", descriptor.digest)).scope(push_scope(session));
+        let failure = match tries.send(call).await {
+            Ok(mut answer) => match answer.status() {
+                200 => return Ok(true),
+                401 | 403 | 408 | 429 => answer.refusal().await,
+                500..600 if tries.failed() + 1 < LOOKS => answer.refusal().await,
+                _ => return Ok(false),
+            },
+            Err(failure) => failure,
+        };
+        match failure.status() {
+            Some(501 | 505..600) => return Ok(false),
+            _ => tries.wait(failure).await?,
         }
-    }
-}
-
-async fn head(session: &Session, descriptor: &Descriptor) -> Result<bool, Failure> {
-    let call = Call::new(Method::HEAD, format!("blobs/{}", descriptor.digest)).scope(push_scope(session));
-    let mut answer = session.send(call).await?;
-    match answer.status() {
-        200 => Ok(true),
-        401 | 403 | 408 | 429 => Err(answer.refusal().await),
-        _ => Ok(false),
     }
 }
 
@@ -76,56 +88,103 @@ struct Upload<'a> {
     descriptor: &'a Descriptor,
     source: &'a Path,
     progress: &'a (dyn Fn(u64) + Send + Sync),
-    mount: Option<&'a Repository>,
+    operation: Operation,
     /// Where the open upload session goes on.
     location: Option<Url>,
     /// Size of chunks; `None` to send all at once.
     chunk: Option<u64>,
-    restarts: u32,
-    retries: Retries<'a>,
-}
-
-/// How a mount ended.
-enum Mount {
-    Done,
-    /// Not mounted, but an upload was begun.
-    Begun,
-    Refused,
+    /// Bytes that the open session has for certain.
+    offset: u64,
+    /// Sessions so far.
+    sessions: u32,
+    /// Whether a request may have arrived although its answer did not.
+    unsure: bool,
+    /// The tries to send the content, in whatever session.
+    sending: Retries<'a>,
 }
 
 impl Upload<'_> {
-    async fn run(&mut self) -> Result<Pushed, RegistryError> {
-        if is_there(self.session, self.descriptor).await? {
+    async fn run(&mut self, mount: Option<&Repository>) -> Result<Pushed, Failure> {
+        if self.is_there().await? {
             return Ok(Pushed::AlreadyThere);
         }
-        if let Err(failure) = self.check_source().await {
-            self.retries.after(failure).await?;
+        self.check_source().await?;
+        if let Some(from) = mount
+            && self.mount(from).await?
+        {
+            return Ok(Pushed::Mounted);
         }
         loop {
-            let mut failure = match self.attempt().await {
-                Ok(pushed) => return Ok(pushed),
-                Err(failure) => failure,
+            if self.location.is_none() {
+                self.begin().await?;
+            }
+            let sent = match self.chunk.filter(|chunk| *chunk < self.descriptor.size) {
+                Some(chunk) => self.send_chunks(chunk).await,
+                None => self.send_all().await,
             };
-            // The blob may be there although the answer that says so was lost.
-            let unsure = self.location.is_some() && failure.status().is_none_or(|status| status >= 500);
-            if unsure && matches!(head(self.session, self.descriptor).await, Ok(true)) {
-                return Ok(Pushed::Uploaded);
+            if let Err(failure) = sent
+                && !self.recover(failure).await?
+            {
+                continue;
             }
-            self.cancel().await;
-            match failure.status() {
-                Some(413) if self.chunk.is_none() && self.descriptor.size > CHUNK => {
-                    self.chunk = Some(CHUNK);
-                    continue;
-                }
-                // The registry knows the session no more, or something else than was sent.
-                Some(404 | 416) if self.restarts < RESTARTS => {
-                    self.restarts += 1;
-                    failure = Failure::passing(*failure.cause);
-                }
-                _ => {}
-            }
-            self.retries.after(failure).await?;
+            return Ok(Pushed::Uploaded);
         }
+    }
+
+    async fn is_there(&self) -> Result<bool, Failure> {
+        is_there(self.session, &self.operation, self.descriptor).await
+    }
+
+    /// Makes ready for another try of what `failure` ended. Returns whether that is no more needed,
+    /// since the blob is there.
+    ///
+    /// The registry is asked how things stand after each other failure only, and the request just sent
+    /// again in between: with a question before each try, a registry that fails every second request
+    /// would answer all questions and take no content. Wrong content is not at stake, since the closing
+    /// request names the digest.
+    async fn recover(&mut self, mut failure: Failure) -> Result<bool, Failure> {
+        let (status, lasting) = (failure.status(), failure.advice == Advice::Never);
+        let ask = self.sending.failed().is_multiple_of(2);
+        let lost = !lasting && status.is_none_or(|status| status >= 500);
+        self.unsure |= lost;
+        match status {
+            Some(413) if self.chunk.is_none() && self.descriptor.size > CHUNK => {
+                self.chunk = Some(CHUNK);
+                self.cancel().await;
+                return Ok(false);
+            }
+            // The session is gone, or holds something else than was sent, perhaps because of a request
+            // whose answer was lost.
+            Some(status @ (400 | 404 | 416)) if status != 400 || self.unsure => {
+                if self.unsure && self.is_there().await? {
+                    return Ok(true);
+                }
+                self.cancel().await;
+                failure.advice = Advice::Backoff;
+            }
+            _ if lasting => return Err(failure),
+            _ if lost && ask && self.location.is_some() => {
+                let chunked = self.chunk.is_some_and(|chunk| chunk < self.descriptor.size);
+                if self.closes() && self.is_there().await? {
+                    return Ok(true);
+                }
+                match (chunked, status) {
+                    (true, _) => match self.confirmed().await? {
+                        Some(offset) => self.offset = offset,
+                        None => self.cancel().await,
+                    },
+                    // It may hold a part now.
+                    (false, None) => self.cancel().await,
+                    (false, Some(_)) => {}
+                }
+            }
+            _ => {}
+        }
+        if self.location.is_none() && self.sessions == SESSIONS {
+            failure.advice = Advice::Never;
+        }
+        self.sending.wait(failure).await?;
+        Ok(false)
     }
 
     /// A file of another size would only fail after all of it was sent.
@@ -139,48 +198,45 @@ impl Upload<'_> {
         Err(fail(std::io::Error::other(text)))
     }
 
-    async fn attempt(&mut self) -> Result<Pushed, Failure> {
-        let mounted = match self.mount.take() {
-            Some(from) => self.mount(from).await?,
-            None => Mount::Refused,
-        };
-        match mounted {
-            Mount::Done => return Ok(Pushed::Mounted),
-            Mount::Begun => {}
-            Mount::Refused => self.begin().await?,
-        }
-        match self.chunk.filter(|chunk| *chunk < self.descriptor.size) {
-            Some(chunk) => self.send_chunks(chunk).await?,
-            None => self.send_all().await?,
-        }
-        Ok(Pushed::Uploaded)
-    }
-
-    async fn mount(&mut self, from: &Repository) -> Result<Mount, Failure> {
-        // Paths and digests hold no character that a query would have to escape.
-        let path = format!("blobs/uploads/?mount={}&from={}", self.descriptor.digest, from.path());
-        let call =
-            Call::new(Method::POST, path).scope(push_scope(self.session)).scope(scope(from.path(), "pull"));
-        let answer = match self.session.send(call).await {
-            Ok(answer) => answer,
-            Err(failure) if failure.is_authentication() => return Ok(Mount::Refused),
-            Err(failure) => return Err(failure),
-        };
-        match answer.status() {
-            201 => Ok(Mount::Done),
-            202 => {
-                self.go_on_at(&answer)?;
-                Ok(Mount::Begun)
+    /// Asks for the blob of another repository. Without success an upload may have been begun.
+    async fn mount(&mut self, from: &Repository) -> Result<bool, Failure> {
+        let mut tries = Retries::new(self.session, self.operation.clone());
+        loop {
+            // Paths and digests hold no character that a query would have to escape.
+            let path = format!("blobs/uploads/?mount={}&from={}", self.descriptor.digest, from.path());
+            let call = Call::new(Method::POST, path)
+                .scope(push_scope(self.session))
+                .scope(scope(from.path(), "pull"));
+            let failure = match tries.send(call).await {
+                Ok(mut answer) => match answer.status() {
+                    201 => return Ok(true),
+                    202 => return self.go_on_at(&answer).map(|()| false),
+                    _ => answer.refusal().await,
+                },
+                Err(failure) => failure,
+            };
+            // Whatever is against it, the blob can be sent.
+            let refused = failure.is_authentication() || failure.status().is_some();
+            if refused && (failure.advice == Advice::Never || tries.failed() + 1 >= LOOKS) {
+                return Ok(false);
             }
-            status if (400..500).contains(&status) && status != 429 => Ok(Mount::Refused),
-            _ => answer.expect(&[]).await.map(|_| Mount::Refused),
+            tries.wait(failure).await?;
         }
     }
 
     async fn begin(&mut self) -> Result<(), Failure> {
-        let call = Call::new(Method::POST, "blobs/uploads/").scope(push_scope(self.session));
-        let answer = self.session.send(call).await?.expect(&[202]).await?;
-        self.go_on_at(&answer)
+        let mut tries = Retries::new(self.session, self.operation.clone());
+        self.sessions += 1;
+        loop {
+            let call = Call::new(Method::POST, "blobs/uploads/").scope(push_scope(self.session));
+            match tries.send(call).await {
+                Ok(answer) => match answer.expect(&[202]).await {
+                    Ok(answer) => return self.go_on_at(&answer),
+                    Err(failure) => tries.wait(failure).await?,
+                },
+                Err(failure) => tries.wait(failure).await?,
+            }
+        }
     }
 
     /// Takes the place and the chunk size from an answer that opens a session.
@@ -190,6 +246,7 @@ impl Upload<'_> {
             location
                 .ok_or_else(|| Failure::protocol("the registry began an upload without a Location"))??,
         );
+        self.offset = 0;
         if let Some(least) =
             answer.header("oci-chunk-min-length").and_then(|text| text.trim().parse::<u64>().ok())
         {
@@ -209,6 +266,11 @@ impl Upload<'_> {
         Ok(url)
     }
 
+    /// Whether the next request closes the upload.
+    fn closes(&self) -> bool {
+        self.chunk.is_none_or(|chunk| self.descriptor.size - self.offset <= chunk)
+    }
+
     fn part(&self, start: u64, length: u64) -> FilePart<'_> {
         FilePart { path: self.source, start, length, progress: self.progress }
     }
@@ -217,68 +279,71 @@ impl Upload<'_> {
         let call = Call::to(Method::PUT, self.closing_place()?).scope(push_scope(self.session));
         let call =
             call.header(CONTENT_TYPE, "application/octet-stream").file(self.part(0, self.descriptor.size));
-        let answer = self.session.send(call).await?.expect(&[200, 201, 204]).await?;
+        let answer = self.sending.send(call).await?.expect(&[200, 201, 204]).await?;
         self.check(&answer)
     }
 
     /// Sends chunk by chunk. The last one goes with the closing request, since there are registries
     /// that fail on an empty one.
     async fn send_chunks(&mut self, chunk: u64) -> Result<(), Failure> {
-        let size = self.descriptor.size;
-        let mut start = 0;
-        while size - start > chunk {
-            let call = self.chunk_call(Method::PATCH, self.place()?, start, chunk);
-            let sent = match self.session.send(call).await {
-                Ok(answer) => answer.expect(&[202, 201, 204]).await,
-                Err(failure) => Err(failure),
-            };
-            let end = start + chunk;
-            start = match sent {
-                Ok(answer) => {
-                    if let Some(location) = answer.location() {
-                        self.location = Some(location?);
-                    }
-                    match answer.header("range").map(range_end) {
-                        None => end,
-                        Some(Some(last)) if last + 1 == end => end,
-                        // Never believed downwards: the data may have been stored all the same.
-                        Some(_) => {
-                            return Err(Failure::network("the registry counts other bytes than were sent"));
-                        }
-                    }
-                }
-                Err(failure) if failure.status().is_none_or(|status| status >= 500) => {
-                    match self.confirmed(start, end).await {
-                        Some(confirmed) if confirmed > start => confirmed,
-                        _ => return Err(failure),
-                    }
-                }
-                Err(failure) => return Err(failure),
-            };
+        while !self.closes() {
+            let call = self.chunk_call(Method::PATCH, self.place()?, chunk);
+            let answer = self.sending.send(call).await?.expect(&[202, 201, 204]).await?;
+            let end = self.offset + chunk;
+            // Never believed downwards: the data may have been stored all the same.
+            if answer.header("range").is_some_and(|range| range_end(range) != Some(end - 1)) {
+                drop(answer);
+                self.cancel().await;
+                return Err(Failure::network("the registry counts other bytes than were sent"));
+            }
+            if let Some(location) = answer.location() {
+                self.location = Some(location?);
+            }
+            self.offset = end;
+            self.sending.progressed();
         }
-        let call = self.chunk_call(Method::PUT, self.closing_place()?, start, size - start);
-        let answer = self.session.send(call).await?.expect(&[200, 201, 204]).await?;
+        let length = self.descriptor.size - self.offset;
+        let call = self.chunk_call(Method::PUT, self.closing_place()?, length);
+        let answer = self.sending.send(call).await?.expect(&[200, 201, 204]).await?;
         self.check(&answer)
     }
 
-    fn chunk_call(&self, method: Method, url: Url, start: u64, length: u64) -> Call<'_> {
+    fn chunk_call(&self, method: Method, url: Url, length: u64) -> Call<'_> {
         Call::to(method, url)
             .scope(push_scope(self.session))
             .header(CONTENT_TYPE, "application/octet-stream")
-            .header(CONTENT_RANGE, &format!("{start}-{}", start + length - 1))
-            .file(self.part(start, length))
+            .header(CONTENT_RANGE, &format!("{}-{}", self.offset, self.offset + length - 1))
+            .file(self.part(self.offset, length))
     }
 
     /// How far the registry got with a chunk that broke off; `None` where it cannot be trusted.
-    async fn confirmed(&mut self, start: u64, end: u64) -> Option<u64> {
-        let call = Call::to(Method::GET, self.location.clone()?).scope(push_scope(self.session));
-        let answer = self.session.send(call).await.ok().filter(|answer| answer.status() == 204)?;
-        // `0-0` means one byte or none.
-        let next = answer.header("range").and_then(range_end).filter(|last| *last > 0)? + 1;
+    async fn confirmed(&mut self) -> Result<Option<u64>, Failure> {
+        let mut tries = Retries::new(self.session, self.operation.clone());
+        let answer = loop {
+            let call = Call::to(Method::GET, self.place()?).scope(push_scope(self.session));
+            let failure = match tries.send(call).await {
+                Ok(answer) => match answer.expect(&[204]).await {
+                    Ok(answer) => break answer,
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            if failure.status().is_some() && failure.advice == Advice::Never {
+                return Ok(None);
+            }
+            tries.wait(failure).await?;
+        };
+        let Some(last) = answer.header("range").and_then(range_end) else {
+            return Ok(None);
+        };
+        // `0-0` means one byte or none. One byte of a chunk is not what breaks off; it would be found
+        // out in the end.
+        let next = if last == 0 { 0 } else { last + 1 };
         if let Some(location) = answer.location() {
-            self.location = Some(location.ok()?);
+            self.location = Some(location?);
         }
-        (start..=end).contains(&next).then_some(next)
+        let end = self.chunk.map_or(self.descriptor.size, |chunk| self.offset + chunk);
+        Ok((self.offset..=end).contains(&next).then_some(next).filter(|next| *next < self.descriptor.size))
     }
 
     fn check(&self, answer: &Answer) -> Result<(), Failure> {
@@ -296,7 +361,7 @@ impl Upload<'_> {
         if let Some(location) = self.location.take() {
             let call = Call::to(Method::DELETE, location).scope(push_scope(self.session));
             // Nothing depends on it: registries clear sessions away after some days.
-            let _ = tokio::time::timeout(CANCEL, self.session.send(call)).await;
+            let _ = tokio::time::timeout(CANCEL, self.sending.send(call)).await;
         }
     }
 }

@@ -54,8 +54,8 @@ pub(super) enum When {
     Always,
     /// The first so many.
     First(usize),
-    /// Each so many-th, beginning with the first.
-    Every(usize),
+    /// Each so many-th, after so many that are none.
+    Every(usize, usize),
 }
 
 /// What happens instead of, or with, the usual answer.
@@ -231,7 +231,9 @@ impl State {
             let now = match rule.when {
                 When::Always => true,
                 When::First(most) => rule.hits <= most,
-                When::Every(step) => (rule.hits - 1).is_multiple_of(step),
+                When::Every(step, spared) => {
+                    rule.hits > spared && (rule.hits - 1 - spared).is_multiple_of(step)
+                }
             };
             if now {
                 return Some(rule.act.clone());

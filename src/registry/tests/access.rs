@@ -153,6 +153,7 @@ async fn faults_of_the_token_server() {
         (answer(200, "{\"token\":\"\"}"), 99, Err(ErrorKind::Protocol)),
         (answer(200, "{\"token\":\"a\\nb\"}"), 99, Err(ErrorKind::Protocol)),
         (answer(401, ""), 99, Err(ErrorKind::Authentication)),
+        (answer(404, ""), 99, Err(ErrorKind::Protocol)),
     ] {
         let bench = Bench::new(Access::Bearer).await;
         bench.fake.rule("", "/token", When::First(times), act);

@@ -97,6 +97,77 @@ async fn a_lost_race_for_a_tag_is_told() {
 }
 
 #[tokio::test]
+async fn what_is_there_is_not_sent() {
+    let manifest = manifest(b"{}");
+    let digest = manifest.digest();
+    // Whether the caller asked before; requests for a name that is there, and for one that is not.
+    for (asks, there, absent) in [(false, (1, 0), (1, 1)), (true, (1, 0), (1, 1))] {
+        let bench = Bench::new(Access::Open).await;
+        let (old, new) = (bench.repository("old"), bench.repository("new"));
+        bench.fake.add_manifest("old", "v1", &manifest.media_type, &manifest.bytes);
+        for (repository, want) in [(old, there), (new, absent)] {
+            if asks {
+                let found = bench.client.exists_manifest(&repository, &digest).await.unwrap();
+                assert_eq!(found, want.1 == 0);
+            }
+            bench.client.push_manifest(&repository, &manifest, Target::Digest).await.unwrap();
+            let path = format!("{}/manifests/sha256", repository.path());
+            assert_eq!((bench.fake.count("HEAD", &path), bench.fake.count("PUT", &path)), want);
+            if asks {
+                let found = bench.client.is_tagged(&repository, "v1", &digest).await.unwrap();
+                assert_eq!(found, want.1 == 0);
+            }
+            bench.client.push_manifest(&repository, &manifest, Target::Tag("v1")).await.unwrap();
+            let path = format!("{}/manifests/v1", repository.path());
+            // A tag that was moved is looked at once more.
+            let want = (want.0 + want.1, want.1);
+            assert_eq!((bench.fake.count("HEAD", &path), bench.fake.count("PUT", &path)), want);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_right_tag_says_that_the_manifest_is_there() {
+    let bench = Bench::new(Access::Open).await;
+    let (repository, manifest) = (bench.repository("a/b"), manifest(b"{}"));
+    bench.fake.add_manifest("a/b", "v1", &manifest.media_type, &manifest.bytes);
+    assert!(bench.client.is_tagged(&repository, "v1", &manifest.digest()).await.unwrap());
+    bench.client.push_manifest(&repository, &manifest, Target::Digest).await.unwrap();
+    bench.client.push_manifest(&repository, &manifest, Target::Tag("v1")).await.unwrap();
+    assert_eq!(bench.fake.count("", "/manifests/"), 1);
+    // What was seen is used once: the tag may have moved since.
+    bench.client.push_manifest(&repository, &manifest, Target::Tag("v1")).await.unwrap();
+    assert_eq!((bench.fake.count("HEAD", ""), bench.fake.count("PUT", "")), (2, 0));
+}
+
+#[tokio::test]
+async fn every_second_request_fails() {
+    for (act, spared) in [(answer(503, ""), 0), (answer(503, ""), 1), (Act::Reset, 0), (Act::Reset, 1)] {
+        let bench = Bench::logged_in(Access::Bearer).await;
+        let repository = bench.repository("a/b");
+        bench.fake.rule("", "", When::Every(2, spared), act);
+        for (config, tag) in [("{}", "v1"), ("{} ", "v1"), ("{}", "v2")] {
+            let manifest = manifest(config.as_bytes());
+            bench.client.push_manifest(&repository, &manifest, Target::Digest).await.unwrap();
+            bench.client.push_manifest(&repository, &manifest, Target::Tag(tag)).await.unwrap();
+            assert_eq!(bench.fake.manifest("a/b", tag).unwrap(), manifest.bytes);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_cannot_be_moved_is_right_already() {
+    let bench = Bench::new(Access::Open).await;
+    bench.fake.rule("PUT", "", When::First(1), Act::Lose);
+    bench.fake.rule("PUT", "", When::Always, answer(400, "TAG_INVALID"));
+    for _ in 0..2 {
+        let target = Target::Tag("v1");
+        bench.client.push_manifest(&bench.repository("a/b"), &manifest(b"{}"), target).await.unwrap();
+    }
+    assert_eq!(bench.fake.count("PUT", ""), 2);
+}
+
+#[tokio::test]
 async fn one_upload_for_all_platforms() {
     let bench = Bench::new(Access::Open).await;
     let repository = bench.repository("a/b");

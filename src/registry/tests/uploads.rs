@@ -88,6 +88,7 @@ async fn faults_on_the_way() {
     for (method, path, act, times, puts) in [
         ("HEAD", "/blobs/", answer(405), 9, 1),
         ("HEAD", "/blobs/", answer(500), 9, 1),
+        ("HEAD", "/blobs/", answer(501), 9, 1),
         ("HEAD", "/blobs/", Act::Reset, 1, 1),
         ("POST", "", answer(503), 2, 1),
         ("POST", "", Act::Reset, 2, 1),
@@ -181,7 +182,8 @@ async fn broken_chunks() {
     let source = Source::new(13 * MIB);
     for (act, patches, posts) in [
         (Act::Lose, 3, 1),
-        (Act::Reset, 4, 2),
+        (Act::Reset, 4, 1),
+        (answer(503), 4, 1),
         (answer(416), 4, 2),
         (Act::Header("Range", "0-7".into()), 4, 2),
         (Act::Header("Range", "0-99999999".into()), 4, 2),
@@ -193,4 +195,75 @@ async fn broken_chunks() {
         assert_eq!((bench.fake.count("PATCH", ""), bench.fake.count("POST", "")), (patches, posts));
         assert_eq!(bench.fake.open_uploads(), 0);
     }
+}
+
+#[tokio::test]
+async fn every_second_request_fails() {
+    for (length, chunk) in [(200_000, None), (0, None), (13 * MIB, Some("1"))] {
+        let source = Source::new(length);
+        for act in [answer(500), answer(502), answer(503), answer(429), Act::Reset] {
+            for spared in [0, 1] {
+                for from in [&[][..], &["base"]] {
+                    let bench = Bench::logged_in(Access::Bearer).await;
+                    if let Some(chunk) = chunk {
+                        let header = Act::Header("OCI-Chunk-Min-Length", chunk.into());
+                        bench.fake.rule("POST", "", When::Every(2, 1 - spared), header);
+                    }
+                    bench.fake.rule("", "", When::Every(2, spared), act.clone());
+                    assert_eq!(source.push(&bench, from).await.unwrap(), Pushed::Uploaded);
+                    assert_eq!(bench.fake.blob("a/b", &source.bytes).as_ref(), Some(&source.bytes));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mount_outlives_a_fault() {
+    let source = Source::new(1000);
+    for (act, times, want) in [
+        (answer(503), 1, Pushed::Mounted),
+        (Act::Reset, 1, Pushed::Mounted),
+        (Act::Lose, 1, Pushed::Mounted),
+        (answer(500), 9, Pushed::Uploaded),
+    ] {
+        let bench = Bench::new(Access::Open).await;
+        bench.fake.add_blob("base", &source.bytes);
+        bench.fake.rule("POST", "mount=", When::First(times), act);
+        assert_eq!(source.push(&bench, &["base"]).await.unwrap(), want);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_request_is_sent_again_to_the_same_place() {
+    let source = Source::new(200_000);
+    // Sessions, heads and puts: a place that may hold a part is left, and so is one that is gone.
+    for (rules, want) in [
+        (&[(answer(503), 1)][..], (1, 2, 2)),
+        (&[(answer(429), 3)], (1, 1, 4)),
+        (&[(Act::Reset, 1)], (2, 2, 2)),
+        (&[(Act::Reset, 2)], (2, 2, 3)),
+        (&[(answer(500), 1), (answer(404), 1)], (2, 3, 3)),
+        (&[(answer(502), 1), (answer(400), 1)], (2, 3, 3)),
+        (&[(answer(500), 1), (Act::Lose, 1), (answer(404), 1)], (1, 3, 3)),
+    ] {
+        let bench = Bench::new(Access::Open).await;
+        for (act, times) in rules {
+            bench.fake.rule("PUT", "", When::First(*times), act.clone());
+        }
+        assert_eq!(source.push(&bench, &[]).await.unwrap(), Pushed::Uploaded);
+        let count = |method| bench.fake.count(method, "/blobs/");
+        assert_eq!((count("POST"), count("HEAD"), count("PUT")), want, "{}", rules.len());
+        assert_eq!(bench.fake.open_uploads(), 0);
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_not_begun_without_end() {
+    let source = Source::new(9 * MIB);
+    let bench = Bench::new(Access::Open).await;
+    bench.fake.rule("POST", "", When::Always, Act::Header("OCI-Chunk-Min-Length", "1".into()));
+    bench.fake.rule("PUT", "", When::Always, answer(404));
+    assert_eq!(source.push(&bench, &[]).await.unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(bench.fake.count("POST", ""), 4);
 }
