@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanfold_platforms::Platform;
+use fanfold_platforms::{Machine, Platform};
 use tokio::sync::watch;
 
 use super::answers::Answers;
@@ -89,6 +89,7 @@ impl Build {
             fold::fold(&graph, &results, &self.engine, &self.options.annotations)
         })
         .map_err(|error| vec![error])?;
+        self.warn_of_foreign_programs(&graph, &results);
         let platforms = self.summarise(&graph, &demand, &results, &built, begun.elapsed());
         Ok(Outcome { built, platforms })
     }
@@ -153,6 +154,29 @@ impl Build {
         self.progress.send(Event::Plan { platforms, steps: steps.collect() });
         for id in demand.cached.keys() {
             self.progress.send(Event::StepCached { id: shown(*id) });
+        }
+    }
+
+    /// An image for one machine with programs for another is nearly always a mistake, and nothing
+    /// else says so before it is run.
+    fn warn_of_foreign_programs(&self, graph: &Graph, results: &BTreeMap<StepId, Done>) {
+        for target in &graph.targets {
+            let Some(own) = target.platform.elf_machine() else { continue };
+            let steps = graph.chain(target.tip);
+            let programs = steps.iter().filter_map(|id| results.get(id)).flat_map(|done| &done.programs);
+            let runs = |machine: &Machine| {
+                let halves = (own.architecture(), machine.architecture());
+                *machine == own
+                    || matches!(halves, (Some("amd64"), Some("386")) | (Some("arm64"), Some("arm")))
+            };
+            if let Some((machine, path)) = programs.into_iter().find(|(machine, _)| !runs(machine)) {
+                let text = format!("{path} is a program for {machine}, in an image for {}", target.platform);
+                self.progress.send(Event::Warning {
+                    text,
+                    platform: Some(target.platform.clone()),
+                    line: None,
+                });
+            }
         }
     }
 

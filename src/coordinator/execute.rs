@@ -12,7 +12,9 @@ use super::demand::Demand;
 use super::pull::{self, Form};
 use super::schedule::Schedule;
 use super::{BuildError, ErrorKind, Options};
-use crate::engine::{Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, State, StepFailure};
+use crate::engine::{
+    Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State, StepFailure,
+};
 use crate::plan::{self, CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
 use crate::progress::{Event, Progress, Stream};
 use crate::registry::Client;
@@ -43,6 +45,8 @@ pub(super) struct Done {
     pub(super) created: Option<i64>,
     /// How long it took.
     pub(super) duration: Duration,
+    /// The machines that copied programs are for, each with the first such program.
+    pub(super) programs: Programs,
 }
 
 /// What came out of a task.
@@ -146,10 +150,10 @@ impl Executor {
         let executor = self.clone();
         let carried_out = spawn_blocking(move || executor.carry_out(id, &below, &input)).await;
         let result = match carried_out.expect("carrying out a step does not panic") {
-            Ok(layer) => {
+            Ok((layer, programs)) => {
                 let duration = begun.elapsed();
                 self.progress.send(Event::StepFinished { id: shown(id), duration });
-                Ok(Done { layers: vec![layer], created: Some(self.engine.now()), duration })
+                Ok(Done { layers: vec![layer], created: Some(self.engine.now()), duration, programs })
             }
             Err(error) => {
                 if self.cancel.is_cancelled() {
@@ -185,27 +189,32 @@ impl Executor {
                 return Err(error);
             }
         }
-        Ok(Done { layers: pull::layers(&base.image), created: None, duration: begun.elapsed() })
+        Ok(Done {
+            layers: pull::layers(&base.image),
+            created: None,
+            duration: begun.elapsed(),
+            programs: Programs::new(),
+        })
     }
 
     /// Carries out one step, on a thread that may wait.
-    fn carry_out(&self, id: StepId, below: &State, input: &State) -> Result<Layer, BuildError> {
+    fn carry_out(&self, id: StepId, below: &State, input: &State) -> Result<(Layer, Programs), BuildError> {
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled.into());
         }
         let step = self.graph.step(id);
         let needs = self.demand.needs(id);
-        let layer = match &step.op {
-            Op::Run(op) => self.run(id, op, below, needs)?,
+        let (layer, programs) = match &step.op {
+            Op::Run(op) => (self.run(id, op, below, needs)?, Programs::new()),
             Op::Copy(op) => self.copy(id, op, below, input, needs)?,
-            Op::Workdir(op) => self.workdir(id, op, below, needs)?,
+            Op::Workdir(op) => (self.workdir(id, op, below, needs)?, Programs::new()),
             Op::Base(_) => {
                 return Err(BuildError::new(ErrorKind::Step, "an image is pulled, not carried out"));
             }
         };
         let record = StepRecord { layer: layer.id, created: self.engine.now() };
         self.engine.store().put_step(&step.key, &record)?;
-        Ok(layer)
+        Ok((layer, programs))
     }
 
     fn workdir(&self, id: StepId, op: &WorkdirOp, below: &State, needs: Needs) -> Result<Layer, BuildError> {
@@ -219,7 +228,7 @@ impl Executor {
         below: &State,
         input: &State,
         needs: Needs,
-    ) -> Result<Layer, BuildError> {
+    ) -> Result<(Layer, Programs), BuildError> {
         let step = self.graph.step(id);
         let context;
         let nothing = State::default();
@@ -234,9 +243,9 @@ impl Executor {
             CopyFrom::Step(_) => CopySource::State(input),
             CopyFrom::Nothing => CopySource::State(&nothing),
         };
-        let (layer, notes) = self.engine.copy(&step.key, op, source, below, needs)?;
-        self.remark(step, notes);
-        Ok(layer)
+        let copied = self.engine.copy(&step.key, op, source, below, needs)?;
+        self.remark(step, copied.notes);
+        Ok((copied.layer, copied.programs))
     }
 
     /// Passes on what a step has to say beside its layer.
@@ -298,7 +307,12 @@ impl Executor {
 }
 
 fn cached(record: &StepRecord) -> Done {
-    Done { layers: vec![Layer::made(record.layer)], created: Some(record.created), duration: Duration::ZERO }
+    Done {
+        layers: vec![Layer::made(record.layer)],
+        created: Some(record.created),
+        duration: Duration::ZERO,
+        programs: Programs::new(),
+    }
 }
 
 /// A step's name in progress events.

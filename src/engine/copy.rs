@@ -1,11 +1,15 @@
 //! COPY and ADD, on the tree alone.
 
+use std::io::Read;
+
+use fanfold_platforms::{Machine, elf};
+
 use super::chmod::Chmod;
 use super::destination::{self, Destination};
 use super::staging::{Found, Staging};
 use super::{Contents, Engine, EngineError, Layer, Needs, State, StepFailure};
 use crate::image::Digest;
-use crate::layer::{Content, Entry, EntryKind, LayerPath, Node, Tree};
+use crate::layer::{Change, Content, Entry, EntryKind, LayerPath, Node, Tree};
 use crate::plan::CopyOp;
 use crate::source::{self, Context, Selected};
 
@@ -20,12 +24,30 @@ pub enum CopySource<'a> {
 
 /// Where a copied file's content and attributes come from.
 #[derive(Debug)]
-pub enum Origin<'a> {
+pub(super) enum Origin<'a> {
     /// The build context.
     Context(&'a Context),
     /// Layers.
     Layers(Contents),
 }
+
+/// The machines that copied programs are for, each with the first such program.
+pub type Programs = Vec<(Machine, LayerPath)>;
+
+/// A finished copy.
+#[derive(Debug)]
+pub struct Copied {
+    /// The layer.
+    pub layer: Layer,
+    /// Remarks for people.
+    pub notes: Vec<String>,
+    /// What was looked at of the programs that were copied.
+    pub programs: Programs,
+}
+
+/// Programs of one copy whose machine is looked at. Folders in which everything may be executed are
+/// common, and opening every file would cost more than copying it.
+const MOST_PROGRAMS: usize = 256;
 
 /// A copy in progress.
 pub(super) struct Copying<'a, 't> {
@@ -42,8 +64,6 @@ pub(super) struct Copying<'a, 't> {
 impl Engine {
     /// Copies files into a stage.
     ///
-    /// Gives the layer, and remarks for people.
-    ///
     /// # Errors
     ///
     /// Fails where a source does not exist, where a file would become a directory or the other way
@@ -58,7 +78,7 @@ impl Engine {
         source: CopySource<'_>,
         below: &State,
         needs: Needs,
-    ) -> Result<(Layer, Vec<String>), EngineError> {
+    ) -> Result<Copied, EngineError> {
         let tree = self.tree(below)?;
         let source_tree = match source {
             CopySource::Context(context) => context.tree().clone(),
@@ -116,9 +136,29 @@ impl Engine {
         }
         copying.inline_files()?;
         let changes = copying.staging.into_changes();
+        let programs = programs(&changes);
         let layer = self.keep(key, &changes, needs)?;
-        Ok((layer, notes))
+        Ok(Copied { layer, notes, programs })
     }
+}
+
+/// What machines the programs among the changes are for.
+fn programs(changes: &[Change]) -> Programs {
+    let may_run = |change: &&Change| {
+        matches!(change.entry.kind, EntryKind::File { size } if size >= elf::HEADER_LEN as u64)
+            && change.entry.mode & 0o111 != 0
+    };
+    let mut programs = Programs::new();
+    for change in changes.iter().filter(may_run).take(MOST_PROGRAMS) {
+        let mut header = [0; elf::HEADER_LEN];
+        let read = change.content.open().is_ok_and(|mut content| content.read_exact(&mut header).is_ok());
+        if let Some(machine) = elf::machine_of(&header).filter(|_| read)
+            && programs.iter().all(|(known, _)| *known != machine)
+        {
+            programs.push((machine, change.entry.path.clone()));
+        }
+    }
+    programs
 }
 
 /// All regular files that a selection takes, as layer and path within it.

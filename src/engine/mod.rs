@@ -27,7 +27,7 @@ mod workdir;
 
 pub use built::{Built, BuiltImage, BuiltLayer};
 pub use contents::Contents;
-pub use copy::{CopySource, Origin};
+pub use copy::{Copied, CopySource, Programs};
 pub use engine_core::{Engine, Needs, Settings};
 pub use error::{EngineError, StepFailure};
 pub use run::{Cancel, OutputLine};
