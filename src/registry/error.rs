@@ -275,7 +275,7 @@ impl RegistryError {
             }
             (Cause::Certificate(_), _) => {
                 format!(
-                    "pass --ca-file with the registry's CA, or --insecure-registry {host} to skip verification"
+                    "name a file with the registry's CA in SSL_CERT_FILE, or pass --insecure-registry {host} to skip verification"
                 )
             }
             (Cause::Status { status: 429, .. }, _) => {
