@@ -6,7 +6,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use support::{Registry, RegistryOptions, World, base, shared_registry, tool};
+use support::{Fault, Proxy, Registry, RegistryOptions, World, base, shared_registry, tool};
 
 const DOCKERFILE: &str =
     "ARG BASE\nFROM $BASE\nRUN echo x > /x && ln -s x /l && mkdir -m 1777 /t && rm /etc/group\n";
@@ -208,6 +208,108 @@ fn credentials() {
 }
 
 #[test]
+fn tokens() {
+    let registry = RegistryOptions::default().credentials("someone", "open-sesame").tokens().start();
+    let world = World::new();
+    let config = docker_config(&world, &registry, "someone", "open-sesame");
+    let context = world.context("base", "FROM scratch\nCOPY a.txt /\n");
+    world.write("base/a.txt", "alpha\n");
+    let base = registry.name("public/base:v1");
+    let scopes_of = |from: usize| -> Vec<(bool, Vec<String>)> {
+        let requests = registry.token_requests().into_iter().skip(from);
+        requests.map(|request| (request.user.is_some(), request.scopes)).collect()
+    };
+
+    // A push asks for what it needs, once, and the token is not shown.
+    let outcome = world
+        .build()
+        .env("DOCKER_CONFIG", &config)
+        .args(["--progress", "json", "--platform", "linux/amd64,linux/arm64", "--push", "-t", &base])
+        .arg(&context)
+        .run()
+        .success();
+    outcome.lacks("open-sesame").lacks("eyJ");
+    registry.index("public/base", "v1");
+    let own = "repository:public/base:pull,push".to_owned();
+    assert_eq!(scopes_of(0), [(true, vec![own])]);
+
+    // A mount needs two scopes at once. The base can be pulled without credentials, but they are there.
+    let asked = registry.token_requests().len();
+    let context = world.context("child", &format!("FROM {base}\nCOPY b.txt /\n"));
+    world.write("child/b.txt", "beta\n");
+    let child = || {
+        world
+            .build()
+            .args(["--progress", "json", "--platform", "linux/amd64,linux/arm64", "--push"])
+            .args(["-t", &registry.name("apps/child:v1")])
+            .arg(&context)
+    };
+    let outcome = child().env("DOCKER_CONFIG", &config).run().success();
+    let mounted = outcome.events().iter().filter(|event| event["how"] == "mounted").count();
+    assert_eq!(mounted, 1, "{}", outcome.report());
+    let (pull, push) = ("repository:public/base:pull", "repository:apps/child:pull,push");
+    let scopes = scopes_of(asked);
+    for (want, times) in [(vec![pull], 1), (vec![push], 1), (vec![push, pull], 1)] {
+        let found = scopes.iter().filter(|(user, scopes)| *user && *scopes == want).count();
+        assert_eq!(found, times, "{want:?} of {scopes:?}");
+    }
+    assert_eq!(scopes.len(), 3, "{scopes:?}");
+    let pushed = registry.tag("apps/child", "v1");
+    registry.index("apps/child", "v1");
+
+    // Without credentials the base can be had, and the push is refused.
+    let world = World::new();
+    let context = world.context("child", &format!("FROM {base}\nCOPY c.txt /\n"));
+    world.write("child/c.txt", "gamma\n");
+    world.build().arg(&context).run().success();
+    let name = registry.name("apps/child:v1");
+    let build = || world.build().args(["--push", "-t", &name]).arg(&context);
+    build().run().code(3).stderr_has("apps/child").stderr_has("docker login");
+
+    // With a wrong password not even that; it is not tried for long.
+    let asked = registry.token_requests().len();
+    let config = docker_config(&world, &registry, "someone", "wrong-password");
+    build().env("DOCKER_CONFIG", &config).run().code(3).stderr_has(&registry.host()).lacks("wrong-password");
+    let statuses: Vec<u16> =
+        registry.token_requests()[asked..].iter().map(|request| request.status).collect();
+    assert_eq!(statuses, [401]);
+    assert_eq!(registry.tag("apps/child", "v1"), pushed);
+}
+
+#[test]
+fn what_is_there_is_not_sent_again() {
+    let registry = shared_registry();
+    let world = World::new();
+    let context = world.context("context", DOCKERFILE);
+    let proxy = Proxy::start(registry.port(), Fault::None);
+    let name = proxy.name("unchanged:v1");
+    let build = |tag: &str| {
+        world
+            .build()
+            .args(["--platform", PLATFORMS, "--build-arg", &base(), "--timestamp", "1700000000", "--push"])
+            .args(["-t", tag])
+            .arg(&context)
+            .run()
+            .success()
+    };
+    let writes = |from: usize| -> Vec<String> {
+        let read = |request: &String| request.starts_with("GET ") || request.starts_with("HEAD ");
+        proxy.seen().into_iter().skip(from).filter(|request| !read(request)).collect()
+    };
+    build(&name);
+    assert!(!writes(0).is_empty());
+    let before = proxy.seen().len();
+    build(&name);
+    assert_eq!(writes(before), [""; 0], "of {:?}", &proxy.seen()[before..]);
+    // Another tag is one request that writes.
+    let before = proxy.seen().len();
+    build(&proxy.name("unchanged:v2"));
+    assert_eq!(writes(before), ["PUT /v2/unchanged/manifests/v2"]);
+    assert_eq!(registry.tag("unchanged", "v2"), registry.tag("unchanged", "v1"));
+    registry.index("unchanged", "v2");
+}
+
+#[test]
 fn credential_helper() {
     let registry = RegistryOptions::default().credentials("helped", "by-a-program").start();
     let world = World::new();
@@ -259,14 +361,24 @@ fn tls() {
         world.build().env("DOCKER_CONFIG", &config).args(["--push", "-t", &registry.name(tag)]).arg(&context)
     };
 
-    let outcome = build("tls:v1").run().stderr_has("certificate");
-    assert_ne!(outcome.exit(), 0, "an unknown authority was trusted");
-    assert_eq!(registry.tag("tls", "v1"), None);
+    build("tls:v1").run().code(4).stderr_has("certificate").stderr_has("--insecure-registry");
+    assert_eq!(registry.tag("tls", "v1"), None, "an unknown authority was trusted");
+    build("tls:v1").args(["--insecure-registry", "localhost:1"]).run().code(4);
 
     build("tls:v1").env("SSL_CERT_FILE", &authority).run().success();
     registry.index("tls", "v1");
     build("tls:v2").args(["--insecure-registry", &registry.host()]).run().success();
     registry.index("tls", "v2");
+
+    // Pulls, each into an empty store.
+    let from = format!("FROM {}\nLABEL c=d\n", registry.name("tls:v1"));
+    let pull = |world: &World| {
+        let context = world.context("child", &from);
+        world.build().env("DOCKER_CONFIG", &config).arg(&context)
+    };
+    pull(&World::new()).run().code(4).stderr_has("certificate").stderr_has("Dockerfile:1");
+    pull(&World::new()).env("SSL_CERT_FILE", &authority).run().success();
+    pull(&World::new()).args(["--insecure-registry", &registry.host()]).run().success();
 }
 
 #[test]

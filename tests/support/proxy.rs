@@ -2,16 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing.
     None,
-    /// Every second request is answered with 503.
-    EverySecond,
+    /// Every second request is answered with 503, after so many that are not.
+    EverySecond(usize),
     /// The first so many requests are cut off without an answer.
     CutFirst(usize),
     /// Every request is answered with this status.
@@ -24,7 +24,7 @@ pub(crate) enum Fault {
 #[derive(Debug)]
 pub(crate) struct Proxy {
     port: u16,
-    seen: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Vec<String>>>,
     failed: Arc<AtomicUsize>,
 }
 
@@ -33,7 +33,7 @@ impl Proxy {
     pub(crate) fn start(registry: u16, fault: Fault) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let (seen, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (seen, failed) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
         let counters = (Arc::clone(&seen), Arc::clone(&failed));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -49,9 +49,9 @@ impl Proxy {
         format!("localhost:{}/{name}", self.port)
     }
 
-    /// How many requests came.
-    pub(crate) fn seen(&self) -> usize {
-        self.seen.load(Ordering::SeqCst)
+    /// The requests that came, as `GET /v2/`.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.seen.lock().expect("no panic").clone()
     }
 
     /// How many of them failed on purpose.
@@ -66,15 +66,20 @@ fn serve(
     client: TcpStream,
     registry: u16,
     fault: Fault,
-    seen: &AtomicUsize,
+    seen: &Mutex<Vec<String>>,
     failed: &AtomicUsize,
 ) -> Option<()> {
     let mut reader = BufReader::new(client.try_clone().ok()?);
-    let (head, method) = read_head(&mut reader)?;
-    let number = seen.fetch_add(1, Ordering::SeqCst);
+    let (head, request) = read_head(&mut reader)?;
+    let method = request.split(' ').next()?.to_owned();
+    let number = {
+        let mut seen = seen.lock().ok()?;
+        seen.push(request);
+        seen.len() - 1
+    };
     let status = match fault {
         Fault::None => None,
-        Fault::EverySecond => (number % 2 == 1).then_some(503),
+        Fault::EverySecond(spared) => (number >= spared && (number - spared) % 2 == 0).then_some(503),
         Fault::CutFirst(count) => (number < count).then_some(0),
         Fault::Always(status) => Some(status),
         Fault::Uploads(status) => matches!(method.as_str(), "POST" | "PUT" | "PATCH").then_some(status),
@@ -106,19 +111,19 @@ fn serve(
     Some(())
 }
 
-/// The head of a request with `Connection: close`, and its method.
+/// The head of a request with `Connection: close`, and its method and path.
 fn read_head(reader: &mut impl BufRead) -> Option<(Vec<u8>, String)> {
     let mut head = Vec::new();
-    let mut method = String::new();
+    let mut request = String::new();
     loop {
         let mut line = Vec::new();
         reader.take(64 << 10).read_until(b'\n', &mut line).ok().filter(|read| *read > 0)?;
         if head.is_empty() {
-            method = String::from_utf8_lossy(&line).split(' ').next()?.to_owned();
+            request = String::from_utf8_lossy(&line).rsplit_once(' ')?.0.to_owned();
         }
         if line == b"\r\n" {
             head.extend_from_slice(b"Connection: close\r\n\r\n");
-            return Some((head, method));
+            return Some((head, request));
         }
         if !line.to_ascii_lowercase().starts_with(b"connection:") {
             head.extend_from_slice(&line);

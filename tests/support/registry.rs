@@ -1,6 +1,10 @@
 //! A real `docker-registry` on a free port, with a configuration and data of
 //! its own. It ends with the guard, and also when the test program is killed.
 
+mod token;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -9,11 +13,13 @@ use std::time::{Duration, Instant};
 
 use super::image::{Blobs, Index};
 use super::run::tool;
+use token::{TokenRequest, TokenServer};
 
 /// How a registry is to be set up.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct RegistryOptions {
     credentials: Option<(String, String)>,
+    tokens: bool,
     tls: bool,
 }
 
@@ -21,6 +27,13 @@ impl RegistryOptions {
     /// Only this user with this password may come in (Basic).
     pub(crate) fn credentials(mut self, user: &str, password: &str) -> Self {
         self.credentials = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// Credentials are shown to a token server, and its tokens to the registry (Bearer). Without
+    /// credentials tokens are good for pulls below `public/`.
+    pub(crate) fn tokens(mut self) -> Self {
+        self.tokens = true;
         self
     }
 
@@ -43,6 +56,7 @@ pub(crate) struct Registry {
     dir: PathBuf,
     port: u16,
     child: Child,
+    token_server: Option<TokenServer>,
     /// The registry's shell waits for the end of this pipe.
     lifeline: Option<ChildStdin>,
 }
@@ -54,11 +68,15 @@ impl Registry {
     }
 
     fn launch(options: &RegistryOptions) -> Self {
-        let dir = tempfile::Builder::new().prefix("fanfold-registry-").tempdir().expect("a folder").keep();
         for attempt in 0.. {
+            // Each attempt has a folder of its own, since its shell removes it.
+            let dir =
+                tempfile::Builder::new().prefix("fanfold-registry-").tempdir().expect("a folder").keep();
+            let token_server = options.credentials.as_ref().filter(|_| options.tokens);
+            let token_server = token_server.map(|(user, password)| TokenServer::start(&dir, user, password));
             // Another test may take the port between the look and the start.
             let port = free_port();
-            write_config(&dir, port, options);
+            write_config(&dir, port, options, token_server.as_ref());
             let mut child = Command::new("sh")
                 .args(["-c", SUPERVISOR, "registry"])
                 .arg(&dir)
@@ -69,11 +87,11 @@ impl Registry {
                 .expect("sh");
             let lifeline = child.stdin.take();
             if ready(port, &mut child, options.tls) {
-                return Self { dir, port, child, lifeline };
+                return Self { dir, port, child, token_server, lifeline };
             }
+            let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
             drop(lifeline);
             let _ = child.wait();
-            let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
             assert!(attempt < 5, "docker-registry did not start (package docker-registry):\n{log}");
         }
         unreachable!("the loop returns or panics")
@@ -97,6 +115,11 @@ impl Registry {
     /// The certificate of the authority, PEM.
     pub(crate) fn authority(&self) -> PathBuf {
         self.dir.join("ca.pem")
+    }
+
+    /// What the token server was asked for.
+    pub(crate) fn token_requests(&self) -> Vec<TokenRequest> {
+        self.token_server.as_ref().map(TokenServer::requests).unwrap_or_default()
     }
 
     /// The digest that a tag points at.
@@ -152,11 +175,14 @@ wait "$registry" 2>/dev/null
 rm -rf "$1"
 "#;
 
+/// A port that nobody listens on, below those that the kernel gives to whoever asks for any.
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|socket| socket.local_addr())
-        .expect("a free port")
-        .port()
+    loop {
+        let port = 10_000 + (RandomState::new().build_hasher().finish() % 20_000) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until the registry answers. False if it has ended, or if it is not
@@ -181,13 +207,21 @@ fn ready(port: u16, child: &mut Child, tls: bool) -> bool {
     false
 }
 
-fn write_config(dir: &Path, port: u16, options: &RegistryOptions) {
+fn write_config(dir: &Path, port: u16, options: &RegistryOptions, tokens: Option<&TokenServer>) {
     let shown = dir.display();
     let mut config = format!(
         "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  \
          filesystem: {{rootdirectory: {shown}/data}}\n  delete: {{enabled: true}}\n"
     );
-    if let Some((user, password)) = &options.credentials {
+    if let Some(server) = tokens {
+        config.push_str(&format!(
+            "auth:\n  token: {{realm: \"{}\", service: {}, issuer: {}, rootcertbundle: {}}}\n",
+            server.realm(),
+            token::SERVICE,
+            token::ISSUER,
+            token::certificate(dir).display()
+        ));
+    } else if let Some((user, password)) = &options.credentials {
         let file = tool("htpasswd", ["-Bbn", user, password]).success().stdout;
         std::fs::write(dir.join("htpasswd"), file).expect("write");
         config.push_str(&format!("auth:\n  htpasswd: {{realm: tests, path: {shown}/htpasswd}}\n"));
