@@ -500,19 +500,3 @@ fn without_arguments_shows_how_to_build() {
     world.fanfold([]).run().success().stdout_has("fanfold build").stdout_has("fanfold platforms");
     world.fanfold(["build", "--help"]).run().success().stdout_has("--platform").stdout_has("--metadata-file");
 }
-
-#[test]
-fn base_that_holds_the_same_layer_twice_can_run() {
-    let world = World::new();
-    let base_name = shared_registry().name("twice:latest");
-    let context = world.context("base", "ARG BASE\nFROM $BASE\nRUN true\nRUN true\n");
-    world.build().args(["--build-arg", &base(), "--tag", &base_name, "--push"]).arg(&context).run().success();
-    let context = world.context("context", "ARG TWICE\nFROM $TWICE\nRUN echo works\n");
-    let outcome = world
-        .build()
-        .args(["--progress", "json", "--build-arg", &format!("TWICE={base_name}")])
-        .arg(&context)
-        .run()
-        .success();
-    assert_eq!(printed(&outcome, "works"), 1, "{}", outcome.report());
-}

@@ -24,6 +24,9 @@ use crate::store::Store;
 /// Threads for waiting on networks and children; work that takes a core has threads of its own.
 const WAITING_THREADS: usize = 2;
 
+/// The signal that nobody can handle.
+const SIGKILL: i32 = 9;
+
 /// Builds, and gives the exit code.
 pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
     let environment = Environment::read();
@@ -37,6 +40,11 @@ pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
     match sandbox::enter(&config) {
         Ok(Entered::Inside(sandbox)) => inside(arguments, &environment, prepared, Some(sandbox), &sites),
         Ok(Entered::Outside(Ended::Exited(code))) => Ok(u8::try_from(code).unwrap_or(1)),
+        Ok(Entered::Outside(Ended::Signaled(SIGKILL))) => Err(Failure::new(
+            Kind::Retryable,
+            "the build was killed: often by the kernel, when memory runs out",
+        )
+        .with_hint("give it more memory, or fewer --jobs")),
         Ok(Entered::Outside(Ended::Signaled(signal))) => Ok(Kind::Interrupted(signal).code()),
         Err(error) => {
             let text = format!("RUN needs a user namespace: {}", BuildError::describe(&error));

@@ -2,24 +2,26 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use super::{Destination, OutputError};
 
-/// A file on its way to its final name, or standard output.
+/// Where the bytes of an output go.
 #[derive(Debug)]
 pub(super) enum Sink {
-    /// A file beside its destination.
+    /// A file beside its destination, on its way to its final name.
     File {
-        /// The writer.
-        writer: BufWriter<File>,
-        /// Where it is now.
-        temporary: PathBuf,
+        /// The writer; the file is removed when it is dropped without a commit.
+        writer: BufWriter<NamedTempFile>,
         /// Where it will be.
         destination: PathBuf,
     },
-    /// Standard output.
-    Stdout(BufWriter<io::Stdout>),
+    /// Standard output, or a device or pipe that was named as a file.
+    Stream(BufWriter<File>),
 }
 
 /// Writes go in pieces of this size.
@@ -32,18 +34,22 @@ impl Sink {
     ///
     /// Fails where no file can be made beside the destination.
     pub(super) fn open(destination: &Destination) -> Result<Self, OutputError> {
-        match destination {
-            Destination::Stdout => Ok(Self::Stdout(BufWriter::with_capacity(BUFFER, io::stdout()))),
-            Destination::Path(path) => {
-                let temporary = beside(path);
-                let file = File::create(&temporary).map_err(OutputError::at("write", path))?;
-                Ok(Self::File {
-                    writer: BufWriter::with_capacity(BUFFER, file),
-                    temporary,
-                    destination: path.clone(),
-                })
+        let path = match destination {
+            Destination::Stdout => {
+                let copy = io::stdout().as_fd().try_clone_to_owned();
+                let file = File::from(copy.map_err(OutputError::at("write", Path::new(STDOUT)))?);
+                return Ok(Self::Stream(BufWriter::with_capacity(BUFFER, file)));
             }
+            Destination::Path(path) => path,
+        };
+        // A link stays, and what it leads to is replaced. A device or pipe is written to.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+            let file = File::options().write(true).open(&path).map_err(OutputError::at("write", &path))?;
+            return Ok(Self::Stream(BufWriter::with_capacity(BUFFER, file)));
         }
+        let file = beside(&path).map_err(OutputError::at("write", &path))?;
+        Ok(Self::File { writer: BufWriter::with_capacity(BUFFER, file), destination: path })
     }
 
     /// Gives the file its final name.
@@ -51,48 +57,55 @@ impl Sink {
     /// # Errors
     ///
     /// Fails where the last bytes cannot be written or the file cannot be renamed.
-    pub(super) fn commit(mut self) -> Result<(), OutputError> {
-        match &mut self {
-            Self::Stdout(writer) => {
-                writer.flush().map_err(OutputError::at("write", Path::new("standard output")))
-            }
-            Self::File { writer, temporary, destination } => {
-                writer.flush().map_err(OutputError::at("write", destination))?;
-                fs::rename(temporary, &*destination).map_err(OutputError::at("write", destination))
+    pub(super) fn commit(self) -> Result<(), OutputError> {
+        match self {
+            Self::Stream(mut writer) => writer.flush().map_err(OutputError::at("write", Path::new(STDOUT))),
+            Self::File { writer, destination } => {
+                let file = writer
+                    .into_inner()
+                    .map_err(|error| OutputError::at("write", &destination)(error.into_error()))?;
+                keep(file, &destination)
             }
         }
     }
 }
 
-impl Drop for Sink {
-    fn drop(&mut self) {
-        if let Self::File { temporary, .. } = self {
-            // After a commit there is no such file any more.
-            drop(fs::remove_file(temporary));
-        }
-    }
-}
+/// What messages call standard output.
+const STDOUT: &str = "standard output";
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::File { writer, .. } => writer.write(bytes),
-            Self::Stdout(writer) => writer.write(bytes),
+            Self::Stream(writer) => writer.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::File { writer, .. } => writer.flush(),
-            Self::Stdout(writer) => writer.flush(),
+            Self::Stream(writer) => writer.flush(),
         }
     }
 }
 
-/// A hidden name in the same directory, so that renaming does not cross file systems.
-pub(super) fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.fanfold-{}", std::process::id()))
+/// A new hidden file in the same directory, so that renaming does not cross file systems. No other
+/// build has its name, also where several write to one folder.
+pub(super) fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    tempfile::Builder::new()
+        .prefix(".fanfold-")
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(directory.unwrap_or(Path::new(".")))
+}
+
+/// Gives a file its final name.
+///
+/// # Errors
+///
+/// Fails where it cannot be renamed.
+pub(super) fn keep(file: NamedTempFile, path: &Path) -> Result<(), OutputError> {
+    file.persist(path).map(drop).map_err(|error| OutputError::at("write", path)(error.error))
 }
 
 /// Writes a small file in one step.

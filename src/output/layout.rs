@@ -5,9 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value, json};
 
-use super::file::{Sink, beside, write_whole};
+use super::file::{Sink, beside, keep, write_whole};
 use super::{Destination, OutputError};
 use crate::engine::Built;
 use crate::image::media_type::OCI_INDEX;
@@ -69,13 +70,19 @@ pub(super) fn write_directory(
                 if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size) {
                     continue;
                 }
-                let temporary = beside(&path);
-                fs::copy(store.blob_path(&digest), &temporary).map_err(OutputError::at("write", &path))?;
-                fs::rename(&temporary, &path).map_err(OutputError::at("write", &path))?;
+                let mut file = beside(&path).map_err(OutputError::at("write", &path))?;
+                let source = store.blob_path(&digest);
+                let mut blob = File::open(&source).map_err(OutputError::at("read", &source))?;
+                io::copy(&mut blob, file.as_file_mut()).map_err(OutputError::at("write", &path))?;
+                keep(file, &path)?;
             }
         }
     }
     write_whole(&directory.join("oci-layout"), LAYOUT_FILE)?;
+    // Builds that add to one layout at a time wait for each other, or names would be lost.
+    let whole = File::open(directory).map_err(OutputError::at("open", directory))?;
+    flock(&whole, FlockOperation::LockExclusive)
+        .map_err(|errno| OutputError::at("lock", directory)(errno.into()))?;
     let path = directory.join("index.json");
     let index = merged_index(&path, &entries(built, names))?;
     write_whole(&path, &index)

@@ -1,11 +1,11 @@
 //! Push: blobs, then each platform's manifest by digest, then the index, then the tags.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
 
 use super::OutputError;
-use crate::engine::Built;
+use crate::engine::{Built, BuiltImage};
 use crate::image::{Descriptor, Digest, Reference, Repository};
 use crate::progress::{Progress, TransferEnd, TransferKind, human};
 use crate::registry::{Client, Pushed, Target};
@@ -24,22 +24,38 @@ pub(super) async fn push(
     by_digest: bool,
     progress: &Progress,
 ) -> Result<(), OutputError> {
-    let repositories: BTreeSet<&Repository> = names.iter().map(Reference::repository).collect();
-    for repository in &repositories {
-        push_content(client, store, built, repository, progress).await?;
-    }
-    if by_digest {
-        return Ok(());
-    }
+    let mut repositories: BTreeMap<&Repository, Vec<&str>> = BTreeMap::new();
     for name in names {
-        if let Some(tag) = name.tag() {
-            client.push_manifest(name.repository(), built.top(), Target::Tag(tag)).await?;
+        repositories.entry(name.repository()).or_default().extend(name.tag().filter(|_| !by_digest));
+    }
+    for (repository, tags) in &repositories {
+        if !is_there(client, built, repository, tags).await? {
+            push_content(client, store, built, repository, progress).await?;
+        }
+    }
+    for (repository, tags) in repositories {
+        for tag in tags {
+            client.push_manifest(repository, built.top(), Target::Tag(tag)).await?;
         }
     }
     Ok(())
 }
 
-/// Everything below the tags.
+/// Whether the repository holds the result already, from an earlier push: then one question is enough.
+async fn is_there(
+    client: &Client,
+    built: &Built,
+    repository: &Repository,
+    tags: &[&str],
+) -> Result<bool, OutputError> {
+    let digest = built.top().digest();
+    Ok(match tags.first() {
+        Some(tag) => client.is_tagged(repository, tag, &digest).await?,
+        None => client.exists_manifest(repository, &digest).await?,
+    })
+}
+
+/// Everything below the tags: of images that are there already, nothing.
 async fn push_content(
     client: &Client,
     store: &Store,
@@ -47,8 +63,17 @@ async fn push_content(
     repository: &Repository,
     progress: &Progress,
 ) -> Result<(), OutputError> {
+    let there = futures::future::try_join_all(
+        built
+            .images
+            .iter()
+            .map(|image| async { client.exists_manifest(repository, &image.manifest.digest()).await }),
+    )
+    .await?;
+    let missing: Vec<&BuiltImage> =
+        built.images.iter().zip(there).filter(|(_, there)| !there).map(|(image, _)| image).collect();
     let mut blobs: BTreeMap<Digest, (Descriptor, Option<Repository>)> = BTreeMap::new();
-    for image in &built.images {
+    for image in &missing {
         for layer in &image.layers {
             let descriptor = layer.blob.descriptor.clone();
             blobs.insert(descriptor.digest, (descriptor, layer.origin.clone()));
@@ -60,7 +85,7 @@ async fn push_content(
             push_blob(client, store, repository, &descriptor, origin.as_ref(), progress).await
         })
         .await?;
-    futures::stream::iter(&built.images)
+    futures::stream::iter(missing)
         .map(|image| client.push_manifest(repository, &image.manifest, Target::Digest))
         .buffer_unordered(PARALLEL)
         .try_collect::<()>()

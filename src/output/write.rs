@@ -42,6 +42,10 @@ pub fn check_destinations(specs: &[OutputSpec], files: &[&Path]) -> Result<(), O
 }
 
 fn check_file(path: &Path) -> Result<(), OutputError> {
+    // A device or pipe is written to as it is.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        return Ok(());
+    }
     if path.is_dir() {
         let error = std::io::Error::from(std::io::ErrorKind::IsADirectory);
         return Err(OutputError::at("write", path)(error));
@@ -73,10 +77,7 @@ fn check_writable(path: &Path, directory: &Path) -> Result<(), OutputError> {
         return Err(OutputError::at("write", path)(error));
     }
     // Permissions do not tell everything: file systems are read-only, or are no place for files.
-    let probe = beside(&directory.join("probe"));
-    std::fs::File::create(&probe).map_err(OutputError::at("write", path))?;
-    drop(std::fs::remove_file(&probe));
-    Ok(())
+    beside(&directory.join("probe")).map(drop).map_err(OutputError::at("write", path))
 }
 
 /// Writes every output; pushes come last, so that a disk that is full moves no tag.

@@ -73,11 +73,6 @@ impl Store {
         self.place("layers", &layer.0)
     }
 
-    /// Whether the layer is known at all.
-    pub fn has_layer(&self, layer: &LayerId) -> bool {
-        self.layer_place(layer).exists()
-    }
-
     /// The encoded index, where it was made.
     pub fn layer_index(&self, layer: &LayerId) -> Option<Vec<u8>> {
         fs::read(self.layer_place(layer).join(INDEX)).ok()
