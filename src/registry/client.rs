@@ -102,8 +102,9 @@ impl Client {
     /// Whether `repository` holds the manifest `digest`. Then the registry holds all that it names, and
     /// none of it needs to be pushed.
     ///
-    /// For a repository that is about to be pushed to: what was found out is not asked again by
-    /// [`Client::push_manifest`]. What the registry does not tell counts as no.
+    /// For a repository that is about to be pushed to: what was found there, or pushed, is not asked for
+    /// again, and [`Client::push_manifest`] goes by the answer. What the registry does not tell counts
+    /// as no.
     ///
     /// # Errors
     ///

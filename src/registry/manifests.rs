@@ -72,6 +72,14 @@ pub(super) async fn resolve_digest(
 
 /// Whether the repository, which is about to be pushed to, holds a manifest.
 pub(super) async fn exists(session: &Session, digest: Digest) -> Result<bool, RegistryError> {
+    match session.shared.known.manifest(session.repository(), digest) {
+        Some(true) => Ok(true),
+        _ => ask(session, digest).await,
+    }
+}
+
+/// Asks the registry whether it holds a manifest, whatever is known.
+async fn ask(session: &Session, digest: Digest) -> Result<bool, RegistryError> {
     let operation = Operation::Push(format!("manifest `{digest}`"));
     let there = look(session, &operation, &digest.to_string()).await;
     let there = matches!(
@@ -117,7 +125,7 @@ pub(super) async fn push(
     let done = match target {
         Target::Digest => match known.manifest(session.repository(), digest) {
             Some(there) => there,
-            None => exists(session, digest).await?,
+            None => ask(session, digest).await?,
         },
         Target::Tag(tag) => match known.take_tag(session.repository(), tag) {
             Some(found) => found == Some(digest),
@@ -332,7 +340,7 @@ async fn restore(
         }
         Ok(Document::Index(index)) => {
             for descriptor in &index.manifests {
-                if !exists(session, descriptor.digest).await? {
+                if !ask(session, descriptor.digest).await? {
                     return Err(lost(descriptor.digest));
                 }
             }

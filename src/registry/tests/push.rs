@@ -132,6 +132,7 @@ async fn a_right_tag_says_that_the_manifest_is_there() {
     let (repository, manifest) = (bench.repository("a/b"), manifest(b"{}"));
     bench.fake.add_manifest("a/b", "v1", &manifest.media_type, &manifest.bytes);
     assert!(bench.client.is_tagged(&repository, "v1", &manifest.digest()).await.unwrap());
+    assert!(bench.client.exists_manifest(&repository, &manifest.digest()).await.unwrap());
     bench.client.push_manifest(&repository, &manifest, Target::Digest).await.unwrap();
     bench.client.push_manifest(&repository, &manifest, Target::Tag("v1")).await.unwrap();
     assert_eq!(bench.fake.count("", "/manifests/"), 1);
