@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -287,5 +288,20 @@ fn plain_user_without_subordinate_ids_is_told_what_to_do() {
     // Either a single id is enough for this build, or the error says what helps.
     if outcome.exit() != 0 {
         outcome.stderr_has("subuid");
+    }
+}
+
+#[test]
+fn nobody_else_reaches_the_programs_of_an_image_in_the_store() {
+    // In root's store a setuid program of an image is a setuid program of the host.
+    for user in users() {
+        let world = World::of(user);
+        let context = world
+            .context("context", "ARG BASE\nFROM $BASE\nRUN cp /usr/bin/busybox /evil && chmod 4755 /evil\n");
+        world.build().args(["--build-arg", &base()]).arg(&context).run().success();
+        for place in ["layers", "scratch"] {
+            let mode = std::fs::metadata(world.root().join(place)).expect(place).permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{user:?}: others can enter {place}: {mode:o}");
+        }
     }
 }

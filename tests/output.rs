@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use serde_json::Value;
-use support::{Index, World, base, shared_registry, tool};
+use support::{Index, Run, World, base, shared_registry, tool};
 
 const DOCKERFILE: &str = "ARG BASE\n\
     FROM $BASE\n\
@@ -261,4 +261,78 @@ fn failed_build_leaves_no_output() {
     let left: Vec<_> =
         std::fs::read_dir(world.path("out")).expect("out").flatten().map(|entry| entry.file_name()).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn builds_at_the_same_time_give_whole_outputs_to_one_place() {
+    let world = World::new();
+    let context =
+        world.context("context", "ARG BASE\nFROM $BASE\nRUN head -c 20000000 /dev/urandom > /noise\n");
+    let base = base();
+    let build = |name: &str| {
+        let archive = format!("type=oci,dest={}", world.path("out/image.tar").display());
+        let layout = format!("type=oci,tar=false,dest={}", world.path("out/layout").display());
+        world
+            .build()
+            .args(["--build-arg", &base, "-t", name, "-o", &archive, "-o", &layout])
+            .args(["--iidfile", text(&world.path("out/iid"))])
+            .arg(&context)
+    };
+    // The results are all the same, so whoever comes last must leave the same bytes.
+    build("first:1").run().success();
+    let names: Vec<_> = (0..6).map(|number| format!("name{number}:1")).collect();
+    let running: Vec<_> = names.iter().map(|name| build(name).start()).collect();
+    for build in running {
+        build.finish().success();
+    }
+    let index = Index::layout(&world.path("out/layout"));
+    assert_eq!(Index::layout_tar(&world.path("out/image.tar")).digest, index.digest);
+    let config = &index.images[0].manifest["config"]["digest"];
+    assert_eq!(std::fs::read_to_string(world.path("out/iid")).expect("iid"), config.as_str().expect("text"));
+    // No build drops the names that another one has just added.
+    let entries = json(&world.path("out/layout/index.json"))["manifests"].to_string();
+    for name in &names {
+        assert!(entries.contains(&format!("docker.io/library/{name}")), "{name} is not in {entries}");
+    }
+}
+
+#[test]
+fn links_beside_the_destination_are_not_followed() {
+    let world = World::new();
+    let context = world.context("context", "ARG BASE\nFROM $BASE\nRUN true\n");
+    let canary = world.write("canary", "alive");
+    world.folder("shared");
+    // A build with a RUN is process 1 of its namespace, so its process id is no secret.
+    std::os::unix::fs::symlink(&canary, world.path("shared/.image.tar.fanfold-1")).expect("symlink");
+    let archive = format!("type=oci,dest={}", world.path("shared/image.tar").display());
+    world.build().args(["--build-arg", &base(), "-o", &archive]).arg(&context).run().success();
+    assert_eq!(std::fs::read_to_string(&canary).expect("the canary"), "alive");
+    Index::layout_tar(&world.path("shared/image.tar"));
+}
+
+#[test]
+fn results_are_as_private_as_the_callers_umask() {
+    let world = World::new();
+    for (name, dockerfile) in
+        [("commands", "ARG BASE\nFROM $BASE\nRUN true\n"), ("metadata", "ARG BASE\nFROM $BASE\nLABEL a=b\n")]
+    {
+        let context = world.context(name, dockerfile);
+        let folder = world.folder(&format!("out/{name}"));
+        let script = "umask 077 && exec \"$@\"";
+        let mut command = world.command("sh");
+        command.args(["-c", script, "sh"]).arg(world.binary()).args(["build", "--root"]).arg(world.root());
+        command.args([
+            "--build-arg",
+            &base(),
+            "-o",
+            &format!("type=oci,dest={}/image.tar", folder.display()),
+        ]);
+        command.args(["-o", &format!("type=oci,tar=false,dest={}/layout", folder.display())]);
+        command.args(["--iidfile".as_ref(), folder.join("iid").as_os_str()]).arg(&context);
+        Run::new(command).run().success();
+        for file in ["image.tar", "layout", "layout/index.json", "layout/blobs/sha256", "iid"] {
+            let mode = std::fs::metadata(folder.join(file)).expect(file).permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{file} of the build with {name} has mode {mode:o}");
+        }
+    }
 }
