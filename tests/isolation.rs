@@ -13,6 +13,16 @@ fn layout(world: &World, name: &str) -> String {
     format!("type=oci,tar=false,dest={}", world.path(&format!("out/{name}")).display())
 }
 
+/// Builds for two platforms into the layout `out/layout`.
+fn build_two(world: &World, context: &std::path::Path) -> support::Outcome {
+    world
+        .build()
+        .args(["--platform", "linux/amd64,linux/arm64", "--build-arg", &base()])
+        .args(["-o", &layout(world, "layout")])
+        .arg(context)
+        .run()
+}
+
 #[test]
 fn commands_see_little_of_the_host() {
     for user in users() {
@@ -142,19 +152,7 @@ fn nothing_is_written_outside_the_store_and_the_outputs() {
     for user in users() {
         let world = World::of(user);
         let context = world.context("context", MIXED);
-        world
-            .build()
-            .args([
-                "--platform",
-                "linux/amd64,linux/arm64",
-                "--build-arg",
-                &base(),
-                "-o",
-                &layout(&world, "layout"),
-            ])
-            .arg(&context)
-            .run()
-            .success();
+        build_two(&world, &context).success();
         for folder in ["home", "tmp"] {
             let left: Vec<_> = std::fs::read_dir(world.path(folder)).expect("a folder").flatten().collect();
             assert!(left.is_empty(), "{user:?}: {left:?}");
@@ -225,19 +223,7 @@ fn signals_leave_nothing_behind() {
 
             // The same store serves the next build.
             let context = world.context("context", "ARG BASE\nFROM $BASE\nRUN echo made > /x\nRUN cat /x\n");
-            world
-                .build()
-                .args([
-                    "--platform",
-                    "linux/amd64,linux/arm64",
-                    "--build-arg",
-                    &base(),
-                    "-o",
-                    &layout(&world, "layout"),
-                ])
-                .arg(&context)
-                .run()
-                .success();
+            build_two(&world, &context).success();
             assert_eq!(Index::layout(&out).images[1].tree().text("/x"), "made\n");
         }
     }

@@ -33,12 +33,15 @@ pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
     let prepared = options::prepare(arguments, &environment)?;
     let sites = foresee_runs(&prepared.dockerfile, &prepared.request)
         .map_err(|error| report::failure(&error.into(), &prepared.source))?;
+    let umask = Umask::current();
     let Some(first) = sites.first() else {
-        return inside(arguments, &environment, prepared, None, &[]);
+        return inside(arguments, &environment, prepared, None, &[], umask);
     };
     let config = sandbox::Config { path: environment.search_path() };
     match sandbox::enter(&config) {
-        Ok(Entered::Inside(sandbox)) => inside(arguments, &environment, prepared, Some(sandbox), &sites),
+        Ok(Entered::Inside(sandbox)) => {
+            inside(arguments, &environment, prepared, Some(sandbox), &sites, umask)
+        }
         Ok(Entered::Outside(Ended::Exited(code))) => Ok(u8::try_from(code).unwrap_or(1)),
         Ok(Entered::Outside(Ended::Signaled(SIGKILL))) => Err(Failure::new(
             Kind::Retryable,
@@ -52,6 +55,24 @@ pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
             failure.hint = error.fix();
             Err(report::failure(&failure, &prepared.source))
         }
+    }
+}
+
+/// The caller's umask. Commands and layers have one of their own; outputs have the caller's.
+#[derive(Debug, Clone, Copy)]
+struct Umask(rustix::fs::Mode);
+
+impl Umask {
+    /// Reads the process's umask, which can only be done by setting it.
+    fn current() -> Self {
+        let umask = rustix::process::umask(rustix::fs::Mode::empty());
+        rustix::process::umask(umask);
+        Self(umask)
+    }
+
+    /// Sets it again, once nothing else creates files.
+    fn restore(self) {
+        rustix::process::umask(self.0);
     }
 }
 
@@ -71,6 +92,7 @@ fn inside(
     prepared: Prepared,
     sandbox: Option<Sandbox>,
     sites: &[RunSite],
+    umask: Umask,
 ) -> Result<u8, Failure> {
     let store = Store::open(&prepared.root).map_err(|error| Failure::from(BuildError::from(error)))?;
     let store = Arc::new(store);
@@ -86,7 +108,7 @@ fn inside(
         .build()
         .map_err(|error| Failure::new(Kind::Retryable, format!("failed to start threads: {error}")))?;
     let sandbox = sandbox.map(Arc::new);
-    runtime.block_on(build(arguments, environment, prepared, store, sandbox, emulation))
+    runtime.block_on(build(arguments, environment, prepared, store, sandbox, emulation, umask))
 }
 
 /// Proves that every platform whose commands will run can be run, before anything is pulled.
@@ -129,6 +151,7 @@ async fn build(
     store: Arc<Store>,
     sandbox: Option<Arc<Sandbox>>,
     emulation: Emulation,
+    umask: Umask,
 ) -> Result<u8, Failure> {
     let begun = Instant::now();
     let interrupted = signals::listen()
@@ -185,6 +208,7 @@ async fn build(
         Ok(outcome) => outcome,
         Err(failures) => return Ok(report::end(&progress, &failures, Some(&source))),
     };
+    umask.restore();
     let context = output::Context { engine: &engine, client: &client, progress: &progress, names: &names };
     let mut interrupted = interrupted;
     let written = tokio::select! {

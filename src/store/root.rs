@@ -1,6 +1,7 @@
 //! The store's root directory and the places below it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::scratch::Scratch;
@@ -24,6 +25,13 @@ impl Store {
         for place in ["blobs/sha256", "layers", "steps", "refs", "locks", "scratch"] {
             let path = root.join(place);
             fs::create_dir_all(&path).map_err(StoreError::at("create", &path))?;
+        }
+        // Images hold programs that run as their owner, and layers are unpacked with real owners:
+        // nobody else may reach them.
+        for place in ["blobs", "layers", "steps", "refs", "locks", "scratch"] {
+            let path = root.join(place);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
+                .map_err(StoreError::at("protect", &path))?;
         }
         let root = fs::canonicalize(root).map_err(StoreError::at("open", root))?;
         let scratch = Scratch::new(&root.join("scratch"))?;
