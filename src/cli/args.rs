@@ -68,9 +68,6 @@ pub(super) struct HostArgs {
     /// Folder with QEMU user-mode interpreters, searched before PATH
     #[arg(long, value_name = "DIR", env = "FANFOLD_QEMU_DIR", help_heading = "Isolation and emulation")]
     pub(super) qemu_dir: Option<PathBuf>,
-    /// The store: layers, cache and work in progress [default: $XDG_DATA_HOME/fanfold]
-    #[arg(long, value_name = "DIR", env = "FANFOLD_ROOT", help_heading = "Cache")]
-    pub(super) root: Option<PathBuf>,
 }
 
 /// How progress is shown.
@@ -156,6 +153,9 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "FANFOLD_INSECURE_REGISTRY", help_heading = "Where to")]
     pub(super) insecure_registry: Vec<String>,
 
+    /// The store: layers, cache and work in progress [default: $XDG_DATA_HOME/fanfold]
+    #[arg(long, value_name = "DIR", env = "FANFOLD_ROOT", help_heading = "Cache")]
+    pub(super) root: Option<PathBuf>,
     /// Do not use earlier results
     #[arg(long, env = "FANFOLD_NO_CACHE", help_heading = "Cache")]
     pub(super) no_cache: bool,

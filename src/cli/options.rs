@@ -53,7 +53,7 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     let files = [&arguments.metadata_file, &arguments.iidfile];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
     check_destinations(&outputs, &files)?;
-    let root = arguments.host.root.clone().or_else(|| environment.default_root());
+    let root = arguments.root.clone().or_else(|| environment.default_root());
     Ok(Prepared {
         ignore: ignore(&context, file.as_deref())?,
         root: root.ok_or_else(|| {
