@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::refused::RefusedArgs;
@@ -138,7 +139,7 @@ pub(super) struct BuildArgs {
     #[arg(short, long, value_name = "NAME", env = "FANFOLD_TAG", help_heading = "Where to")]
     pub(super) tag: Vec<String>,
     /// Push under all names that --tag gives; same as --output type=registry
-    #[arg(long, env = "FANFOLD_PUSH", help_heading = "Where to")]
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_PUSH", help_heading = "Where to")]
     pub(super) push: bool,
     /// Where the result goes; repeatable: type=oci|docker|local|tar|registry,dest=PATH[,tar=false][,name=NAME]
     #[arg(short, long, value_name = "OUTPUT", env = "FANFOLD_OUTPUT", help_heading = "Where to")]
@@ -157,17 +158,17 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "DIR", env = "FANFOLD_ROOT", help_heading = "Cache")]
     pub(super) root: Option<PathBuf>,
     /// Do not use earlier results
-    #[arg(long, env = "FANFOLD_NO_CACHE", help_heading = "Cache")]
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_NO_CACHE", help_heading = "Cache")]
     pub(super) no_cache: bool,
     /// Ask registries for base images even where the store knows them
-    #[arg(long, env = "FANFOLD_PULL", help_heading = "Cache")]
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_PULL", help_heading = "Cache")]
     pub(super) pull: bool,
 
     /// Steps that run at the same time [default: number of cores]
     #[arg(short, long, value_name = "N", env = "FANFOLD_JOBS", help_heading = "Speed")]
     pub(super) jobs: Option<usize>,
     /// When a platform fails, let the others finish first
-    #[arg(long, env = "FANFOLD_KEEP_GOING", help_heading = "Speed")]
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_KEEP_GOING", help_heading = "Speed")]
     pub(super) keep_going: bool,
 
     /// Network of RUN instructions that name none
@@ -204,7 +205,7 @@ pub(super) struct BuildArgs {
     )]
     pub(super) progress: ProgressArg,
     /// Print nothing but the digest of the result
-    #[arg(short, long, env = "FANFOLD_QUIET", help_heading = "On the screen")]
+    #[arg(short, long, value_parser = FalseyValueParser::new(), env = "FANFOLD_QUIET", help_heading = "On the screen")]
     pub(super) quiet: bool,
 
     #[command(flatten)]

@@ -14,13 +14,15 @@ use super::errors::{Failure, Source, render_syntax};
 use super::values;
 use crate::coordinator::{Annotation, Scope};
 use crate::dockerfile::ignore::Ignore;
-use crate::dockerfile::{self, Dockerfile};
+use crate::dockerfile::{self, Dockerfile, Kind};
 use crate::image::Reference;
 use crate::output::{OutputSpec, check_destinations};
 use crate::plan::{Network, Request};
 use crate::progress::Mode;
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The end of the year 9999, the last that RFC 3339 can write.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 /// A build, understood.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     let names = arguments.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let outputs = outputs(arguments, &names)?;
     let platforms = platforms(&arguments.platform)?;
-    let request = request(arguments, environment, platforms)?;
+    let request = request(arguments, environment, &dockerfile, platforms)?;
     let annotations = annotations(arguments, &request)?;
     let files = [&arguments.metadata_file, &arguments.iidfile];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
@@ -194,9 +196,20 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
     Ok(platforms)
 }
 
+/// The default of `ARG SOURCE_DATE_EPOCH=…` before the first FROM.
+fn default_epoch(dockerfile: &Dockerfile) -> Option<String> {
+    let declarations = dockerfile.preamble.iter().filter_map(|instruction| match &instruction.kind {
+        Kind::Arg(declarations) => Some(declarations),
+        _ => None,
+    });
+    let mut named = declarations.flatten().filter(|declaration| declaration.name == EPOCH);
+    named.next_back()?.default.clone().filter(|text| !text.is_empty())
+}
+
 fn request(
     arguments: &BuildArgs,
     environment: &Environment,
+    dockerfile: &Dockerfile,
     platforms: Vec<Platform>,
 ) -> Result<Request, Failure> {
     let mut build_args = BTreeMap::new();
@@ -214,7 +227,8 @@ fn request(
     let epoch = match arguments.timestamp {
         Some(seconds) => Some(seconds),
         None => {
-            let text = build_args.get(EPOCH).cloned().or_else(|| environment.text(EPOCH));
+            let given = build_args.get(EPOCH).cloned().or_else(|| environment.text(EPOCH));
+            let text = given.or_else(|| default_epoch(dockerfile));
             text.map(|text| {
                 text.parse().map_err(|_| {
                     Failure::usage(format!("{EPOCH}={text} is not a number of seconds since 1970"))
@@ -224,8 +238,10 @@ fn request(
         }
     };
     if let Some(seconds) = epoch {
-        if seconds < 0 {
-            return Err(Failure::usage(format!("the timestamp {seconds} is before 1970")));
+        if !(0..=LAST_SECOND).contains(&seconds) {
+            return Err(Failure::usage(format!(
+                "the timestamp {seconds} is not between the years 1970 and 9999"
+            )));
         }
         build_args.entry(EPOCH.to_owned()).or_insert_with(|| seconds.to_string());
     }

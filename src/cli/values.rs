@@ -87,7 +87,8 @@ pub(super) fn ulimit(text: &str) -> Result<(String, u64, u64), Failure> {
 pub(super) fn annotations(text: &str) -> Result<Vec<Annotation>, Failure> {
     let (name, value) = pair("--annotation", text)?;
     let (scopes, key) = match name.split_once(':') {
-        Some((scopes, key)) if !key.is_empty() => (scopes, key.to_owned()),
+        Some((_, "")) => return Err(Failure::usage(format!("--annotation {text}: the name is missing"))),
+        Some((scopes, key)) => (scopes, key.to_owned()),
         _ => ("manifest", name.clone()),
     };
     scopes

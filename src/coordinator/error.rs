@@ -103,8 +103,13 @@ impl From<PlanError> for BuildError {
 
 impl From<StoreError> for BuildError {
     fn from(error: StoreError) -> Self {
-        let built = Self::new(ErrorKind::Retryable, Self::describe(&error));
-        if error.is_disk_full() { built.with_hint(DISK_FULL) } else { built }
+        let text = Self::describe(&error);
+        if error.is_refused() {
+            return Self::new(ErrorKind::Invalid, text)
+                .with_hint("name a folder that you can write to with --root");
+        }
+        let hint = if error.is_disk_full() { DISK_FULL } else { "build again" };
+        Self::new(ErrorKind::Retryable, text).with_hint(hint)
     }
 }
 

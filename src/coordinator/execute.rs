@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
 use super::answers::Answers;
 use super::demand::Demand;
@@ -69,7 +69,11 @@ impl Executor {
         let mut running: JoinSet<Ended> = JoinSet::new();
         let mut busy = 0;
         let mut failures: Vec<BuildError> = Vec::new();
+        let mut pulls: Vec<AbortHandle> = Vec::new();
         let mut signal = *interrupted.borrow();
+        if signal.is_some() {
+            self.stop(&mut schedule, &mut queue, &pulls);
+        }
         loop {
             while let Some(id) = schedule.take() {
                 queue.push_back(id);
@@ -84,21 +88,26 @@ impl Executor {
                 }
                 busy += usize::from(!is_base);
                 let state = self.states(id, &results);
-                running.spawn(self.clone().step(id, state));
+                let task = running.spawn(self.clone().step(id, state));
+                if is_base {
+                    pulls.push(task);
+                }
             }
             queue = later;
             let ended = tokio::select! {
                 ended = running.join_next() => ended,
                 Ok(()) = interrupted.changed(), if signal.is_none() => {
                     signal = *interrupted.borrow();
-                    self.cancel.cancel();
-                    schedule.stop();
-                    queue.clear();
+                    self.stop(&mut schedule, &mut queue, &pulls);
                     continue;
                 }
             };
             let Some(ended) = ended else { break };
-            let (id, result) = ended.expect("carrying out a step does not panic");
+            let (id, result) = match ended {
+                // A pull that was broken off.
+                Err(error) if error.is_cancelled() => continue,
+                ended => ended.expect("carrying out a step does not panic"),
+            };
             busy -= usize::from(!matches!(self.graph.step(id).op, Op::Base(_)));
             match result {
                 Ok(done) => {
@@ -111,9 +120,7 @@ impl Executor {
                         failures.push(error);
                     }
                     if !self.options.keep_going && !stopping {
-                        self.cancel.cancel();
-                        schedule.stop();
-                        queue.clear();
+                        self.stop(&mut schedule, &mut queue, &pulls);
                     }
                 }
             }
@@ -122,6 +129,14 @@ impl Executor {
             return Err(vec![BuildError::new(ErrorKind::Interrupted(signal), "the build was interrupted")]);
         }
         if failures.is_empty() { Ok(results) } else { Err(failures) }
+    }
+
+    /// Has everything end soon: commands are killed, pulls broken off, and nothing else begins.
+    fn stop(&self, schedule: &mut Schedule, queue: &mut VecDeque<StepId>, pulls: &[AbortHandle]) {
+        self.cancel.cancel();
+        schedule.stop();
+        queue.clear();
+        pulls.iter().for_each(AbortHandle::abort);
     }
 
     /// The stack below a step, and the stack of its input.

@@ -21,6 +21,12 @@ impl StoreError {
         move |source| Self { action, path: path.to_owned(), source }
     }
 
+    /// Whether the place cannot be written to by this user, however often it is tried.
+    pub fn is_refused(&self) -> bool {
+        use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        matches!(self.source.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory)
+    }
+
     /// Whether the file system or the quota is full, so that the same build may work later.
     pub fn is_disk_full(&self) -> bool {
         [Errno::NOSPC, Errno::DQUOT]
