@@ -4,7 +4,7 @@
 //!
 //! Refuses: open quotes, malformed or unknown substitutions, and (so that no
 //! input exhausts the stack or the memory) substitutions nested deeper than
-//! [`MAX_DEPTH`] or giving more than [`MAX_LENGTH`] bytes.
+//! 100 or giving more than 64 MiB.
 //!
 //! Invariant: a value is never expanded again.
 //!
