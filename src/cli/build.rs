@@ -94,7 +94,16 @@ fn inside(
     sites: &[RunSite],
     umask: Umask,
 ) -> Result<u8, Failure> {
-    let store = Store::open(&prepared.root).map_err(|error| Failure::from(BuildError::from(error)))?;
+    let store = Store::open(&prepared.root).map_err(|error| {
+        let full = error.is_disk_full();
+        let error = BuildError::from(error);
+        if full {
+            return Failure::from(error);
+        }
+        // What cannot be opened now cannot be opened later.
+        let hint = "name a folder that you can write to with --root";
+        Failure::from(BuildError { kind: ErrorKind::Invalid, ..error }.with_hint(hint))
+    })?;
     let store = Arc::new(store);
     let emulation = match sandbox {
         Some(_) => prove(arguments, environment, &prepared, &store, sites)?,

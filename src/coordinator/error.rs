@@ -140,6 +140,11 @@ impl From<EngineError> for BuildError {
             EngineError::Step(StepFailure::Refused { hint: Some(hint), .. }) => {
                 return Self::new(ErrorKind::Step, text).with_hint(hint.as_str());
             }
+            EngineError::Step(StepFailure::Command { code: Some(126 | 127), how, .. })
+                if !how.starts_with("exit code") =>
+            {
+                (ErrorKind::Step, "use a base that has the program, or copy it into the image first")
+            }
             EngineError::Step(StepFailure::Command { .. }) => (
                 ErrorKind::Step,
                 "what the command printed is above; the steps before it are kept for the next build",

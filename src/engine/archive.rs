@@ -44,9 +44,8 @@ impl Copying<'_, '_> {
             entries.push((entry, start, offset - start));
             Ok(())
         })
-        .map_err(|source| EngineError::BadArchive {
-            name: String::from_utf8_lossy(&item.name).into_owned(),
-            source,
+        .map_err(|error| {
+            if error.is_disk_full() { error.into() } else { bad(&item.name, error.to_string()) }
         })?;
         let directory = self.destination.path.clone();
         if self.staging.found(&directory) == Found::Other {
@@ -55,29 +54,26 @@ impl Copying<'_, '_> {
         self.make_directory(&directory)?;
         for (entry, start, length) in entries {
             let content = Content::Range { file: path.clone(), offset: start, length };
-            self.archive_entry(entry, content, &directory)?;
+            self.archive_entry(&item.name, entry, content, &directory)?;
         }
         Ok(Some(scratch))
     }
 
     fn archive_entry(
         &mut self,
+        archive: &[u8],
         mut entry: Entry,
         content: Content,
         top: &LayerPath,
     ) -> Result<(), EngineError> {
         let Some(name) = entry.path.file_name().map(<[u8]>::to_vec) else { return Ok(()) };
         let parent = entry.path.parent().unwrap_or_default();
-        let target = self.place_of(&parent, top)?.join(&name)?;
+        let target = self.place_of(archive, &parent, top)?.join(&name)?;
         if let EntryKind::HardLink { target: linked } = &entry.kind {
             let file = linked.file_name().map(<[u8]>::to_vec).unwrap_or_default();
-            let file = self.place_of(&linked.parent().unwrap_or_default(), top)?.join(file)?;
+            let file = self.place_of(archive, &linked.parent().unwrap_or_default(), top)?.join(file)?;
             if !self.staging.link(&file, target) {
-                return Err(StepFailure::refused(format!(
-                    "the archive's hard link {} leads to nothing",
-                    entry.path
-                ))
-                .into());
+                return Err(bad(archive, format!("its hard link {} leads to nothing", entry.path)));
             }
             return Ok(());
         }
@@ -92,7 +88,12 @@ impl Copying<'_, '_> {
     }
 
     /// Where a directory of the archive lies in the image: below the destination, also after links.
-    fn place_of(&mut self, directory: &LayerPath, top: &LayerPath) -> Result<LayerPath, EngineError> {
+    fn place_of(
+        &mut self,
+        archive: &[u8],
+        directory: &LayerPath,
+        top: &LayerPath,
+    ) -> Result<LayerPath, EngineError> {
         let mut place = top.clone();
         let mut links = 0;
         let mut open: Vec<Vec<u8>> = directory.components().rev().map(<[u8]>::to_vec).collect();
@@ -109,7 +110,7 @@ impl Copying<'_, '_> {
             if let Some(target) = self.staging.link_target(&next) {
                 links += 1;
                 if links > MOST_LINKS {
-                    return Err(StepFailure::refused(format!("too many symbolic links at {next}")).into());
+                    return Err(bad(archive, format!("too many symbolic links at {next}")));
                 }
                 if target.starts_with(b"/") {
                     place = LayerPath::root();
@@ -122,7 +123,7 @@ impl Copying<'_, '_> {
                 Found::Nothing if next.starts_with(top) => self.make_directory(&next)?,
                 Found::Nothing => {}
                 Found::Other => {
-                    return Err(StepFailure::refused(format!("{next} is not a directory")).into());
+                    return Err(bad(archive, format!("{next} is not a directory")));
                 }
             }
             place = next;
@@ -130,10 +131,11 @@ impl Copying<'_, '_> {
         if place.starts_with(top) {
             Ok(place)
         } else {
-            Err(StepFailure::refused(format!(
-                "the archive's directory {directory} leads out of the destination"
-            ))
-            .into())
+            Err(bad(archive, format!("its directory {directory} leads out of the destination")))
         }
     }
+}
+
+fn bad(archive: &[u8], reason: String) -> EngineError {
+    EngineError::BadArchive { name: String::from_utf8_lossy(archive).into_owned(), reason }
 }

@@ -42,12 +42,12 @@ pub enum EngineError {
     #[error("a layer of the base image cannot be used: {0}")]
     BadLayer(#[source] LayerError),
     /// An archive of the build context cannot be unpacked.
-    #[error("the archive `{name}` cannot be unpacked: {source}")]
+    #[error("the archive `{name}` cannot be unpacked: {reason}")]
     BadArchive {
         /// Its name.
         name: String,
         /// What is wrong with it.
-        source: LayerError,
+        reason: String,
     },
     /// A layer of a kind that cannot be unpacked.
     #[error("layers of type `{0}` cannot be unpacked")]
@@ -128,10 +128,9 @@ impl EngineError {
     pub fn is_disk_full(&self) -> bool {
         match self {
             Self::Store(error) => error.is_disk_full(),
-            Self::Layer(error)
-            | Self::BadLayer(error)
-            | Self::BadArchive { source: error, .. }
-            | Self::Source(SourceError::Layer(error)) => error.is_disk_full(),
+            Self::Layer(error) | Self::BadLayer(error) | Self::Source(SourceError::Layer(error)) => {
+                error.is_disk_full()
+            }
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
