@@ -3,7 +3,7 @@
 //! Owns: reading (`1m30s`, `500ms`, `1.5h`) and printing. Refuses: a number
 //! without a unit, unknown units, values beyond 64 bits of nanoseconds.
 //!
-//! Sources: the Dockerfile reference, section 3.9; Go's documentation of
+//! Sources: BuildKit's Dockerfile reference; Go's documentation of
 //! `time.ParseDuration` and `Duration.String`.
 
 const SECOND: u64 = 1_000_000_000;

@@ -8,7 +8,7 @@
 //!
 //! Invariant: a value is never expanded again.
 //!
-//! Sources: the Dockerfile reference, section 4; POSIX shell, "Parameter Expansion".
+//! Sources: BuildKit's Dockerfile reference; POSIX shell, "Parameter Expansion".
 
 mod lexer;
 mod shell_pattern;

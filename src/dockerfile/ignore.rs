@@ -12,7 +12,7 @@
 //! - Rules are found by the literal text that a match must begin or end with,
 //!   so 100,000 of them cost no more than a few.
 //!
-//! Sources: the Dockerfile reference, section 12.
+//! Sources: BuildKit's Dockerfile reference.
 
 use std::collections::{BTreeMap, HashMap};
 

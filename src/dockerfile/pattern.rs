@@ -10,7 +10,7 @@
 //! - Paths are bytes. `?` and `[ ]` take one UTF-8 character where there is one,
 //!   else one byte.
 //!
-//! Sources: the Dockerfile reference, sections 7 and 12. Where Docker's own
+//! Sources: BuildKit's Dockerfile reference. Where Docker's own
 //! translation to a regular expression strays from the documented rules (`\d`,
 //! `^`, `[*]`, and a line break below `**`), the documented rule holds here:
 //! `\` and `[ ]` make characters literal, and `**` crosses any name. A class may

@@ -3,7 +3,7 @@
 //! Owns: ranges, protocols, the forms with a host port or address (of which only
 //! the container's port counts). Refuses: unknown protocols, numbers above 65535.
 //!
-//! Sources: the Dockerfile reference, section 3.8.
+//! Sources: BuildKit's Dockerfile reference.
 
 use std::collections::HashSet;
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 //! Owns: telling a signal that Linux has from a slip of the pen. The text is
 //! stored as written. Refuses: unknown names, 0, negative numbers.
 //!
-//! Sources: the Dockerfile reference, section 3.11.
+//! Sources: BuildKit's Dockerfile reference.
 
 /// The names without `SIG`; the real-time ones are computed.
 const NAMES: &[&str] = &[

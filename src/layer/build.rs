@@ -13,7 +13,7 @@ pub(super) const MOST_LINKS: usize = 40;
 /// Directories that are remembered: a bound on memory for layers of very many.
 const MOST_KNOWN: usize = 4096;
 
-/// Collects one layer. Rules: image reference, "Reading tar".
+/// Collects one layer. Rules: OCI image-spec, `layer.md`.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     placed: BTreeMap<LayerPath, Placed>,

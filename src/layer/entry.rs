@@ -152,7 +152,7 @@ pub(super) fn clamped(mtime: i64, clamp: Option<i64>) -> i64 {
 /// `user.*`. Dropped are the marks of overlayfs and of ownership records, which a hostile layer
 /// could use to redirect an overlay mount, and everything that is bound to one host.
 ///
-/// Rules: image reference, "Writing tar", row "xattrs".
+/// Rules: OCI image-spec, `layer.md`.
 pub fn keep_xattr(name: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     if name == b"security.capability" {
         return capability_revision_2(value);

@@ -1,6 +1,6 @@
 //! [`Limits`]: more than any honest layer holds, less than what would harm the host.
 
-/// Bounds on what is read from an archive. Rules: image reference, "Reading tar", row "limits".
+/// Bounds on what is read from an archive. The specification gives none; no honest layer comes near these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Entries of one archive.

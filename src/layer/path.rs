@@ -47,7 +47,7 @@ impl LayerPath {
     ///
     /// As [`LayerPath::new`]; also for an empty name. `.` and `/` are the root.
     ///
-    /// Rules: image reference, "Reading tar", row "names".
+    /// Rules: OCI image-spec, `layer.md`.
     pub fn from_archive(name: &[u8]) -> Result<Self, LayerError> {
         if name.is_empty() {
             return Err(invalid(name, "it is empty"));

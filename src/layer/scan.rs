@@ -1,6 +1,6 @@
 //! [`scan_upper`]: reads what a RUN step left in the upper directory of its overlay.
 //!
-//! Rules: image reference, "Writing tar"; Linux `overlayfs.rst`, sections on whiteouts and opaque
+//! Rules: OCI image-spec, `layer.md`; Linux `overlayfs.rst`, sections on whiteouts and opaque
 //! directories. Only the upper is walked, never the merged file system.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

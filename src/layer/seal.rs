@@ -1,7 +1,7 @@
 //! [`seal`]: turns changes into a layer blob.
 //!
 //! The tar is cut into blocks of 1 MiB, each compressed by itself on the shared [`Pool`] and put
-//! together in order: the bytes depend on the tar alone. Rules: image reference, "Compression".
+//! together in order: the bytes depend on the tar alone. Rules: RFC 1952.
 
 use std::collections::BTreeMap;
 use std::fs::File;

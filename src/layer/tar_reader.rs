@@ -2,7 +2,7 @@
 //!
 //! Headers are taken apart with the `tar` crate's header types alone; sizes, PAX records and long
 //! names are combined here, because a reader that disagrees with others on where the next header
-//! stands sees other entries than they do. Rules: image reference, "Reading tar".
+//! stands sees other entries than they do. Rules: OCI image-spec, `layer.md`.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};

@@ -1,7 +1,7 @@
 //! [`TarWriter`]: the one form in which layers are written.
 //!
 //! ustar headers, and at most one PAX record set per entry where ustar cannot express it; the same
-//! entries give the same bytes everywhere. Rules: image reference, "Writing tar".
+//! entries give the same bytes everywhere. Rules: OCI image-spec, `layer.md`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
