@@ -66,3 +66,21 @@ fn times_are_clamped_and_dates_fixed() {
     // Another time gives another index.
     assert_ne!(build(("SOURCE_DATE_EPOCH", "1600000000"), "2").digest, index.digest);
 }
+
+#[test]
+fn time_in_the_dockerfile_counts_where_none_is_given_otherwise() {
+    let world = World::new();
+    let context = world
+        .context("context", "ARG BASE\nARG SOURCE_DATE_EPOCH=7\nFROM $BASE\nRUN touch /file\nLABEL a=b\n");
+    let created = |name: &str, given: Option<&str>| {
+        let out = world.path(&format!("out/{name}"));
+        let mut run = world.build().args(["--build-arg", &base()]);
+        if let Some(seconds) = given {
+            run = run.env("SOURCE_DATE_EPOCH", seconds);
+        }
+        run.args(["-o", &format!("type=oci,tar=false,dest={}", out.display())]).arg(&context).run().success();
+        Index::layout(&out).images[0].config["created"].clone()
+    };
+    assert_eq!(created("given", Some("9")), "1970-01-01T00:00:09Z");
+    assert_eq!(created("default", None), "1970-01-01T00:00:07Z");
+}
