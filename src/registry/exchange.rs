@@ -162,6 +162,9 @@ impl Session {
                 200..400 => self.host.limiter.good(),
                 _ => {}
             }
+            if !matches!(response.status().as_u16(), 408 | 429 | 500..) {
+                self.host.bucket.answer();
+            }
             if response.status() != 401 || !trusted || !same_origin(&base, &end) {
                 return Ok(Answer { response, used, url: end, base, session: self.clone(), _slot: slot });
             }

@@ -14,13 +14,16 @@ use super::session::Session;
 
 /// Longest wait that a server can ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// Tries, as a multiple of what the policy says, at a host that answers others meanwhile.
+const PATIENCE: u32 = 4;
 /// Retries that a host gets beyond half of the requests sent to it.
 const SPARE_RETRIES: u64 = 20;
 
 /// How often and how long a failed request is tried again.
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
-    /// Tries per request, the first included.
+    /// Tries per request, the first included. Those do not count between which the host answered other
+    /// requests: then it is not down but unreliable.
     pub tries: u32,
     /// Upper bound of the first wait; doubles with each try.
     pub base: Duration,
@@ -52,7 +55,7 @@ pub struct RetryNotice {
     pub reason: String,
     /// Time until the next try.
     pub wait: Duration,
-    /// Number of the try that failed, from 1.
+    /// Number of the try that failed, from 1, of those that count.
     pub attempt: u32,
     /// Tries there are.
     pub of: u32,
@@ -144,12 +147,18 @@ fn jitter(bound: Duration) -> Duration {
 pub(super) struct Bucket {
     requests: AtomicU64,
     retries: AtomicU64,
+    answers: AtomicU64,
 }
 
 impl Bucket {
     /// Counts a request.
     pub(super) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an answer that tells of a host in order.
+    pub(super) fn answer(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
     fn take(&self) -> bool {
@@ -166,7 +175,12 @@ impl Bucket {
 pub(super) struct Retries<'a> {
     session: &'a Session,
     operation: Operation,
+    /// Tries that failed.
     failed: u32,
+    /// Those of them that count.
+    counted: u32,
+    /// Answers of the host to whatever request, when the last try failed.
+    answers: Option<u64>,
     since: Option<Instant>,
     earlier: Vec<String>,
 }
@@ -174,12 +188,12 @@ pub(super) struct Retries<'a> {
 impl<'a> Retries<'a> {
     /// No try failed yet.
     pub(super) fn new(session: &'a Session, operation: Operation) -> Self {
-        Self { session, operation, failed: 0, since: None, earlier: Vec::new() }
+        Self { session, operation, failed: 0, counted: 0, answers: None, since: None, earlier: Vec::new() }
     }
 
     /// The last try got further than the one before: tries are counted anew.
     pub(super) fn progressed(&mut self) {
-        self.failed = 0;
+        (self.failed, self.counted) = (0, 0);
         self.since = None;
     }
 
@@ -215,11 +229,18 @@ impl<'a> Retries<'a> {
     pub(super) async fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
         let policy = self.session.retry_policy();
         self.failed += 1;
+        // With many requests at once it is chance which of them a host fails that fails every second.
+        let answers = self.session.bucket().answers.load(Ordering::Relaxed);
+        let alive = self.answers.replace(answers).is_some_and(|before| before != answers);
+        if !alive || failure.advice != Advice::Backoff {
+            self.counted += 1;
+        }
         let since = *self.since.get_or_insert_with(Instant::now);
-        if failure.advice == Advice::Never || self.failed >= policy.tries || !self.session.bucket().take() {
+        let spent = self.counted >= policy.tries || self.failed >= policy.tries.saturating_mul(PATIENCE);
+        if failure.advice == Advice::Never || spent || !self.session.bucket().take() {
             return Err(self.spent(failure));
         }
-        let wait = backoff(policy, self.failed, failure.advice);
+        let wait = backoff(policy, self.counted, failure.advice);
         if since.elapsed() + wait > policy.budget {
             self.earlier.push(come_back(wait));
             return Err(self.spent(failure));
@@ -229,7 +250,7 @@ impl<'a> Retries<'a> {
             operation: self.operation.to_string(),
             reason: failure.cause.to_string(),
             wait,
-            attempt: self.failed,
+            attempt: self.counted,
             of: policy.tries,
         });
         self.earlier.push(failure.cause.brief());

@@ -16,8 +16,8 @@ use super::session::Session;
 
 /// Size of a chunk where the registry asks for no larger one; some take no more.
 const CHUNK: u64 = 4 * 1024 * 1024;
-/// Upload sessions that one blob may take, since registries lose or muddle them.
-const SESSIONS: u32 = 4;
+/// Upload sessions of one blob that a registry may lose or muddle.
+const RESTARTS: u32 = 3;
 /// Failures of a request that can be done without, before it is done without.
 const LOOKS: u32 = 2;
 /// Time for telling the registry that an upload is given up.
@@ -42,7 +42,7 @@ pub(super) async fn push(
         location: None,
         chunk: None,
         offset: 0,
-        sessions: 0,
+        restarts: 0,
         unsure: false,
         sending: Retries::new(session, operation.clone()),
         operation: operation.clone(),
@@ -95,8 +95,8 @@ struct Upload<'a> {
     chunk: Option<u64>,
     /// Bytes that the open session has for certain.
     offset: u64,
-    /// Sessions so far.
-    sessions: u32,
+    /// Sessions that the registry lost or muddled.
+    restarts: u32,
     /// Whether a request may have arrived although its answer did not.
     unsure: bool,
     /// The tries to send the content, in whatever session.
@@ -159,8 +159,8 @@ impl Upload<'_> {
                 if self.unsure && self.is_there().await? {
                     return Ok(true);
                 }
-                self.cancel().await;
                 failure.advice = Advice::Backoff;
+                self.restart(&mut failure).await;
             }
             _ if lasting => return Err(failure),
             _ if lost && ask && self.location.is_some() => {
@@ -171,7 +171,7 @@ impl Upload<'_> {
                 match (chunked, status) {
                     (true, _) => match self.confirmed().await? {
                         Some(offset) => self.offset = offset,
-                        None => self.cancel().await,
+                        None => self.restart(&mut failure).await,
                     },
                     // It may hold a part now.
                     (false, None) => self.cancel().await,
@@ -180,11 +180,17 @@ impl Upload<'_> {
             }
             _ => {}
         }
-        if self.location.is_none() && self.sessions == SESSIONS {
-            failure.advice = Advice::Never;
-        }
         self.sending.wait(failure).await?;
         Ok(false)
+    }
+
+    /// Gives up a session that cannot be trusted; `failure` lasts when there were too many of them.
+    async fn restart(&mut self, failure: &mut Failure) {
+        self.cancel().await;
+        self.restarts += 1;
+        if self.restarts > RESTARTS {
+            failure.advice = Advice::Never;
+        }
     }
 
     /// A file of another size would only fail after all of it was sent.
@@ -226,7 +232,6 @@ impl Upload<'_> {
 
     async fn begin(&mut self) -> Result<(), Failure> {
         let mut tries = Retries::new(self.session, self.operation.clone());
-        self.sessions += 1;
         loop {
             let call = Call::new(Method::POST, "blobs/uploads/").scope(push_scope(self.session));
             match tries.send(call).await {
@@ -293,8 +298,9 @@ impl Upload<'_> {
             // Never believed downwards: the data may have been stored all the same.
             if answer.header("range").is_some_and(|range| range_end(range) != Some(end - 1)) {
                 drop(answer);
-                self.cancel().await;
-                return Err(Failure::network("the registry counts other bytes than were sent"));
+                let mut failure = Failure::network("the registry counts other bytes than were sent");
+                self.restart(&mut failure).await;
+                return Err(failure);
             }
             if let Some(location) = answer.location() {
                 self.location = Some(location?);

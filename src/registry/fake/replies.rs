@@ -16,6 +16,7 @@ pub(super) struct Store {
     /// By repository and digest or tag.
     pub(super) manifests: HashMap<(String, String), (String, Vec<u8>)>,
     pub(super) uploads: HashMap<String, Vec<u8>>,
+    sessions: usize,
     tokens: usize,
 }
 
@@ -173,7 +174,8 @@ impl State {
                     store.blobs.insert((repository.into(), digest), bytes);
                     return Reply::new(201, &[], "");
                 }
-                let session = format!("s{}", store.uploads.len());
+                store.sessions += 1;
+                let session = format!("s{}", store.sessions);
                 store.uploads.insert(session.clone(), Vec::new());
                 Reply::new(202, &[("Location", &place(&session))], "")
             }

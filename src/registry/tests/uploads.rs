@@ -222,6 +222,21 @@ async fn every_second_request_fails() {
 }
 
 #[tokio::test]
+async fn every_second_of_many_requests_fails() {
+    let sources: Vec<_> = (0..16).map(|number| Source::new(1000 + number)).collect();
+    for act in [answer(503), Act::Reset] {
+        for spared in [0, 1] {
+            let bench = Bench::new(Access::Open).await;
+            bench.fake.rule("", "", When::Every(2, spared), act.clone());
+            let pushes = sources.iter().map(|source| source.push(&bench, &[]));
+            for result in futures::future::join_all(pushes).await {
+                assert_eq!(result.unwrap(), Pushed::Uploaded);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_mount_outlives_a_fault() {
     let source = Source::new(1000);
     for (act, times, want) in [
