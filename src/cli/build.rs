@@ -226,18 +226,21 @@ async fn build(
             Err(BuildError::new(ErrorKind::Interrupted(signal), "the build was interrupted"))
         }
     };
-    let written =
-        written.and_then(|()| write_result_files(arguments, &outcome, &names).map_err(errors::build_error));
-    if let Err(failure) = written {
-        return Ok(report::end(&progress, &[failure], Some(&source)));
-    }
+    let written = written.and_then(|written| {
+        write_result_files(arguments, &outcome, &names).map_err(errors::build_error)?;
+        Ok(written)
+    });
+    let written = match written {
+        Ok(written) => written,
+        Err(failure) => return Ok(report::end(&progress, &[failure], Some(&source))),
+    };
     let top = outcome.built.top().digest().to_string();
     progress.send(Event::Finished(Summary {
         platforms: outcome.platforms,
         digest: top.clone(),
         index: outcome.built.index.is_some(),
         names: names.iter().map(ToString::to_string).collect(),
-        outputs: Vec::new(),
+        outputs: written,
         duration: begun.elapsed(),
     }));
     progress.finish();

@@ -80,19 +80,28 @@ fn check_writable(path: &Path, directory: &Path) -> Result<(), OutputError> {
     beside(&directory.join("probe")).map(drop).map_err(OutputError::at("write", path))
 }
 
-/// Writes every output; pushes come last, so that a disk that is full moves no tag.
+/// Writes every output; pushes come last, so that a disk that is full moves no tag. Gives what was
+/// written here, e.g. `oci ./image.tar`.
 ///
 /// # Errors
 ///
 /// Fails with the first output that fails; what was already handed over stays.
-pub async fn write(context: &Context<'_>, built: &Built, specs: &[OutputSpec]) -> Result<(), OutputError> {
+pub async fn write(
+    context: &Context<'_>,
+    built: &Built,
+    specs: &[OutputSpec],
+) -> Result<Vec<String>, OutputError> {
+    let mut written = Vec::new();
     let pushes = |spec: &&OutputSpec| matches!(spec, OutputSpec::Registry { .. });
     let local = specs.iter().filter(|spec| !pushes(spec));
     for spec in local.chain(specs.iter().filter(pushes)) {
         let destination = write_one(context, built, spec).await?;
+        if !pushes(&spec) {
+            written.push(format!("{} {destination}", spec.kind()));
+        }
         context.progress.send(Event::Written { kind: spec.kind().to_owned(), destination });
     }
-    Ok(())
+    Ok(written)
 }
 
 async fn write_one(context: &Context<'_>, built: &Built, spec: &OutputSpec) -> Result<String, OutputError> {
