@@ -103,6 +103,18 @@ struct Shape {
 }
 
 impl RawManifest {
+    /// The media type that a document says of itself, or that its members show; `None` for what is
+    /// neither a manifest nor an index.
+    pub fn said_type(bytes: &[u8]) -> Option<String> {
+        let shape: Shape = serde_json::from_slice(bytes).ok()?;
+        match (shape.media_type, shape.manifests.is_some(), shape.layers.is_some()) {
+            (Some(media_type), _, _) => Some(media_type),
+            (None, true, _) => Some(OCI_INDEX.to_owned()),
+            (None, false, true) => Some(OCI_MANIFEST.to_owned()),
+            (None, false, false) => None,
+        }
+    }
+
     /// Serialises `manifest` as an OCI image manifest.
     pub fn from_image(manifest: &ImageManifest) -> Self {
         Self { media_type: OCI_MANIFEST.to_owned(), bytes: json(manifest) }

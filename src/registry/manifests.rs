@@ -2,7 +2,6 @@
 
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use serde::Deserialize;
 
 use crate::image::media_type::{ACCEPT_MANIFESTS, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::{Descriptor, Digest, Document, RawManifest, Reference};
@@ -267,14 +266,6 @@ async fn fetch_once(
     Err(if again { Failure::passing(cause) } else { Failure::lasting(cause) })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Shape {
-    media_type: Option<String>,
-    manifests: Option<serde::de::IgnoredAny>,
-    layers: Option<serde::de::IgnoredAny>,
-}
-
 /// The media type under which a manifest was served, or what it says itself where the server was vague.
 fn media_type(served: &str, bytes: &[u8]) -> Result<String, Failure> {
     let served = served.split(';').next().unwrap_or_default().trim();
@@ -288,13 +279,7 @@ fn media_type(served: &str, bytes: &[u8]) -> Result<String, Failure> {
     if !vague {
         return if served.starts_with("application/") { Ok(served.to_owned()) } else { Err(no_manifest()) };
     }
-    let shape: Shape = serde_json::from_slice(bytes).map_err(|_| no_manifest())?;
-    match (shape.media_type, shape.manifests.is_some(), shape.layers.is_some()) {
-        (Some(media_type), _, _) => Ok(media_type),
-        (None, true, _) => Ok(OCI_INDEX.to_owned()),
-        (None, false, true) => Ok(OCI_MANIFEST.to_owned()),
-        (None, false, false) => Err(no_manifest()),
-    }
+    RawManifest::said_type(bytes).ok_or_else(no_manifest)
 }
 
 async fn put(
