@@ -5,30 +5,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{Index, Run, World, base, native_platform, shared_registry};
-
-const TIME: &str = "1700000000";
-
-/// `--output` of an OCI layout folder.
-fn layout(dir: &Path) -> String {
-    format!("type=oci,tar=false,dest={}", dir.display())
-}
-
-/// How many lines that commands printed are exactly `text`.
-fn printed(outcome: &support::Outcome, text: &str) -> usize {
-    outcome.output_lines().iter().filter(|(_, line)| line == text).count()
-}
-
-/// How many events of a kind there are whose step begins with RUN.
-fn runs(outcome: &support::Outcome, kind: &str) -> usize {
-    outcome
-        .events()
-        .iter()
-        .filter(|event| {
-            event["event"] == kind && event["step"].as_str().is_some_and(|step| step.starts_with("RUN"))
-        })
-        .count()
-}
+use support::{Index, Run, World, base, layout, native_platform, shared_registry};
 
 /// A build of `context` with JSON progress.
 fn json_build(world: &World, context: &Path) -> Run {
@@ -55,10 +32,10 @@ fn stage_on_the_build_platform_runs_once_for_all_targets() {
         .args(["--platform", "linux/amd64,linux/arm64,linux/riscv64", "--output", &layout(&out)])
         .run()
         .success();
-    assert_eq!(printed(&outcome, "shared"), 1, "{}", outcome.report());
-    assert_eq!(printed(&outcome, "shared-too"), 1, "{}", outcome.report());
+    assert_eq!(outcome.printed("shared"), 1, "{}", outcome.report());
+    assert_eq!(outcome.printed("shared-too"), 1, "{}", outcome.report());
     for arch in ["amd64", "arm64", "riscv64"] {
-        assert_eq!(printed(&outcome, &format!("own-{arch}")), 1, "{}", outcome.report());
+        assert_eq!(outcome.printed(&format!("own-{arch}")), 1, "{}", outcome.report());
     }
     let mut targets: Vec<_> = outcome
         .output_lines()
@@ -74,43 +51,6 @@ fn stage_on_the_build_platform_runs_once_for_all_targets() {
     {
         assert_eq!(index.image(platform).tree().text("/own"), arch);
     }
-}
-
-#[test]
-fn second_build_runs_no_step() {
-    let world = World::new();
-    let context =
-        world.context("context", "ARG BASE\nFROM $BASE\nRUN echo one\nCOPY a.txt /\nRUN cat /a.txt\n");
-    world.write("context/a.txt", "alpha\n");
-    let build = |extra: &[&str]| {
-        json_build(&world, &context)
-            .args(["--platform", "linux/amd64,linux/arm64", "--timestamp", TIME])
-            .args(extra)
-            .run()
-            .success()
-    };
-    let digest = |outcome: &support::Outcome| {
-        outcome.events().iter().find(|event| event["event"] == "result").expect("a result")["digest"].clone()
-    };
-    let first = build(&[]);
-    assert_eq!(runs(&first, "started"), 4, "{}", first.report());
-    let second = build(&[]);
-    assert_eq!(runs(&second, "started"), 0, "{}", second.report());
-    assert_eq!(runs(&second, "cached"), 4, "{}", second.report());
-    assert_eq!(digest(&first), digest(&second));
-
-    // A changed file makes anew what stands on it, and nothing before it.
-    world.write("context/a.txt", "beta\n");
-    let third = build(&[]);
-    assert_eq!(runs(&third, "started"), 2, "{}", third.report());
-    assert_eq!(printed(&third, "beta"), 2);
-    assert_eq!(printed(&third, "one"), 0);
-
-    // Times and owners of files in the context are no change.
-    support::tool("touch", ["-d", "@1600000000", context.join("a.txt").to_str().expect("UTF-8")]).success();
-    assert_eq!(runs(&build(&[]), "started"), 0);
-
-    assert_eq!(runs(&build(&["--no-cache"]), "started"), 4);
 }
 
 #[test]
@@ -407,31 +347,6 @@ fn file_capabilities_and_other_attributes_survive() {
         assert_eq!(node.xattrs["user.note"], b"kept");
         assert_eq!(node.xattrs.len(), 2, "{:?}", node.xattrs);
     }
-}
-
-#[test]
-fn two_builds_on_one_store() {
-    let world = World::new();
-    let context = world.context(
-        "context",
-        "ARG BASE\nFROM $BASE\nRUN seq 1 2000 > /numbers\nRUN mkdir /d && cp /numbers /d && rm /numbers\n",
-    );
-    let start = |name: &str| {
-        world
-            .build()
-            .args(["--platform", "linux/amd64,linux/arm64", "--timestamp", TIME, "--build-arg", &base()])
-            .args(["--output", &layout(&world.path(&format!("out/{name}")))])
-            .arg(&context)
-            .start()
-    };
-    let running: Vec<_> = ["a", "b", "c"].map(start).into_iter().collect();
-    for build in running {
-        build.finish().success();
-    }
-    let digests: Vec<_> =
-        ["a", "b", "c"].map(|name| Index::layout(&world.path(&format!("out/{name}"))).digest).into();
-    assert_eq!(digests[0], digests[1]);
-    assert_eq!(digests[0], digests[2]);
 }
 
 #[test]

@@ -23,6 +23,6 @@ pub(crate) use host::HostState;
 pub(crate) use image::{Image, Index, Layer, sha256};
 pub(crate) use proxy::{Fault, Proxy};
 pub(crate) use registry::{Registry, RegistryOptions};
-pub(crate) use run::{Outcome, Run, tool};
+pub(crate) use run::{Outcome, Run, layout, tool};
 pub(crate) use tree::{Kind, Node, Tree, escape};
 pub(crate) use world::{User, World, is_root, native_platform, users};

@@ -206,6 +206,17 @@ impl Outcome {
             .collect()
     }
 
+    /// How many lines that commands printed are exactly `text`; with JSON progress.
+    pub(crate) fn printed(&self, text: &str) -> usize {
+        self.output_lines().iter().filter(|(_, line)| line == text).count()
+    }
+
+    /// How many events of a kind there are whose step begins with RUN; with JSON progress.
+    pub(crate) fn runs(&self, kind: &str) -> usize {
+        let is_run = |event: &Value| event["step"].as_str().is_some_and(|step| step.starts_with("RUN"));
+        self.events().iter().filter(|event| event["event"] == kind && is_run(event)).count()
+    }
+
     /// All that is known, for a failing assertion.
     pub(crate) fn report(&self) -> String {
         format!(
@@ -223,4 +234,9 @@ pub(crate) fn tool<A: AsRef<std::ffi::OsStr>>(program: &str, args: impl IntoIter
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null());
     Run::new(command).run()
+}
+
+/// `--output` of an OCI layout folder.
+pub(crate) fn layout(dir: &Path) -> String {
+    format!("type=oci,tar=false,dest={}", dir.display())
 }

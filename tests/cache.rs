@@ -1,0 +1,102 @@
+//! The local store as a cache: what is done again, what is asked again, who shares it.
+
+mod support;
+
+use support::{Index, World, base, layout, shared_registry};
+
+const TIME: &str = "1700000000";
+
+#[test]
+fn second_build_runs_no_step() {
+    let world = World::new();
+    let context =
+        world.context("context", "ARG BASE\nFROM $BASE\nRUN echo one\nCOPY a.txt /\nRUN cat /a.txt\n");
+    world.write("context/a.txt", "alpha\n");
+    let build = |extra: &[&str]| {
+        world
+            .build()
+            .args(["--progress", "json", "--build-arg", &base()])
+            .arg(&context)
+            .args(["--platform", "linux/amd64,linux/arm64", "--timestamp", TIME])
+            .args(extra)
+            .run()
+            .success()
+    };
+    let digest = |outcome: &support::Outcome| {
+        outcome.events().iter().find(|event| event["event"] == "result").expect("a result")["digest"].clone()
+    };
+    let first = build(&[]);
+    assert_eq!(first.runs("started"), 4, "{}", first.report());
+    let second = build(&[]);
+    assert_eq!(second.runs("started"), 0, "{}", second.report());
+    assert_eq!(second.runs("cached"), 4, "{}", second.report());
+    assert_eq!(digest(&first), digest(&second));
+
+    // A changed file makes anew what stands on it, and nothing before it.
+    world.write("context/a.txt", "beta\n");
+    let third = build(&[]);
+    assert_eq!(third.runs("started"), 2, "{}", third.report());
+    assert_eq!(third.printed("beta"), 2);
+    assert_eq!(third.printed("one"), 0);
+
+    // Times and owners of files in the context are no change.
+    support::tool("touch", ["-d", "@1600000000", context.join("a.txt").to_str().expect("UTF-8")]).success();
+    assert_eq!(build(&[]).runs("started"), 0);
+
+    assert_eq!(build(&["--no-cache"]).runs("started"), 4);
+}
+
+#[test]
+fn two_builds_on_one_store() {
+    let world = World::new();
+    let context = world.context(
+        "context",
+        "ARG BASE\nFROM $BASE\nRUN seq 1 2000 > /numbers\nRUN mkdir /d && cp /numbers /d && rm /numbers\n",
+    );
+    let start = |name: &str| {
+        world
+            .build()
+            .args(["--platform", "linux/amd64,linux/arm64", "--timestamp", TIME, "--build-arg", &base()])
+            .args(["--output", &layout(&world.path(&format!("out/{name}")))])
+            .arg(&context)
+            .start()
+    };
+    let running: Vec<_> = ["a", "b", "c"].map(start).into_iter().collect();
+    for build in running {
+        build.finish().success();
+    }
+    let digests: Vec<_> =
+        ["a", "b", "c"].map(|name| Index::layout(&world.path(&format!("out/{name}"))).digest).into();
+    assert_eq!(digests[0], digests[1]);
+    assert_eq!(digests[0], digests[2]);
+}
+
+#[test]
+fn base_is_asked_for_again_with_pull_alone() {
+    let world = World::new();
+    let name = shared_registry().name("cache/moving:latest");
+    let push = |text: &str| {
+        let context =
+            world.context(&format!("base-{text}"), &format!("ARG BASE\nFROM $BASE\nENV WHICH={text}\n"));
+        world.build().args(["--push", "-t", &name, "--build-arg", &base()]).arg(&context).run().success();
+    };
+    let context = world.context("context", "ARG MOVING\nFROM $MOVING\nRUN echo $WHICH\n");
+    let prints = |extra: &[&str], text: &str| {
+        let outcome = world
+            .build()
+            .args(["--progress", "json", "--no-cache", "--build-arg", &format!("MOVING={name}")])
+            .args(extra)
+            .arg(&context)
+            .run()
+            .success();
+        assert_eq!(outcome.printed(text), 1, "{}", outcome.report());
+    };
+    push("old");
+    prints(&[], "old");
+    push("new");
+    // The store knows what the name stood for.
+    prints(&[], "old");
+    prints(&["--pull"], "new");
+    // What was found is known from now on.
+    prints(&[], "new");
+}
