@@ -336,3 +336,19 @@ fn results_are_as_private_as_the_callers_umask() {
         }
     }
 }
+
+#[test]
+fn pipe_as_destination_is_written_to_and_stays_a_pipe() {
+    let world = World::new();
+    let context = world.context("context", "FROM scratch\nLABEL a=b\n");
+    let pipe = world.folder("out").join("pipe");
+    tool("mkfifo", [&pipe]).success();
+    let reader = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::read(pipe).expect("the pipe"))
+    };
+    world.build().arg("-o").arg(format!("type=oci,dest={}", pipe.display())).arg(&context).run().success();
+    assert!(std::fs::symlink_metadata(&pipe).expect("the pipe").file_type().is_fifo());
+    let copy = world.write("out/copy.tar", reader.join().expect("reading"));
+    Index::layout_tar(&copy);
+}
