@@ -16,7 +16,7 @@
 //! | 4 | [`engine`] |
 //! | 3 | [`plan`], [`store`], [`source`] |
 //! | 2 | [`dockerfile`], [`layer`], [`sandbox`], [`registry`] |
-//! | 1 | [`image`], [`progress`], and the crates `fanfold-platforms` and `fanfold-qemu` |
+//! | 1 | [`image`], [`progress`], [`secrets`], and the crates `fanfold-platforms` and `fanfold-qemu` |
 //!
 //! A room imports only from lower floors; `tests/floors.rs` keeps that so. ARCHITECTURE.md is the
 //! map, with where to begin for common changes.
@@ -32,5 +32,6 @@ pub mod plan;
 pub mod progress;
 pub mod registry;
 pub mod sandbox;
+pub mod secrets;
 pub mod source;
 pub mod store;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Rooms by floor, ground first. A room imports from lower floors only; moving one is a change of
 /// the design: edit ARCHITECTURE.md in the same commit.
 const FLOORS: &[&[&str]] = &[
-    &["image", "progress"],
+    &["image", "progress", "secrets"],
     &["dockerfile", "layer", "sandbox", "registry"],
     &["store", "source", "plan"],
     &["engine"],

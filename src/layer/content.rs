@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +40,15 @@ pub enum Content {
         /// Number of bytes.
         length: u64,
     },
+    /// A part of an open file of our own, which may have no name.
+    Part {
+        /// The file.
+        file: Arc<File>,
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        length: u64,
+    },
 }
 
 impl Content {
@@ -67,7 +76,24 @@ impl Content {
                 seek.map_err(|error| LayerError::io("read", path.as_os_str().as_bytes(), error))?;
                 Box::new(file.take(*length))
             }
+            Self::Part { file, offset, length } => {
+                Box::new(Part { file: Arc::clone(file), offset: *offset }.take(*length))
+            }
         })
+    }
+}
+
+/// Reads an open file from a place of its own, whoever else reads it.
+struct Part {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
     }
 }
 
@@ -135,12 +161,15 @@ mod tests {
         fs::write(&path, "0123456789").unwrap();
         std::os::unix::fs::symlink(&path, directory.path().join("l")).unwrap();
         let root = Arc::new(OwnedFd::from(File::open(directory.path()).unwrap()));
+        let open = Arc::new(File::open(&path).unwrap());
         let beneath = |path: &str| Content::Beneath { root: Arc::clone(&root), path: path.into() };
         for (content, want) in [
             (Content::Empty, Some("")),
             (Content::Bytes(Arc::from(&b"abc"[..])), Some("abc")),
             (Content::File(path.clone()), Some("0123456789")),
             (Content::Range { file: path.clone(), offset: 3, length: 4 }, Some("3456")),
+            (Content::Part { file: Arc::clone(&open), offset: 2, length: 3 }, Some("234")),
+            (Content::Part { file: open, offset: 8, length: 9 }, Some("89")),
             (beneath("f"), Some("0123456789")),
             (beneath("l"), None),
             (beneath("../f"), None),

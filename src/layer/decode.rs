@@ -1,6 +1,5 @@
 //! Decompression of layers and archives, with bounds against bombs.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,7 +97,10 @@ pub fn decoder(
 /// # Errors
 ///
 /// Fails when the file cannot be read.
-pub fn archive(mut file: File, limits: &Limits) -> Result<Option<Box<dyn Read + Send>>, LayerError> {
+pub fn archive(
+    mut file: impl Read + Send + 'static,
+    limits: &Limits,
+) -> Result<Option<Box<dyn Read + Send>>, LayerError> {
     let mut start = Vec::new();
     (&mut file).take(BLOCK as u64).read_to_end(&mut start).map_err(LayerError::Stream)?;
     let compression = detect(&start);
@@ -214,7 +216,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn file(bytes: &[u8]) -> File {
+    fn file(bytes: &[u8]) -> std::fs::File {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         file.rewind().unwrap();

@@ -1,4 +1,4 @@
-//! The build context: a directory, seen as a tree of layer entries.
+//! A context: files that COPY and ADD can reach, seen as a tree of layer entries.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
@@ -13,13 +13,13 @@ use super::facts::Facts;
 use crate::dockerfile::ignore::{Ignore, Verdict};
 use crate::layer::{Change, Content, Entry, EntryKind, LayerIndex, LayerPath, Tree};
 
-/// A directory whose files COPY and ADD can reach.
+/// Files that COPY and ADD can reach: those of a directory, or gathered from elsewhere.
 ///
-/// Its tree holds everything that `.dockerignore` leaves, owned by root; owners of the machine that
-/// builds mean nothing in an image.
+/// The tree of a directory holds everything that `.dockerignore` leaves, owned by root; owners of the
+/// machine that builds mean nothing in an image.
 #[derive(Debug)]
 pub struct Context {
-    root: Arc<OwnedFd>,
+    files: Files,
     ignore: Ignore,
     tree: Tree,
     facts: Mutex<HashMap<LayerPath, Arc<Facts>>>,
@@ -42,11 +42,28 @@ impl Context {
         let Walk { changes, skipped, .. } = walk;
         let index = LayerIndex::from_changes(&changes, None)?;
         Ok(Self {
-            root: Arc::new(root),
+            files: Files::Beneath(Arc::new(root)),
             tree: Tree::new(vec![Arc::new(index)]),
             ignore,
             facts: Mutex::default(),
             skipped,
+        })
+    }
+
+    /// A context of files that were gathered from somewhere else. Nothing of it is ignored.
+    ///
+    /// # Errors
+    ///
+    /// Fails where two entries have one path.
+    pub fn gathered(changes: Vec<Change>) -> Result<Self, SourceError> {
+        let index = LayerIndex::from_changes(&changes, None)?;
+        let contents = changes.into_iter().map(|change| (change.entry.path, change.content));
+        Ok(Self {
+            files: Files::Gathered(contents.collect()),
+            tree: Tree::new(vec![Arc::new(index)]),
+            ignore: Ignore::none(),
+            facts: Mutex::default(),
+            skipped: Vec::new(),
         })
     }
 
@@ -62,12 +79,20 @@ impl Context {
 
     /// The data of a regular file.
     pub fn content(&self, path: &LayerPath) -> Content {
-        Content::Beneath { root: Arc::clone(&self.root), path: path.as_os_path().to_owned() }
+        match &self.files {
+            Files::Beneath(root) => {
+                Content::Beneath { root: Arc::clone(root), path: path.as_os_path().to_owned() }
+            }
+            Files::Gathered(contents) => contents.get(path).cloned().unwrap_or(Content::Empty),
+        }
     }
 
-    /// The context's directory.
-    pub(super) fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
+    /// The directory whose files these are, if they are one's.
+    pub(super) fn directory(&self) -> Option<BorrowedFd<'_>> {
+        match &self.files {
+            Files::Beneath(root) => Some(root.as_fd()),
+            Files::Gathered(_) => None,
+        }
     }
 
     pub(super) fn known_facts(&self) -> &Mutex<HashMap<LayerPath, Arc<Facts>>> {
@@ -81,6 +106,15 @@ impl Context {
         let (line, text) = self.ignore.rule(rule);
         Some(format!("line {line} of .dockerignore: `{text}`"))
     }
+}
+
+/// Where the files of a context are.
+#[derive(Debug)]
+enum Files {
+    /// Below a directory that others may change at any time.
+    Beneath(Arc<OwnedFd>),
+    /// In places of their own.
+    Gathered(HashMap<LayerPath, Content>),
 }
 
 /// A walk in progress.

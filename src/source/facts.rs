@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -162,15 +162,22 @@ impl Context {
 
     fn read_facts(&self, path: &LayerPath) -> Result<Facts, SourceError> {
         let fail = |error: io::Error| SourceError::io("read", path.as_os_path(), error);
-        let file = self.open_beneath(path).map_err(fail)?;
+        let Some(root) = self.directory() else {
+            let node = self.tree().get(path);
+            let xattrs = node.map(|node| node.entry.xattrs).unwrap_or_default();
+            let digest = match self.tree().file(path) {
+                Some(_) => Some(digest(self.content(path).open()?).map_err(fail)?),
+                None => None,
+            };
+            return Ok(Facts { digest, xattrs });
+        };
+        let file = open_beneath(root, path).map_err(fail)?;
         let xattrs = read_xattrs(&file).map_err(fail)?;
         let file = File::from(file);
         if !file.metadata().map_err(fail)?.file_type().is_file() {
             return Ok(Facts { digest: None, xattrs });
         }
-        let mut reader = HashingReader::new(file);
-        io::copy(&mut reader, &mut io::sink()).map_err(fail)?;
-        Ok(Facts { digest: Some(reader.finish().1), xattrs })
+        Ok(Facts { digest: Some(digest(file).map_err(fail)?), xattrs })
     }
 
     /// Opens a regular file; `None` for anything else.
@@ -178,21 +185,26 @@ impl Context {
     /// # Errors
     ///
     /// Fails where it cannot be read.
-    pub fn open_file(&self, path: &LayerPath) -> Result<Option<File>, SourceError> {
-        let fail = |error: io::Error| SourceError::io("read", path.as_os_path(), error);
-        if self.tree().file(path).is_none() {
-            return Ok(None);
+    pub fn open_file(&self, path: &LayerPath) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
+        match self.tree().file(path) {
+            Some(file) => Ok(Some(self.content(&file.path).open()?)),
+            None => Ok(None),
         }
-        Ok(Some(File::from(self.open_beneath(path).map_err(fail)?)))
     }
+}
 
-    /// Opens a file or directory without following any link and without waiting for anybody.
-    fn open_beneath(&self, path: &LayerPath) -> io::Result<OwnedFd> {
-        let name = if path.is_root() { Path::new(".") } else { path.as_os_path() };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        Ok(openat2(self.root(), name, flags, Mode::empty(), resolve)?)
-    }
+/// Opens a file or directory without following any link and without waiting for anybody.
+fn open_beneath(root: BorrowedFd<'_>, path: &LayerPath) -> io::Result<OwnedFd> {
+    let name = if path.is_root() { Path::new(".") } else { path.as_os_path() };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(openat2(root, name, flags, Mode::empty(), resolve)?)
+}
+
+fn digest(file: impl Read) -> io::Result<Digest> {
+    let mut reader = HashingReader::new(file);
+    io::copy(&mut reader, &mut io::sink())?;
+    Ok(reader.finish().1)
 }
 
 /// The attributes that belong into an image. File systems without any have none.

@@ -16,7 +16,9 @@ mod context;
 mod error;
 mod facts;
 mod select;
+mod spool;
 
 pub use context::Context;
 pub use error::SourceError;
 pub use select::{Selected, has_wildcard, select};
+pub use spool::Spool;
