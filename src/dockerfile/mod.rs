@@ -32,6 +32,7 @@ pub mod ignore;
 mod keyword;
 mod lines;
 mod lint;
+mod mount;
 mod onbuild;
 mod parse;
 pub mod pattern;
@@ -52,6 +53,7 @@ pub use ast::{
 pub use checks::{CheckOptions, Checks, ParseCheckError};
 pub use directives::is_own_frontend;
 pub use excerpt::{excerpt, render};
+pub use mount::{Mount, MountError, MountFault, MountType, Sharing};
 pub use parse::{parse, parse_trigger};
 pub use selection::Selection;
 pub use syntax_error::SyntaxError;
