@@ -46,7 +46,10 @@ pub(super) fn read(texts: &[String], environment: &Environment) -> Result<BTreeM
             [] => match environment.text("SSH_AUTH_SOCK") {
                 Some(socket) => Agent::Socket(socket.into()),
                 None => {
-                    return fault("no agent runs: SSH_AUTH_SOCK is not set", "start ssh-agent, or name a key");
+                    return fault(
+                        "no agent runs: SSH_AUTH_SOCK is not set",
+                        "start ssh-agent, or name a key",
+                    );
                 }
             },
             [path] if is_socket(path) => Agent::Socket(path.clone()),

@@ -294,3 +294,6 @@ impl Fields {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
