@@ -26,6 +26,8 @@ mod excerpt;
 pub mod expand;
 mod flags;
 mod from;
+mod git_address;
+mod git_remote;
 mod healthcheck;
 mod heredoc;
 pub mod ignore;
@@ -52,6 +54,8 @@ pub use ast::{
 pub use checks::{CheckOptions, Checks, ParseCheckError};
 pub use directives::is_own_frontend;
 pub use excerpt::{excerpt, render};
+pub use git_address::{GitAddress, GitAddressError, GitTime, without_userinfo};
+pub use git_remote::{GitLogin, GitRemote, GitScheme};
 pub use parse::{parse, parse_trigger};
 pub use selection::Selection;
 pub use syntax_error::SyntaxError;
