@@ -39,6 +39,9 @@ pub enum SourceError {
     /// A path or link of the source that cannot be followed.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// A git repository that cannot be used.
+    #[error(transparent)]
+    Git(#[from] super::git::GitError),
 }
 
 impl SourceError {

@@ -15,6 +15,7 @@
 mod context;
 mod error;
 mod facts;
+pub mod git;
 mod select;
 mod spool;
 
