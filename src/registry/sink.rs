@@ -1,5 +1,6 @@
 //! The file that a transfer goes into: written and hashed on a thread of its own.
 
+use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -34,8 +35,9 @@ impl Sink {
     /// Begins the file.
     pub(super) fn new(path: &Path) -> Self {
         let (pieces, received) = mpsc::channel(PIECES);
-        let target = path.to_owned();
-        let writer = tokio::task::spawn_blocking(move || write(&target, received));
+        // Here, not on the thread: that may begin after the file was removed again.
+        let file = File::create(path);
+        let writer = tokio::task::spawn_blocking(move || write(file?, received));
         Self { path: path.to_owned(), pieces: Some(pieces), writer: Some(writer) }
     }
 
@@ -73,8 +75,7 @@ impl Sink {
     }
 }
 
-fn write(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> io::Result<Digest> {
-    let mut file = std::fs::File::create(path)?;
+fn write(mut file: File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
     while let Some(piece) = pieces.blocking_recv() {
         match piece {

@@ -15,7 +15,7 @@ use super::date::http_date;
 use super::download::range_start;
 use super::endpoint::{locate, same_origin};
 use super::error::{Cause, Failure, Operation, RegistryError};
-use super::redact::mask;
+use super::redact::{self, mask};
 use super::refusal::refusal;
 use super::retry::Retries;
 use super::session::{Host, Server, Shared};
@@ -320,7 +320,8 @@ impl<'a> Transfer<'a> {
             }
             self.server.host.bucket.request();
             // Servers that make the file on demand take their time.
-            let response = transport.execute(request, transport.timeouts().answer).await?;
+            let response = transport.execute(request, transport.timeouts().answer).await;
+            let response = response.map_err(|failure| located(failure, start, &url))?;
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             match (response.status().as_u16(), location) {
                 (301..=303 | 307 | 308, Some(location)) => url = locate(transport, start, &url, location)?,
@@ -354,7 +355,7 @@ impl<'a> Transfer<'a> {
                 *message = mask(message, &secret);
             }
         }
-        failure
+        located(failure, self.request.url.url(), end)
     }
 
     /// Waits until all is written.
@@ -375,6 +376,19 @@ impl<'a> Transfer<'a> {
             partial.keep();
         }
     }
+}
+
+/// Adds where it happened to a failure after a redirect to another server.
+fn located(mut failure: Failure, start: &Url, at: &Url) -> Failure {
+    if !same_origin(start, at)
+        && let Cause::Status { message: text, .. }
+        | Cause::Network(text)
+        | Cause::Protocol(text)
+        | Cause::Certificate(text) = &mut *failure.cause
+    {
+        *text = format!("{text}, at {} after a redirect", redact::url(at));
+    }
+    failure
 }
 
 /// Size of the whole in a `Content-Range`, e.g. of `bytes 7-9/10`.

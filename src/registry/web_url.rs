@@ -98,9 +98,9 @@ impl WebUrl {
         authority(&self.url)
     }
 
-    /// The path as it is sent, percent-encoded; at least `/`.
-    pub fn path(&self) -> &str {
-        self.url.path()
+    /// The last part of the path, percent-decoded; empty where the path ends with a slash.
+    pub fn last_part(&self) -> Vec<u8> {
+        percent_decode(self.url.path().rsplit('/').next().unwrap_or_default())
     }
 
     /// Stands for the URL where its text must not be kept. User, password and fragment do not count.
@@ -146,7 +146,7 @@ impl PartialEq for WebUrl {
 impl Eq for WebUrl {}
 
 /// The bytes that a percent-encoded text stands for. A `%` without two digits stands for itself.
-pub(super) fn percent_decode(text: &str) -> Vec<u8> {
+fn percent_decode(text: &str) -> Vec<u8> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
     let mut rest = text.as_bytes();
     let mut bytes = Vec::with_capacity(rest.len());

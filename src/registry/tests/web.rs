@@ -220,6 +220,17 @@ async fn credentials_stay_with_their_host() {
     assert_eq!(fetch(&bench, &request).await.1.unwrap(), b"abc");
     assert!(other.seen("", "").iter().all(|seen| seen.header("authorization").is_none()));
     assert_eq!(bench.fake.seen("", "/last")[0].header("authorization"), None, "not even on the way back");
+    other.rule("GET", "/gone", When::Always, Act::Answer(404, Vec::new(), "no such key s3cret".into()));
+    bench.fake.rule(
+        "GET",
+        "/moved",
+        When::Always,
+        redirect(format!("http://{}/gone?sig=s3cret", other.address)),
+    );
+    let moved = url(&bench, "/moved");
+    let error = fetch(&bench, &wanted(&moved)).await.0.unwrap_err().to_string();
+    let end = format!("HTTP 404: no such key ***, at http://{}/gone after a redirect", other.address);
+    assert!(error.ends_with(&end), "{error}");
 }
 
 #[tokio::test]
