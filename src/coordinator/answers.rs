@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use fanfold_platforms::Platform;
 
+use crate::dockerfile::Selection;
 use crate::dockerfile::ignore::Ignore;
 use crate::image::{Digest, Reference};
-use crate::plan::{ContextError, ResolvedImage, Resolver};
+use crate::plan::{ContextError, FileSource, ResolvedImage, Resolver};
 use crate::source::{Context, SourceError};
 
 /// Answers for one build.
@@ -17,7 +18,7 @@ pub(super) struct Answers {
     directory: PathBuf,
     ignore: Ignore,
     context: OnceLock<Result<Arc<Context>, ContextError>>,
-    digests: Mutex<HashMap<Vec<String>, Result<Digest, ContextError>>>,
+    digests: Mutex<HashMap<Selection, Result<Digest, ContextError>>>,
     images: HashMap<(Reference, Platform), Arc<ResolvedImage>>,
 }
 
@@ -49,6 +50,11 @@ impl Answers {
 }
 
 impl Answers {
+    /// The files that a copy takes from.
+    pub(super) fn files(&self, _from: &FileSource) -> Result<Arc<Context>, ContextError> {
+        self.context()
+    }
+
     /// Paths of the build context that no image can hold; none where it was not needed.
     pub(super) fn skipped(&self) -> &[String] {
         match self.context.get() {
@@ -72,14 +78,14 @@ impl Resolver for Answers {
         self.images.get(&(reference.clone(), platform.clone())).cloned()
     }
 
-    fn context_digest(&self, sources: &[String]) -> Result<Digest, ContextError> {
-        let known = self.digests.lock().ok().and_then(|digests| digests.get(sources).cloned());
+    fn files_digest(&self, _from: &FileSource, selection: &Selection) -> Result<Digest, ContextError> {
+        let known = self.digests.lock().ok().and_then(|digests| digests.get(selection).cloned());
         if let Some(known) = known {
             return known;
         }
-        let digest = self.context()?.digest(sources).map_err(|error| explain(&error));
+        let digest = self.context()?.digest(&selection.sources).map_err(|error| explain(&error));
         if let Ok(mut digests) = self.digests.lock() {
-            digests.insert(sources.to_vec(), digest.clone());
+            digests.insert(selection.clone(), digest.clone());
         }
         digest
     }

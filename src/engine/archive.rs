@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use super::copy::Copying;
+use super::copy::{Copying, Part};
 use super::staging::Found;
 use super::{EngineError, StepFailure};
 use crate::layer::{Content, Entry, EntryKind, LayerPath, Limits, Mode, archive, read_tar};
@@ -16,11 +16,15 @@ const MOST_LINKS: usize = 40;
 impl Copying<'_, '_> {
     /// Unpacks the source if it is an archive and archives are to be unpacked. Gives the scratch
     /// space that holds the contents until the layer is written.
-    pub(super) fn try_archive(&mut self, item: &Selected) -> Result<Option<ScratchDir>, EngineError> {
-        if !self.op.unpack {
+    pub(super) fn try_archive(
+        &mut self,
+        part: &Part<'_>,
+        item: &Selected,
+    ) -> Result<Option<ScratchDir>, EngineError> {
+        if !part.unpack {
             return Ok(None);
         }
-        let Some(context) = self.context() else { return Ok(None) };
+        let Some(context) = part.context() else { return Ok(None) };
         let Some(file) = context.open_file(&item.path)? else { return Ok(None) };
         let Some(reader) = archive(file, &Limits::default())? else { return Ok(None) };
         if self.op.chmod.is_some() {

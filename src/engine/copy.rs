@@ -10,7 +10,7 @@ use super::staging::{Found, Staging};
 use super::{Contents, Engine, EngineError, Layer, Needs, State, StepFailure};
 use crate::image::Digest;
 use crate::layer::{Change, Content, Entry, EntryKind, LayerPath, Node, Tree};
-use crate::plan::CopyOp;
+use crate::plan::{CopyOp, CopyPart};
 use crate::source::{self, Context, Selected};
 
 /// Where a copy's sources lie.
@@ -57,8 +57,24 @@ pub(super) struct Copying<'a, 't> {
     pub(super) destination: Destination,
     pub(super) owner: Option<(u32, u32)>,
     pub(super) chmod: Option<Chmod>,
-    source: &'a Tree,
+}
+
+/// The sources of one part of a copy.
+pub(super) struct Part<'a> {
+    tree: Tree,
+    selected: Vec<Selected>,
     origin: Origin<'a>,
+    pub(super) unpack: bool,
+}
+
+impl Part<'_> {
+    /// The context, where the sources lie in one.
+    pub(super) fn context(&self) -> Option<&Context> {
+        match &self.origin {
+            Origin::Context(context) => Some(context),
+            Origin::Layers(_) => None,
+        }
+    }
 }
 
 impl Engine {
@@ -75,28 +91,22 @@ impl Engine {
         &self,
         key: &Digest,
         op: &CopyOp,
-        source: CopySource<'_>,
+        sources: &[CopySource<'_>],
         below: &State,
         needs: Needs,
     ) -> Result<Copied, EngineError> {
         let tree = self.tree(below)?;
-        let source_tree = match source {
-            CopySource::Context(context) => context.tree().clone(),
-            CopySource::State(state) => self.tree(state)?,
-        };
-        let selected = match source {
-            CopySource::Context(context) => context.select(&op.sources)?,
-            CopySource::State(_) => source::select(&source_tree, &op.sources)?,
-        };
         let mut notes = Vec::new();
-        for (word, text) in op.sources.iter().enumerate() {
-            if selected.iter().all(|item| item.word != word) {
-                notes.push(format!("no file matches \"{text}\""));
-            }
-        }
+        let parts = op
+            .parts
+            .iter()
+            .zip(sources)
+            .map(|(part, source)| self.part(part, *source, &mut notes))
+            .collect::<Result<Vec<_>, _>>()?;
         let staging = Staging::new(&tree, self.file_time());
-        let count = (selected.len() + op.inline.len()).max(op.sources.len());
-        let destination = destination::resolve(op, &staging, count)?;
+        let named: usize = op.parts.iter().map(|part| part.selection.sources.len()).sum();
+        let found: usize = parts.iter().map(|part| part.selected.len()).sum();
+        let destination = destination::resolve(op, &staging, (found + op.inline.len()).max(named))?;
         let owner = match &op.chown {
             None => None,
             Some(text) => {
@@ -107,31 +117,21 @@ impl Engine {
                 Some(owner)
             }
         };
-        let origin = match source {
-            CopySource::Context(context) => Origin::Context(context),
-            CopySource::State(state) => {
-                Origin::Layers(self.contents(state, wanted_files(&source_tree, &selected))?)
-            }
-        };
-        let mut copying = Copying {
-            engine: self,
-            op,
-            staging,
-            destination,
-            owner,
-            chmod: op.chmod.as_deref().map(Chmod::parse).transpose()?,
-            source: &source_tree,
-            origin,
-        };
+        let chmod = op.chmod.as_deref().map(Chmod::parse).transpose()?;
+        let mut copying = Copying { engine: self, op, staging, destination, owner, chmod };
         // Archives leave their contents in scratch space until the layer is written.
         let mut spools = Vec::new();
-        for (number, item) in selected.iter().enumerate() {
-            match copying.source.get(&item.path) {
-                Some(node) if !node.entry.is_directory() => match copying.try_archive(item)? {
-                    Some(spool) => spools.push(spool),
-                    None => copying.file(item, &node)?,
-                },
-                _ => copying.directory(number, item)?,
+        let mut number = 0;
+        for part in &parts {
+            for item in &part.selected {
+                number += 1;
+                match part.tree.get(&item.path) {
+                    Some(node) if !node.entry.is_directory() => match copying.try_archive(part, item)? {
+                        Some(spool) => spools.push(spool),
+                        None => copying.file(part, item, &node)?,
+                    },
+                    _ => copying.directory(part, number, item)?,
+                }
             }
         }
         copying.inline_files()?;
@@ -139,6 +139,34 @@ impl Engine {
         let programs = programs(&changes);
         let layer = self.keep(key, &changes, needs)?;
         Ok(Copied { layer, notes, programs })
+    }
+
+    /// Finds what one part of a copy means.
+    fn part<'a>(
+        &self,
+        part: &CopyPart,
+        source: CopySource<'a>,
+        notes: &mut Vec<String>,
+    ) -> Result<Part<'a>, EngineError> {
+        let words = &part.selection.sources;
+        let (tree, selected) = match source {
+            CopySource::Context(context) => (context.tree().clone(), context.select(words)?),
+            CopySource::State(state) => {
+                let tree = self.tree(state)?;
+                let selected = source::select(&tree, words)?;
+                (tree, selected)
+            }
+        };
+        for (word, text) in words.iter().enumerate() {
+            if selected.iter().all(|item| item.word != word) {
+                notes.push(format!("no file matches \"{text}\""));
+            }
+        }
+        let origin = match source {
+            CopySource::Context(context) => Origin::Context(context),
+            CopySource::State(state) => Origin::Layers(self.contents(state, wanted_files(&tree, &selected))?),
+        };
+        Ok(Part { tree, selected, origin, unpack: part.unpack })
     }
 }
 
@@ -188,7 +216,7 @@ impl Copying<'_, '_> {
     }
 
     /// Copies one thing that is not a directory.
-    fn file(&mut self, item: &Selected, node: &Node) -> Result<(), EngineError> {
+    fn file(&mut self, part: &Part<'_>, item: &Selected, node: &Node) -> Result<(), EngineError> {
         let target = if self.destination.directory {
             let directory = self.destination.path.clone();
             self.make_directory(&directory)?;
@@ -198,24 +226,24 @@ impl Copying<'_, '_> {
             self.make_directory(&target.parent().unwrap_or_default())?;
             target
         };
-        self.place(&item.path, node, target, None)
+        self.place(part, &item.path, node, target, None)
     }
 
     /// Copies the contents of a directory.
-    fn directory(&mut self, number: usize, item: &Selected) -> Result<(), EngineError> {
+    fn directory(&mut self, part: &Part<'_>, number: usize, item: &Selected) -> Result<(), EngineError> {
         let target = self.destination.path.clone();
         if self.staging.found(&target) == Found::Other {
             return Err(StepFailure::refused(format!("cannot copy to non-directory: {target}")).into());
         }
         self.make_directory(&target)?;
-        let entries = self.source.walk(&item.path);
+        let entries = part.tree.walk(&item.path);
         let linked = entries.iter().any(|(_, node)| matches!(node.entry.kind, EntryKind::HardLink { .. }));
         for (path, node) in entries {
             let below = path.strip_prefix(&item.path).unwrap_or_default();
             let place = target.join(below)?;
-            self.place(&path, &node, place, linked.then_some(number))?;
+            self.place(part, &path, &node, place, linked.then_some(number))?;
         }
-        if let Some(node) = self.source.get(&item.path).filter(|_| !item.path.is_root()) {
+        if let Some(node) = part.tree.get(&item.path).filter(|_| !item.path.is_root()) {
             self.staging.touch(&target, node.entry.mtime);
         }
         Ok(())
@@ -225,6 +253,7 @@ impl Copying<'_, '_> {
     /// hard links are kept.
     fn place(
         &mut self,
+        part: &Part<'_>,
         path: &LayerPath,
         node: &Node,
         target: LayerPath,
@@ -244,16 +273,16 @@ impl Copying<'_, '_> {
         let mut content = Content::Empty;
         let mut group = None;
         let mut attributes_of = path.clone();
-        if let Some(file) = self.source.file(path) {
+        if let Some(file) = part.tree.file(path) {
             entry.kind = file.entry.kind;
-            content = match &self.origin {
+            content = match &part.origin {
                 Origin::Context(context) => context.content(&file.path),
                 Origin::Layers(contents) => contents.get(file.layer, &file.path)?,
             };
             attributes_of = file.path.clone();
             group = links.map(|number| (number, file.layer, file.path));
         }
-        if let Origin::Context(context) = &self.origin {
+        if let Origin::Context(context) = &part.origin {
             entry.xattrs = context.xattrs(&attributes_of);
         }
         entry.path = target;
@@ -299,13 +328,5 @@ impl Copying<'_, '_> {
             self.staging.put_bytes(entry, file.content.as_bytes());
         }
         Ok(())
-    }
-
-    /// The build context, where the sources lie in it.
-    pub(super) fn context(&self) -> Option<&Context> {
-        match &self.origin {
-            Origin::Context(context) => Some(context),
-            Origin::Layers(_) => None,
-        }
     }
 }

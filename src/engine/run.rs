@@ -1,5 +1,6 @@
 //! RUN: a command on an overlay whose upper directory becomes the layer.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
@@ -15,7 +16,7 @@ use super::staging::{Found, Staging};
 use super::{Engine, EngineError, Layer, State, StepFailure};
 use crate::image::Digest;
 use crate::layer::{Content, LayerIndex, LayerPath, Scan, Tree, scan, settle_times, write_directory};
-use crate::plan::{self, RunOp};
+use crate::plan::{self, RunOp, StepId};
 use crate::sandbox::{self, Ended, Killer, RunError, RunSpec, prepare_stubs, probe_overlay};
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
@@ -109,6 +110,7 @@ impl Engine {
         op: &RunOp,
         platform: &Platform,
         below: &State,
+        _inputs: &BTreeMap<StepId, State>,
         output: &(dyn Fn(OutputLine) + Sync),
     ) -> Result<(Layer, Vec<String>), EngineError> {
         let sandbox = self.settings.sandbox.as_ref().ok_or(EngineError::NoSandbox)?;

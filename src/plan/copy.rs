@@ -5,8 +5,8 @@ use super::instruction::StageBuilder;
 use super::key::Key;
 use super::planner::Stop;
 use super::stage::{display_name, find};
-use super::{CopyFrom, CopyOp, Inline, Op, Origin, PlanError, PlanErrorKind};
-use crate::dockerfile::{Add, Copy, Heredoc, Instruction, Span, expand, suggest};
+use super::{CopyFrom, CopyOp, CopyPart, FileSource, Inline, Op, Origin, PlanError, PlanErrorKind};
+use crate::dockerfile::{Add, Copy, Heredoc, Instruction, Selection, Span, expand, suggest};
 
 /// What COPY and ADD have in common, before expansion.
 struct Words<'a> {
@@ -36,7 +36,7 @@ impl StageBuilder<'_, '_> {
             }
         }
         let from = match &copy.from {
-            None => CopyFrom::Context,
+            None => CopyFrom::Files(FileSource::Context),
             Some(name) => self.copy_from(name, span)?,
         };
         self.copy_step(
@@ -80,7 +80,7 @@ impl StageBuilder<'_, '_> {
                 chmod: add.chmod.as_deref(),
                 unpack: add.unpack.unwrap_or(true),
             },
-            CopyFrom::Context,
+            CopyFrom::Files(FileSource::Context),
             instruction,
         )
     }
@@ -162,12 +162,13 @@ impl StageBuilder<'_, '_> {
             .list(inline.iter().map(|file| file.name.as_str()))
             .list(inline.iter().map(|file| file.content.as_str()))
             .number(self.planner.request.epoch);
-        key = match from {
+        let selection = Selection::of(sources.iter().cloned());
+        key = match &from {
             CopyFrom::Nothing => key.text("nothing"),
-            CopyFrom::Step(id) => key.text("step").digest(&self.planner.graph.step(id).key),
-            CopyFrom::Context if sources.is_empty() => key.text("inline"),
-            CopyFrom::Context => {
-                let digest = self.planner.resolver.context_digest(&sources).map_err(|error| {
+            CopyFrom::Step(id) => key.text("step").digest(&self.planner.graph.step(*id).key),
+            CopyFrom::Files(_) if sources.is_empty() => key.text("inline"),
+            CopyFrom::Files(files) => {
+                let digest = self.planner.resolver.files_digest(files, &selection).map_err(|error| {
                     let mut fault = PlanError::at(span, error.message).with_kind(PlanErrorKind::Step);
                     fault.hint = error.hint;
                     fault
@@ -180,14 +181,13 @@ impl StageBuilder<'_, '_> {
         let created_by = history::copy(words.instruction, &flags, &sources, &names, &destination);
         let op = CopyOp {
             instruction: words.instruction,
-            sources,
+            parts: vec![CopyPart { from, selection, unpack: words.unpack }],
             inline,
-            from,
             destination,
             cwd,
             chown,
             chmod,
-            unpack: words.unpack,
+            link: false,
         };
         self.push(key.finish(), Op::Copy(op), instruction, created_by);
         Ok(())

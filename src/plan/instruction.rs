@@ -362,6 +362,8 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
             argv,
             env,
             proxies,
+            mounts: Vec::new(),
+            hostname: None,
         };
         let key = Key::new("run", self.tip_key().as_ref())
             .text(&self.state.platform.to_string())

@@ -21,6 +21,7 @@ mod history;
 mod image;
 mod instruction;
 mod key;
+mod mounts;
 mod planner;
 mod platform_args;
 mod request;
@@ -31,9 +32,10 @@ mod stage;
 pub use error::{PlanError, PlanErrorKind};
 pub use foresee::{RunSite, foresee_runs};
 pub use graph::{
-    BaseOp, CopyFrom, CopyOp, Graph, HistoryLine, Inline, Network, Op, Origin, RunOp, Step, StepId, Target,
-    WorkdirOp,
+    BaseOp, CopyFrom, CopyOp, CopyPart, FileSource, Graph, HistoryLine, Inline, MergeOp, Network, Op, Origin,
+    RunOp, Step, StepId, Target, WorkdirOp,
 };
+pub use mounts::{MountFrom, RunMount, Sharing};
 pub use planner::{Outcome, plan};
 pub use request::Request;
 pub use resolver::{ContextError, ResolvedImage, Resolver, Wanted};

@@ -109,7 +109,7 @@ fn attribute(graph: &mut Graph) {
                 if seen.insert(id) {
                     let step = graph.step(id);
                     open.extend(step.below);
-                    open.extend(step.input());
+                    open.extend(step.inputs());
                 }
             }
             (target.platform.clone(), seen)

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use fanfold_platforms::Platform;
 
-use crate::dockerfile::Span;
+use super::FileSource;
+use crate::dockerfile::{Selection, Span};
 use crate::image::{Descriptor, Digest, ImageConfig, Reference};
 
 /// An image for one platform, resolved to digests.
@@ -50,11 +51,11 @@ pub trait Resolver {
     /// The image, or `None` where it has not been resolved yet; plan then names it as wanted.
     fn image(&self, reference: &Reference, platform: &Platform) -> Option<Arc<ResolvedImage>>;
 
-    /// Digest of all that a copy of these paths and patterns takes from the build context: paths,
-    /// types, modes, link targets, attributes and data, but neither times nor owners.
+    /// Digest of all that a copy takes from such files: paths, types, modes, link targets,
+    /// attributes and data, but neither times nor owners.
     ///
     /// # Errors
     ///
     /// Fails where a path does not exist, is ignored, or cannot be read.
-    fn context_digest(&self, sources: &[String]) -> Result<Digest, ContextError>;
+    fn files_digest(&self, from: &FileSource, selection: &Selection) -> Result<Digest, ContextError>;
 }
