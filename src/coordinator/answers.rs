@@ -54,23 +54,10 @@ impl Answers {
     pub(super) fn files(&self, _from: &FileSource) -> Result<Arc<Context>, ContextError> {
         self.context()
     }
-
-    /// Paths of the build context that no image can hold; none where it was not needed.
-    pub(super) fn skipped(&self) -> &[String] {
-        match self.context.get() {
-            Some(Ok(context)) => context.skipped(),
-            _ => &[],
-        }
-    }
 }
 
 fn explain(error: &SourceError) -> ContextError {
-    let hint = match error {
-        SourceError::NotFound { ignored_by: Some(rule), .. } => Some(format!("it is ignored by {rule}")),
-        SourceError::NotFound { .. } => Some("paths are relative to the build context".to_owned()),
-        _ => None,
-    };
-    ContextError { message: error.to_string(), hint }
+    ContextError { message: error.to_string(), hint: error.hint() }
 }
 
 impl Resolver for Answers {
@@ -83,7 +70,7 @@ impl Resolver for Answers {
         if let Some(known) = known {
             return known;
         }
-        let digest = self.context()?.digest(&selection.sources).map_err(|error| explain(&error));
+        let digest = self.context()?.digest(selection).map_err(|error| explain(&error));
         if let Ok(mut digests) = self.digests.lock() {
             digests.insert(selection.clone(), digest.clone());
         }

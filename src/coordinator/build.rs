@@ -68,10 +68,6 @@ impl Build {
                 line: span.map(|span| span.first),
             });
         }
-        for path in answers.skipped() {
-            let text = format!("{path} of the build context is a socket and not in the image");
-            self.progress.send(Event::Warning { text, platform: None, line: None });
-        }
         let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
         self.announce(&graph, &demand);
         let executor = Executor {
