@@ -23,6 +23,7 @@
 //! Sources: namespaces(7), user_namespaces(7), pivot_root(2), the kernel's overlayfs and
 //! binfmt_misc documents, OCI runtime-spec.
 
+mod apart;
 mod binfmt;
 mod enter;
 mod exec;
@@ -43,6 +44,7 @@ mod spec;
 mod sys;
 mod wire;
 
+pub use apart::apart;
 pub use binfmt::{Binfmt, BinfmtError};
 pub use enter::{Config, Ended, Entered, Sandbox, enter, probe_isolation};
 pub use launcher::hidden_entry;
