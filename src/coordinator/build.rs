@@ -92,10 +92,6 @@ impl Build {
             let line = warning.span.map(|span| span.first);
             self.progress.send(Event::Warning { text, platform: None, line });
         }
-        for path in answers.skipped() {
-            let text = format!("{path} of the build context is a socket and not in the image");
-            self.progress.send(Event::Warning { text, platform: None, line: None });
-        }
         self.announce(&graph, &demand);
         let executor = Executor {
             graph: Arc::clone(&graph),
