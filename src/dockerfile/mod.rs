@@ -39,6 +39,8 @@ mod onbuild;
 mod parse;
 pub mod pattern;
 pub mod ports;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod run;
 mod selection;
 pub mod shell;
