@@ -177,6 +177,8 @@ async fn build(
         cpu_models: emulation.cpu_models.clone(),
         resolv_conf: "/etc/resolv.conf".into(),
         hosts: "/etc/hosts".into(),
+        secrets: Default::default(),
+        ssh: Default::default(),
     };
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;
