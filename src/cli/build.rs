@@ -183,7 +183,7 @@ async fn build(
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
-    let Prepared { dockerfile, source, request, context, ignore, annotations, names, outputs, jobs, .. } =
+    let Prepared { dockerfile, source, request, context, named, annotations, names, outputs, jobs, .. } =
         prepared;
     for warning in &dockerfile.warnings {
         progress.send(Event::Warning {
@@ -199,7 +199,7 @@ async fn build(
     let options = Arc::new(Options {
         request,
         context,
-        ignore,
+        named,
         no_cache: arguments.no_cache,
         pull: arguments.pull,
         jobs,

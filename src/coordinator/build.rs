@@ -14,7 +14,7 @@ use super::execute::{Done, Executor, shown};
 use super::{BuildError, Options, fold};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Built, Cancel, Engine};
-use crate::plan::{self, Graph, Op, StepId, plan};
+use crate::plan::{self, Graph, Op, StepId, Wanted, plan};
 use crate::progress::{Event, Execution, PlatformSummary, Progress, Step};
 use crate::registry::Client;
 
@@ -61,12 +61,13 @@ impl Build {
             }
         };
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
-        for (text, span) in &graph.warnings {
-            self.progress.send(Event::Warning {
-                text: text.clone(),
-                platform: None,
-                line: span.map(|span| span.first),
-            });
+        for warning in &graph.warnings {
+            let text = match warning.rule {
+                Some(rule) => format!("{rule}: {}", warning.message),
+                None => warning.message.clone(),
+            };
+            let line = warning.span.map(|span| span.first);
+            self.progress.send(Event::Warning { text, platform: None, line });
         }
         for path in answers.skipped() {
             let text = format!("{path} of the build context is a socket and not in the image");
@@ -96,7 +97,7 @@ impl Build {
 
     /// Plans, and resolves images, until nothing is missing.
     async fn prepare(&self) -> Result<(Graph, Answers), Vec<BuildError>> {
-        let mut answers = Answers::new(self.options.context.clone(), self.options.ignore.clone());
+        let mut answers = Answers::new(&self.options);
         let bases = Bases { client: &self.client, store: self.engine.store(), ask_always: self.options.pull };
         loop {
             let planned =
@@ -104,17 +105,29 @@ impl Build {
             match planned.map_err(|error| vec![error.into()])? {
                 plan::Outcome::Ready(graph) => return Ok((graph, answers)),
                 plan::Outcome::Wanted(wanted) => {
-                    let resolved = bases.resolve(wanted).await.map_err(|error| vec![error])?;
+                    let mut images = Vec::new();
+                    let mut files = Vec::new();
+                    for item in wanted {
+                        match item {
+                            Wanted::Image(image) => images.push(image),
+                            Wanted::Files(item) => files.push(item),
+                        }
+                    }
+                    let resolved = bases.resolve(images).await.map_err(|error| vec![error])?;
                     for (wanted, image) in resolved {
                         if image.platform != wanted.platform {
                             self.progress.send(Event::Note {
                                 text: format!(
                                     "{} has no {}; its {} stands in",
-                                    wanted.reference, wanted.platform, image.platform
+                                    wanted.name, wanted.platform, image.platform
                                 ),
                             });
                         }
-                        answers.learn(wanted.reference, wanted.platform, image);
+                        answers.learn(wanted.name, wanted.platform, image);
+                    }
+                    if let Some(item) = files.first() {
+                        let text = format!("{:?}", item.source);
+                        return Err(vec![BuildError::new(super::ErrorKind::Invalid, text)]);
                     }
                 }
             }

@@ -262,7 +262,7 @@ impl Executor {
             .parts
             .iter()
             .map(|part| match &part.from {
-                CopyFrom::Files(files) => self.answers.files(files).map(Some),
+                CopyFrom::Files(files) => self.answers.files(files),
                 CopyFrom::Step(_) | CopyFrom::Nothing => Ok(None),
             })
             .collect::<Result<Vec<_>, _>>()

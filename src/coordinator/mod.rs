@@ -22,4 +22,4 @@ mod schedule;
 
 pub use build::{Build, Outcome};
 pub use error::{BuildError, ErrorKind};
-pub use options::{Annotation, Emulator, Options, Scope};
+pub use options::{Annotation, ContextAt, Emulator, Options, Scope};

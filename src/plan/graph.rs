@@ -4,8 +4,8 @@ use fanfold_platforms::Platform;
 
 use std::sync::Arc;
 
-use super::ResolvedImage;
 use super::mounts::RunMount;
+use super::{ResolvedImage, Warning};
 use crate::dockerfile::{Selection, Span};
 use crate::image::{Digest, ImageConfig};
 
@@ -20,8 +20,8 @@ pub struct Graph {
     pub steps: Vec<Step>,
     /// One image for each platform that was asked for, in that order.
     pub targets: Vec<Target>,
-    /// Remarks, each with its place in the Dockerfile where it has one.
-    pub warnings: Vec<(String, Option<Span>)>,
+    /// Remarks, in the order in which they were found.
+    pub warnings: Vec<Warning>,
 }
 
 /// Work that gives one layer (a base gives its layers).

@@ -1,6 +1,7 @@
 //! What is mounted for one command, resolved: paths are absolute, sources are steps.
 
 use super::StepId;
+use crate::dockerfile::Sharing;
 use crate::image::Digest;
 
 /// One mount of a RUN. Targets are absolute and clean.
@@ -87,17 +88,6 @@ pub enum MountFrom {
     Step(StepId),
     /// A stage without any layer.
     Nothing,
-}
-
-/// What happens to a cache that two commands want at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// Both have it.
-    Shared,
-    /// The second gets another one.
-    Private,
-    /// The second waits.
-    Locked,
 }
 
 impl MountFrom {

@@ -85,7 +85,7 @@ fn holds(source: &[u8]) {
         }
         Err(error) => {
             assert!(error.line >= 1 && error.columns.is_none_or(|(first, end)| first >= 1 && first < end));
-            excerpt::excerpt(&text, Span { first: error.line, last: error.line }, error.columns);
+            excerpt::excerpt(&text, Span { first: error.line, last: error.line }, None);
         }
     }
 }
@@ -122,7 +122,7 @@ fn large_files_take_linear_time() {
         format!("FROM a\n{}ARG {}", "# b c\n".repeat(50_000), "A_KEY \\\n".repeat(50_000)),
         format!("FROM a\n{}ARG {}", "# check=skip=a\n".repeat(50_000), "A_KEY \\\n".repeat(50_000)),
         format!("FROM a\nRUN {}", "x\\\n".repeat(300_000)),
-        format!("FROM a\nRUN {}x", "--mount=a \\\n".repeat(100_000)),
+        format!("FROM a\nRUN {}x", "--mount=target=/a \\\n".repeat(100_000)),
         format!("FROM a\nRUN cat {}\n{}", "<<E \\\n".repeat(50_000), "E\n".repeat(50_000)),
         format!("FROM a\n{}", "ONBUILD ".repeat(8_000)),
         format!("FROM a\n{}", "ONBUILD \\\n".repeat(100_000) + "RUN <<E\nE\n"),
