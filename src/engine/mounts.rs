@@ -9,9 +9,10 @@ use super::discarded::Discarded;
 use super::run::make_upper;
 use super::staging::Staging;
 use super::{Engine, EngineError, State, StepFailure};
+use crate::dockerfile::Sharing;
 use crate::image::Digest;
 use crate::layer::{Content, Entry, EntryKind, LayerPath, Tree, write_directory};
-use crate::plan::{MountFrom, RunMount, Sharing, StepId};
+use crate::plan::{MountFrom, RunMount, StepId};
 use crate::sandbox::{Discard, Hidden, Mount};
 use crate::store::{CacheDirectory, CacheSharing};
 
