@@ -21,6 +21,7 @@ mod refused;
 mod report;
 mod secrets;
 mod signals;
+mod sites;
 mod values;
 
 use std::ffi::OsString;

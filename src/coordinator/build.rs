@@ -14,7 +14,7 @@ use super::execute::{Done, Executor, shown};
 use super::{BuildError, Options, fold};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Built, Cancel, Engine};
-use crate::plan::{self, Graph, Op, StepId, Wanted, plan};
+use crate::plan::{self, Graph, Op, RunSite, StepId, Wanted, plan};
 use crate::progress::{Event, Execution, PlatformSummary, Progress, Step};
 use crate::registry::Client;
 
@@ -33,11 +33,23 @@ pub struct Build {
     pub client: Client,
     /// Hears what happens.
     pub progress: Progress,
+    /// What is to be said before anything is done.
+    pub remarks: Vec<Event>,
+}
+
+/// What a build came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The images are there.
+    Built(Finished),
+    /// Bases have left commands to run (ONBUILD), and there are no namespaces to run them in. Nothing
+    /// was done.
+    NeedsSandbox(Vec<RunSite>),
 }
 
 /// A finished build.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Finished {
     /// The images.
     pub built: Built,
     /// What is said of each platform at the end.
@@ -50,7 +62,10 @@ impl Build {
     /// # Errors
     ///
     /// Gives all failures, the first one first: several only with `keep_going`.
-    pub async fn run(self, interrupted: watch::Receiver<Option<i32>>) -> Result<Outcome, Vec<BuildError>> {
+    pub async fn run(
+        mut self,
+        interrupted: watch::Receiver<Option<i32>>,
+    ) -> Result<Outcome, Vec<BuildError>> {
         let begun = Instant::now();
         let mut stop = interrupted.clone();
         let prepared = tokio::select! {
@@ -61,6 +76,14 @@ impl Build {
             }
         };
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
+        let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
+        let sites = run_sites(&graph, &demand);
+        if !sites.is_empty() && !self.engine.can_run() {
+            return Ok(Outcome::NeedsSandbox(sites));
+        }
+        for remark in std::mem::take(&mut self.remarks) {
+            self.progress.send(remark);
+        }
         for warning in &graph.warnings {
             let text = match warning.rule {
                 Some(rule) => format!("{rule}: {}", warning.message),
@@ -73,7 +96,6 @@ impl Build {
             let text = format!("{path} of the build context is a socket and not in the image");
             self.progress.send(Event::Warning { text, platform: None, line: None });
         }
-        let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
         self.announce(&graph, &demand);
         let executor = Executor {
             graph: Arc::clone(&graph),
@@ -92,7 +114,7 @@ impl Build {
         .map_err(|error| vec![error])?;
         self.warn_of_foreign_programs(&graph, &results);
         let platforms = self.summarise(&graph, &demand, &results, &built, begun.elapsed());
-        Ok(Outcome { built, platforms })
+        Ok(Outcome::Built(Finished { built, platforms }))
     }
 
     /// Plans, and resolves images, until nothing is missing.
@@ -230,6 +252,22 @@ impl Build {
         };
         graph.targets.iter().zip(&built.images).map(summary).collect()
     }
+}
+
+/// The first command of each platform that has to be run.
+fn run_sites(graph: &Graph, demand: &Demand) -> Vec<RunSite> {
+    let mut sites: Vec<RunSite> = Vec::new();
+    for step in demand.work.iter().map(|id| graph.step(*id)) {
+        let known = sites.iter().any(|site| site.platform == step.platform);
+        if matches!(step.op, Op::Run(_)) && !known {
+            sites.push(RunSite {
+                platform: step.platform.clone(),
+                span: step.origin.span,
+                text: step.origin.text.clone(),
+            });
+        }
+    }
+    sites
 }
 
 /// Waits for a signal; forever, if its sender is gone.

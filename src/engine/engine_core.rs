@@ -85,6 +85,11 @@ impl Engine {
         &self.store
     }
 
+    /// Whether commands can be run.
+    pub fn can_run(&self) -> bool {
+        self.settings.sandbox.is_some()
+    }
+
     /// Whether this process is root in a user namespace with the owners of unpacked files in it.
     pub(super) fn is_inside(&self) -> bool {
         self.settings.sandbox.is_some()

@@ -25,6 +25,7 @@
 //! Sources: namespaces(7), user_namespaces(7), pivot_root(2), the kernel's overlayfs and
 //! binfmt_misc documents, OCI runtime-spec.
 
+mod apart;
 mod binfmt;
 mod codec;
 mod enter;
@@ -49,6 +50,7 @@ mod spec;
 mod sys;
 mod wire;
 
+pub use apart::apart;
 pub use binfmt::{Binfmt, BinfmtError};
 pub use enter::{Config, Ended, Entered, Sandbox, enter, probe_isolation};
 pub use hidden::Hidden;
