@@ -112,13 +112,14 @@ fn take(
         if let Some(taken) = taken {
             return Ok(Some((number, taken)));
         }
+        if sharing == CacheSharing::Private {
+            continue;
+        }
         if stop() {
             break;
         }
-        if sharing != CacheSharing::Private {
-            std::thread::sleep(wait);
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
     Ok(None)
 }
