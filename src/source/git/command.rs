@@ -152,6 +152,10 @@ impl<'a> Host<'a> {
     fn open_network(&self, command: &mut Command, server: &GitRemote) -> Result<(), GitError> {
         for (name, value) in &self.environment.network {
             command.env(name, value);
+            // Git's HTTP library may not know the variable; git has one of its own.
+            if name == "SSL_CERT_FILE" {
+                command.env("GIT_SSL_CAINFO", value);
+            }
         }
         if server.scheme() == GitScheme::Ssh {
             // The file of known hosts is in the directory that git is started in.

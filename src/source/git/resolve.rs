@@ -110,7 +110,8 @@ impl References {
         let (mut hashes, mut head) = (Vec::new(), None);
         for (value, name) in text.lines().filter_map(|line| line.split_once('\t')) {
             if let Some(target) = value.strip_prefix("ref: ") {
-                if name == "HEAD" {
+                // The server's word becomes an argument of git.
+                if name == "HEAD" && target.starts_with("refs/heads/") {
                     head = Some(target.to_owned());
                 }
             } else if matches!(value.len(), 40 | 64) && value.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -154,7 +155,7 @@ mod tests {
     fn lists_of_references() {
         let (a, b) = ("a".repeat(40), "b".repeat(40));
         let refs = References::read(&format!(
-            "ref: refs/heads/main\tHEAD\n{a}\tHEAD\n{a}\trefs/heads/main\n{b}\trefs/tags/v1\n{a}\trefs/tags/v1^{{}}\njunk\tx\n"
+            "ref: refs/heads/main\tHEAD\n{a}\tHEAD\n{a}\trefs/heads/main\n{b}\trefs/tags/v1\n{a}\trefs/tags/v1^{{}}\nref: --evil\tHEAD\njunk\tx\n"
         ));
         let head = refs.commit("HEAD").unwrap();
         assert_eq!((head.commit.as_str(), head.reference.as_deref()), (a.as_str(), Some("refs/heads/main")));

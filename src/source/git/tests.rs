@@ -418,13 +418,16 @@ fn hostile_trees() {
     let tree_of = |text: String| git_with(&path, &["mktree", "--missing"], text.as_bytes());
     let inner = tree_of(format!("100644 blob {blob}\tconfig\n"));
     let client = Client::new();
-    for (number, text) in [
-        format!("040000 tree {inner}\t.git\n"),
-        format!("040000 tree {inner}\t.GIT\n"),
-        format!("100644 blob {blob}\t..\n"),
-        format!("120000 blob {blob}\tlink\n040000 tree {inner}\tlink\n"),
-        format!("120000 blob {blob}\t.gitmodules\n160000 commit {}\tx\n", "1".repeat(40)),
-        format!("100644 blob {blob}\t{}\n", "n".repeat(300)),
+    for (number, (text, want)) in [
+        (format!("040000 tree {inner}\t.git\n"), "hasDotgit"),
+        (format!("040000 tree {inner}\t.GIT\n"), "hasDotgit"),
+        (format!("100644 blob {blob}\t..\n"), "hasDotdot"),
+        (format!("120000 blob {blob}\tlink\n040000 tree {inner}\tlink\n"), "duplicateEntries"),
+        (
+            format!("120000 blob {blob}\t.gitmodules\n160000 commit {}\tx\n", "1".repeat(40)),
+            "gitmodulesSymlink",
+        ),
+        (format!("100644 blob {blob}\t{}\n", "n".repeat(300)), "255 bytes"),
     ]
     .into_iter()
     .enumerate()
@@ -433,7 +436,7 @@ fn hostile_trees() {
         let commit = git(&path, &["commit-tree", "-m", "evil", &tree]);
         git(&path, &["update-ref", &format!("refs/heads/evil{number}"), &commit]);
         let error = client.fetch(&server.url(&format!("r#evil{number}"))).expect_err(&text);
-        println!("{error}");
+        assert!(error.contains(want), "{text}: {error}");
     }
 }
 
@@ -607,4 +610,91 @@ fn ssh_knows_no_host_by_itself() {
     ] {
         assert!(read().contains(want), "{want}: {}", read());
     }
+}
+
+/// Serves a folder over HTTP, as any web server does, to those who send the right header.
+fn web_server(folder: PathBuf, authorization: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let path = head.split([' ', '?']).nth(1).unwrap_or("/").trim_start_matches('/').to_owned();
+            let allowed = head.lines().any(|line| line == format!("Authorization: {authorization}"));
+            let (status, body) = match fs::read(folder.join(&path)) {
+                _ if !allowed => ("401 Unauthorized", Vec::new()),
+                _ if path.starts_with("moved") => ("301 Moved\r\nLocation: http://127.0.0.1:1/", Vec::new()),
+                Ok(body) => ("200 OK", body),
+                Err(_) => ("404 Not Found", Vec::new()),
+            };
+            let answer =
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            drop(std::io::Write::write_all(&mut stream, &[answer.as_bytes(), &body].concat()));
+        }
+    });
+    port
+}
+
+#[test]
+fn plain_web_servers_and_credentials() {
+    let server = Server::start();
+    let (old, new) = sample(&server);
+    git(server.folder.path(), &["clone", "-q", "--bare", "r", "web.git"]);
+    git(&server.path("web.git"), &["update-server-info"]);
+    let port = web_server(server.folder.path().to_owned(), "Basic eC1hY2Nlc3MtdG9rZW46dG9rZW4tb2YtbWluZQ==");
+    let mut client = Client::new();
+    let url = |rest: &str| format!("http://127.0.0.1:{port}/{rest}");
+    let error = client.fetch(&url("web.git")).unwrap_err();
+    assert!(error.contains("|give a token as secret"), "{error}");
+    for (id, secret, works) in [
+        ("GIT_AUTH_TOKEN", "wrong-token", false),
+        ("GIT_AUTH_TOKEN.other", "token-of-mine", false),
+        ("GIT_AUTH_TOKEN", "token-of-mine", true),
+        ("GIT_AUTH_TOKEN.127.0.0.1", "token-of-mine\n", true),
+    ] {
+        client.secrets = Secrets::default();
+        client.secrets.insert(id, secret.as_bytes());
+        let result = client.fetch(&url("web.git"));
+        assert_eq!(result.is_ok(), works, "{id}: {result:?}");
+    }
+    // Such a server gives everything or nothing.
+    for (reference, commit) in [("v0", &old), ("main", &new), (&new[..7], &new)] {
+        assert_eq!(client.fetch(&url(&format!("web.git#{reference}"))).unwrap().commit, **commit);
+    }
+    let error = client.fetch(&url("moved.git")).unwrap_err();
+    assert!(error.contains("|with credentials no redirection is followed"), "{error}");
+    let error =
+        client.fetch(&format!("http://x-access-token:wrong-one@127.0.0.1:{port}/web.git")).unwrap_err();
+    assert!(error.contains("|give a token") && !error.contains("wrong-one"), "{error}");
+    client.secrets = Secrets::default();
+    let url = format!("http://x-access-token:token-of-mine@127.0.0.1:{port}/web.git");
+    assert_eq!(client.fetch_as(&url, None, Some(true)).unwrap().commit, new);
+    let found =
+        Command::new("grep").args(["-rlaE", "token-of-mine|eC1hY2"]).arg(client.directory.path()).output();
+    assert_eq!(String::from_utf8(found.unwrap().stdout).unwrap(), "");
+}
+
+#[test]
+fn endless_submodules() {
+    let server = Server::start();
+    let leaf = server.repository("n0");
+    let mut commit = commit_all(&leaf, "leaf");
+    for depth in 1..=12 {
+        let path = server.repository(&format!("n{depth}"));
+        let modules = format!("[submodule \"x\"]\n\tpath = x\n\turl = ../n{}\n", depth - 1);
+        fs::write(path.join(".gitmodules"), modules).unwrap();
+        git(&path, &["add", "-A"]);
+        add_module(&path, "x", &commit);
+        git(&path, &["commit", "-q", "-m", "one more"]);
+        commit = git(&path, &["rev-parse", "HEAD"]);
+    }
+    let client = Client::new();
+    assert!(client.fetch(&server.url("n10")).is_ok());
+    let error = client.fetch(&server.url("n12")).unwrap_err();
+    assert!(error.contains("nested more than 10 deep"), "{error}");
 }

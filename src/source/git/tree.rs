@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use super::command::Running;
 use super::error::{GitError, shown};
 use super::repository::{Repository, SHORT};
-use crate::layer::{Content, LayerPath, Limits};
+use crate::layer::{Content, LayerError, LayerPath, Limits};
 use crate::source::Spool;
 
 /// Largest head of an object or line of a list, in bytes.
@@ -107,13 +107,20 @@ pub(super) fn has_modules(repository: &Repository<'_>, commit: &str) -> Result<b
     }
 }
 
-/// `mode type hash TAB path`
 fn item(repository: &Repository<'_>, line: &[u8]) -> Result<Item, GitError> {
-    let junk = || refused(repository, &shown(line), "git lists it in an unknown form");
+    parse(line).map_err(|(what, reason)| refused(repository, &what, reason))
+}
+
+/// Reads `mode type hash TAB path`. A fault is what is wrong and why.
+fn parse(line: &[u8]) -> Result<Item, (String, &'static str)> {
+    let junk = || (shown(line), "git lists it in an unknown form");
     let tab = line.iter().position(|byte| *byte == b'\t').ok_or_else(junk)?;
     let (head, path) = (std::str::from_utf8(&line[..tab]).map_err(|_| junk())?, &line[tab + 1..]);
     let mut words = head.split(' ');
     let (mode, _, hash) = (words.next(), words.next(), words.next().ok_or_else(junk)?);
+    if !matches!(hash.len(), 40 | 64) || !hash.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(junk());
+    }
     let kind = match mode.and_then(|mode| u32::from_str_radix(mode, 8).ok()).ok_or_else(junk)? {
         0o040_000 => ItemKind::Directory,
         0o120_000 => ItemKind::Link,
@@ -121,12 +128,19 @@ fn item(repository: &Repository<'_>, line: &[u8]) -> Result<Item, GitError> {
         mode if mode & 0o170_000 == 0o100_000 => ItemKind::File { executable: mode & 0o100 != 0 },
         _ => return Err(junk()),
     };
-    let path = LayerPath::new(path)?;
+    let fault = |reason| (shown(path), reason);
+    let path = LayerPath::new(path).map_err(|error| match error {
+        LayerError::InvalidPath { name, reason } => (name, reason),
+        _ => fault("no image can hold it"),
+    })?;
+    if path.is_root() {
+        return Err(fault("its name is empty"));
+    }
     if path.components().any(|name| name.eq_ignore_ascii_case(b".git")) {
-        return Err(refused(repository, &path.to_string(), "a commit must not hold `.git`"));
+        return Err(fault("a commit must not hold `.git`"));
     }
     if path.components().count() > Limits::default().depth {
-        return Err(refused(repository, &path.to_string(), "its directories are nested too deeply"));
+        return Err(fault("its directories are nested too deeply"));
     }
     Ok(Item { kind, hash: hash.to_owned(), path })
 }
@@ -250,5 +264,48 @@ pub(super) fn refused(repository: &Repository<'_>, what: &str, reason: &str) -> 
         remote: repository.remote().to_string(),
         what: format!("`{what}`"),
         reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries() {
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        let read = |mode: &str, path: &str| parse(format!("{mode} type {hash}\t{path}").as_bytes());
+        for (mode, kind) in [
+            ("100644", ItemKind::File { executable: false }),
+            ("100664", ItemKind::File { executable: false }),
+            ("100755", ItemKind::File { executable: true }),
+            ("040000", ItemKind::Directory),
+            ("120000", ItemKind::Link),
+            ("160000", ItemKind::Submodule),
+        ] {
+            let item = read(mode, "a\tb/c\nd").unwrap();
+            assert_eq!(
+                (item.kind, item.path.as_bytes(), item.hash.as_str()),
+                (kind, &b"a\tb/c\nd"[..], hash)
+            );
+        }
+        let deep = "d/".repeat(1100) + "x";
+        for (mode, path, want) in [
+            ("100644", "../x", "`..`"),
+            ("100644", "/x", "empty component"),
+            ("100644", "a//x", "empty component"),
+            ("100644", "", "empty"),
+            ("100644", "a/.git", "must not hold `.git`"),
+            ("100644", ".GiT/config", "must not hold `.git`"),
+            ("060000", "x", "unknown form"),
+            ("x", "x", "unknown form"),
+            ("100644", &deep, "too deeply"),
+        ] {
+            let (what, reason) = read(mode, path).unwrap_err();
+            assert!(reason.contains(want), "{path}: {what}: {reason}");
+        }
+        for line in [&b""[..], b"100644 blob\tx", b"100644 blob 12\tx", b"100644 blob"] {
+            assert!(parse(line).is_err());
+        }
     }
 }
