@@ -36,9 +36,26 @@ pub enum SourceError {
         /// What is wrong.
         reason: String,
     },
+    /// An OCI layout that cannot be read, or holds no such image.
+    #[error("failed to read the OCI layout `{path}`: {reason}")]
+    Layout {
+        /// The layout.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A secret that cannot be sent to a web server.
+    #[error("the secret `{id}` is not text that an HTTP header can carry: it must be one line")]
+    Secret {
+        /// Its id.
+        id: String,
+    },
     /// A path or link of the source that cannot be followed.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// A git repository that cannot be used.
+    #[error(transparent)]
+    Git(#[from] super::git::GitError),
 }
 
 impl SourceError {
