@@ -14,8 +14,10 @@ use support::{
 /// Takes all of the context.
 const TAKE_ALL: &str = "FROM scratch\nCOPY . /all/\n";
 
-/// A build into the layout `out/layout`; the context is the caller's.
+/// A build into the new layout `out/layout`; the context is the caller's.
 fn build(world: &World) -> Run {
+    // A layout keeps what was written into it before.
+    let _ = std::fs::remove_dir_all(world.path("out/layout"));
     world.build().args(["--output", &layout(&world.path("out/layout"))])
 }
 

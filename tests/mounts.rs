@@ -11,8 +11,10 @@ use support::{
 
 const TIME: &str = "1700000000";
 
-/// A build into the layout `out/layout` on the busybox base; the context is the caller's.
+/// A build into the new layout `out/layout` on the busybox base; the context is the caller's.
 fn build(world: &World) -> Run {
+    // A layout keeps what was written into it before.
+    let _ = std::fs::remove_dir_all(world.path("out/layout"));
     world.build().args([
         "--timestamp",
         TIME,
@@ -191,7 +193,9 @@ fn bind_from_stage_image_and_named_context() {
     ] {
         assert_eq!(tree.text(path), text, "{path}");
     }
-    built(&world, "RUN --mount=from=later,target=/m true\nFROM $BASE AS later\n")
+    let later =
+        "RUN --mount=from=later,target=/m true\nFROM $BASE AS later\nFROM $BASE\nCOPY --from=0 /m /m\n";
+    built(&world, later)
         .code(2)
         .stderr_has("cannot mount from stage \"later\" to \"/m\"")
         .stderr_has("defined before");
@@ -531,7 +535,7 @@ fn what_was_not_given_is_a_warning_or_an_error() {
 
 /// Speaks the agent's protocol: tells the keys, has something signed, and tries what must be refused.
 const AGENT_CLIENT: &str = r#"
-use strict; use Socket; use MIME::Base64;
+use strict; use Socket;
 sub ask {
     my ($message) = @_;
     socket(my $agent, AF_UNIX, SOCK_STREAM, 0) or die "socket: $!";
@@ -547,7 +551,7 @@ my $keys = ask(pack("C", 11));
 my ($type, $count) = unpack("CN", $keys);
 print "answer $type with $count keys\n";
 my ($blob) = unpack("x5 N/a", $keys);
-print "key ", encode_base64($blob, ""), "\n";
+print "key ", unpack("H*", $blob), "\n";
 my $signed = ask(pack("C N/a* N/a* N", 13, $blob, "text", 0));
 print "signature ", unpack("C", $signed), "\n";
 my %refused = (remove => pack("C N/a*", 18, $blob), "remove all" => pack("C", 19),
@@ -558,6 +562,13 @@ for my $name (sort keys %refused) {
     print "$name ", ($answer eq "closed" || unpack("C", $answer) == 5) ? "refused" : "taken", "\n";
 }
 "#;
+
+/// Base64 as hexadecimal: Debian's small perl knows no base64.
+fn hex(base64: &str) -> String {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).expect("base64");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 #[test]
 fn ssh_agent_is_forwarded_for_signing_alone() {
@@ -589,7 +600,7 @@ fn ssh_agent_is_forwarded_for_signing_alone() {
             for line in [
                 "/run/buildkit/ssh_agent.0",
                 "answer 12 with 1 keys",
-                &format!("key {}", agent.public()),
+                &format!("key {}", hex(agent.public())),
                 "signature 14",
                 "socket 600 0:0",
                 "add refused",
@@ -762,8 +773,8 @@ fn mounts_do_not_reach_the_host() {
     let tree = tree_of(
         &world,
         "RUN --mount=type=cache,target=/c --mount=target=/m,rw --mount=type=tmpfs,target=/t \
-         cat /proc/self/mountinfo > /mounts; ! umount /m 2>/dev/null && ! mount -o remount,rw /m 2>/dev/null; \
-         test ! -e /c/../../root && ls -a /c/.. > /above\n",
+         cat /proc/self/mountinfo > /mounts; ! umount /m 2>/dev/null && ! mount -o remount,rw /m 2>/dev/null && \
+         ls -a /c/.. > /above\n",
     );
     assert_eq!(tree.text("/above").lines().next(), Some("."));
     // `..` of a mount is the image's root.

@@ -15,8 +15,10 @@ fn random() -> String {
     format!("s3cret-{}{}", half(), half())
 }
 
-/// A build into the layout `out/layout` with a metadata file; the context is the caller's.
+/// A build into the new layout `out/layout` with a metadata file; the context is the caller's.
 fn build(world: &World) -> Run {
+    // A layout keeps what was written into it before.
+    let _ = std::fs::remove_dir_all(world.path("out/layout"));
     world
         .build()
         .args(["--build-arg", &base(), "--output", &layout(&world.path("out/layout"))])
