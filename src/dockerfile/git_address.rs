@@ -200,12 +200,12 @@ impl GitAddress {
             }
             match known {
                 "ref" => {
-                    self.reference = Some(one(self.reference.take(), value, GitAddressError::RefConflict)?)
+                    self.reference = Some(one(self.reference.take(), value, GitAddressError::RefConflict)?);
                 }
                 "tag" => tag = Some(below("refs/tags/", value)),
                 "branch" => branch = Some(below("refs/heads/", value)),
                 "subdir" => {
-                    self.subdir = Some(one(self.subdir.take(), value, GitAddressError::SubdirConflict)?)
+                    self.subdir = Some(one(self.subdir.take(), value, GitAddressError::SubdirConflict)?);
                 }
                 "checksum" | "commit" => {
                     self.checksum =

@@ -1,8 +1,8 @@
 //! The Dockerfile language: text in, stages of instructions out.
 //!
 //! Owns: lines, continuations and comments; directives; instruction and flag syntax; heredocs;
-//! variable expansion; patterns and `.dockerignore`; the build checks that need the text alone;
-//! excerpts for messages.
+//! the values of `RUN --mount`; variable expansion; patterns and `.dockerignore`; the build checks that
+//! need the text alone; excerpts for messages.
 //! Refuses: every instruction, flag, directive and frontend that it does not know, with the line
 //! and the nearest known word. Nothing is skipped silently.
 //!

@@ -93,7 +93,7 @@ fn silent(escape: char, lines: &[&str], range: std::ops::Range<usize>) -> Result
 
 /// Reads what an instruction keeps raw, as later rooms do.
 fn read(instruction: &Instruction, escape: char) -> Result<(), String> {
-    let value = |name: &str| (name.len() % 2 == 0).then(|| name.to_owned());
+    let value = |name: &str| name.len().is_multiple_of(2).then(|| name.to_owned());
     match &instruction.kind {
         Kind::Run(run) => {
             run.script();

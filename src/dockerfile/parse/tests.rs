@@ -386,7 +386,17 @@ fn scripts_of_heredocs() {
         ("RUN [\"a\", \"<<E\"]", Script::Exec(owned(&["a", "<<E"]))),
     ] {
         assert_eq!(run(source).script(), want, "{source:?}");
+        let lone = run(source).lone_heredoc().map(|heredoc| heredoc.body.clone());
+        let whole = match want {
+            Script::Text(text) if text != source["RUN ".len()..] => Some(text),
+            Script::Shebang { body, .. } => Some(body),
+            _ => None,
+        };
+        assert!(lone.is_none() || lone == whole, "{source:?}: {lone:?}");
     }
+    assert!(
+        run("RUN <<E\na\nE").lone_heredoc().is_some() && run("RUN sh <<E\na\nE").lone_heredoc().is_none()
+    );
     let heredocs = run("RUN cat <<A 3<<-'B'\nA\n\tx\n\tB").heredocs;
     assert_eq!((heredocs[0].expand, heredocs[0].fd, heredocs[0].body.as_str()), (true, None, ""));
     assert_eq!((heredocs[1].expand, heredocs[1].fd, heredocs[1].body.as_str()), (false, Some(3), "x\n"));

@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::command::{Call, Reach};
+use super::command::Reach;
 use super::error::GitError;
+use super::process::Call;
 use super::repository::{Repository, SHORT, object_format, reference_of};
 use super::request::GitCommit;
 use crate::layer::{Change, Content, Entry, EntryKind, LayerPath};

@@ -24,6 +24,7 @@ mod error;
 mod fetch;
 mod gather;
 mod git_dir;
+mod process;
 mod repository;
 mod request;
 mod resolve;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::command::{Call, Host, OUR_PLACE, Reach};
+use super::command::{Host, OUR_PLACE, Reach};
 use super::error::GitError;
+use super::process::Call;
 use crate::dockerfile::GitRemote;
 use crate::image::Sha256;
 
@@ -108,7 +109,7 @@ impl<'h> Repository<'h> {
         Ok(self.host.git(action, self.remote, Reach::Nobody)?.within(&self.directory))
     }
 
-    fn from_server(&self) -> Result<Call<'h>, GitError> {
+    fn server_call(&self) -> Result<Call<'h>, GitError> {
         let call = self.host.git("fetch from", self.remote, Reach::Server(self.remote))?;
         let call = call.within(&self.directory);
         Ok(call.args([
@@ -141,7 +142,7 @@ impl<'h> Repository<'h> {
     /// Fetches one commit or tag without its history; with it where the server gives nothing less.
     pub(super) fn fetch(&self, object: &str) -> Result<(), GitError> {
         let wanted = format!("+{object}:{}", reference_of(object));
-        let single = self.from_server()?.args(["--depth=1", "--", self.remote.url(), &wanted]).output(SHORT);
+        let single = self.server_call()?.args(["--depth=1", "--", self.remote.url(), &wanted]).output(SHORT);
         match single {
             Ok(_) => Ok(()),
             Err(GitError::Failed { detail, .. })
@@ -156,7 +157,7 @@ impl<'h> Repository<'h> {
 
     /// Fetches all branches and tags with their history.
     pub(super) fn fetch_all(&self) -> Result<(), GitError> {
-        let mut call = self.from_server()?.args(["--prune"]);
+        let mut call = self.server_call()?.args(["--prune"]);
         if self.directory.join("shallow").is_file() {
             call = call.args(["--unshallow"]);
         }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
-use super::command::Running;
 use super::error::{GitError, shown};
+use super::process::Running;
 use super::repository::{Repository, SHORT};
 use crate::layer::{Content, LayerError, LayerPath, Limits};
 use crate::source::Spool;
