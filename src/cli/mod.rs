@@ -15,6 +15,7 @@ mod contexts;
 mod environment;
 mod errors;
 mod host;
+mod inputs;
 mod options;
 mod platforms;
 mod refused;

@@ -2,8 +2,7 @@
 //! line is found here, before anything begins.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{self, Read};
+
 use std::path::{Path, PathBuf};
 
 use fanfold_platforms::{Platform, parse_list};
@@ -12,6 +11,7 @@ use super::agents::{self, Agent};
 use super::args::{BuildArgs, NetworkArg, ProgressArg};
 use super::environment::Environment;
 use super::errors::{Failure, Source, render_syntax};
+use super::inputs::{self, Inputs};
 use super::{contexts, secrets, values};
 use crate::coordinator::{Annotation, ContextAt, Scope};
 use crate::dockerfile::{self, Dockerfile, Kind};
@@ -46,8 +46,13 @@ pub(super) struct Prepared {
 /// Reads everything that the flags name.
 pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Result<Prepared, Failure> {
     arguments.refused.refuse()?;
-    let context = context(&arguments.context)?;
-    let (source, file) = dockerfile_text(arguments, &context)?;
+    let root = arguments.root.clone().or_else(|| environment.default_root()).ok_or_else(|| {
+        Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR")
+    })?;
+    let secrets = secrets::read(&arguments.secret, environment)?;
+    let agents = agents::read(&arguments.ssh, environment)?;
+    let Inputs { context, name, bytes } = inputs::read(arguments, environment, &root, &secrets)?;
+    let source = source(name, bytes)?;
     let dockerfile = dockerfile::parse(source.text.as_bytes())
         .map_err(|error| Failure::rendered(render_syntax(&error, &source)))?;
     let names = arguments.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
@@ -57,8 +62,6 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         .into_iter()
         .map(|named| (named.context, named.files))
         .unzip();
-    let secrets = secrets::read(&arguments.secret, environment)?;
-    let agents = agents::read(&arguments.ssh, environment)?;
     let request = Request {
         contexts,
         secrets: secrets.ids().map(str::to_owned).collect(),
@@ -70,11 +73,8 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     let files = [&arguments.metadata_file, &arguments.iidfile];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
     check_destinations(&outputs, &files)?;
-    let root = arguments.root.clone().or_else(|| environment.default_root());
     Ok(Prepared {
-        root: root.ok_or_else(|| {
-            Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR")
-        })?,
+        root,
         mode: mode(arguments, &outputs)?,
         jobs: match arguments.jobs {
             Some(0) => return Err(Failure::usage("--jobs 0: write 1 or more")),
@@ -84,7 +84,7 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         dockerfile,
         source,
         request,
-        context: ContextAt::Folder { ignore: contexts::ignore(&context, file.as_deref())?, path: context },
+        context,
         named,
         secrets,
         agents,
@@ -94,53 +94,29 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     })
 }
 
-fn context(text: &str) -> Result<PathBuf, Failure> {
-    let remote = ["http://", "https://", "git://", "ssh://", "git@", "github.com/"];
-    if text == "-" || remote.iter().any(|prefix| text.starts_with(prefix)) {
-        return Err(Failure::usage(format!("the build context `{text}` is not supported: only folders are"))
-            .with_hint("unpack or clone it, and name the folder"));
-    }
-    let path = PathBuf::from(text);
-    match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() => Ok(path),
-        Ok(_) => Err(Failure::usage(format!("the build context `{text}` is not a folder")).with_hint(
-            "the last argument is the folder with the files to copy; the Dockerfile goes with -f",
-        )),
-        Err(error) => Err(Failure::usage(format!("the build context `{text}` cannot be read: {error}"))),
+/// The Dockerfile as text. The parser says where it is not UTF-8; an excerpt shows it as well as it
+/// can.
+fn source(name: String, bytes: Vec<u8>) -> Result<Source, Failure> {
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source { name, text }),
+        Err(error) => {
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            Err(match dockerfile::parse(error.as_bytes()) {
+                Err(fault) => Failure::rendered(render_syntax(&fault, &Source { name, text })),
+                Ok(_) => Failure::usage(format!("{name} is not UTF-8")),
+            })
+        }
     }
 }
 
-/// The Dockerfile's text, and its path where it is a file.
-fn dockerfile_text(arguments: &BuildArgs, context: &Path) -> Result<(Source, Option<PathBuf>), Failure> {
-    let (name, bytes, path) = match &arguments.file {
-        Some(path) if path.as_os_str() == "-" => {
-            let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes).map_err(|error| {
-                Failure::usage(format!("the Dockerfile on standard input cannot be read: {error}"))
-            })?;
-            ("-".to_owned(), bytes, None)
-        }
-        given => {
-            let path = given.clone().unwrap_or_else(|| context.join("Dockerfile"));
-            let bytes = fs::read(&path).map_err(|error| {
-                let failure =
-                    Failure::usage(format!("failed to read the Dockerfile `{}`: {error}", path.display()));
-                if given.is_none() { failure.with_hint("name it with -f FILE") } else { failure }
-            })?;
-            let name = if given.is_none() { "Dockerfile".to_owned() } else { path.display().to_string() };
-            (name, bytes, Some(path))
-        }
-    };
-    // The parser says where text is not UTF-8; an excerpt shows it as well as it can.
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let source =
-            Source { name: name.clone(), text: String::from_utf8_lossy(error.as_bytes()).into_owned() };
-        match dockerfile::parse(error.as_bytes()) {
-            Err(fault) => Failure::rendered(render_syntax(&fault, &source)),
-            Ok(_) => Failure::usage(format!("{name} is not UTF-8")),
-        }
-    })?;
-    Ok((Source { name, text }, path))
+/// The value of one `--build-arg`.
+pub(super) fn build_argument(arguments: &BuildArgs, environment: &Environment, name: &str) -> Option<String> {
+    let mut given = arguments.build_arg.iter().rev();
+    let text = given.find(|text| text.split_once('=').map_or(text.as_str(), |(name, _)| name) == name)?;
+    match text.split_once('=') {
+        Some((_, value)) => Some(value.to_owned()),
+        None => environment.text(name),
+    }
 }
 
 fn tag(text: &str) -> Result<Reference, Failure> {
@@ -283,15 +259,20 @@ fn annotations(arguments: &BuildArgs, request: &Request) -> Result<Vec<Annotatio
     Ok(all)
 }
 
-fn mode(arguments: &BuildArgs, outputs: &[OutputSpec]) -> Result<Mode, Failure> {
-    let mode = match arguments.progress {
+/// How progress is shown, as far as the flags say.
+pub(super) fn progress_mode(arguments: &BuildArgs) -> Mode {
+    match arguments.progress {
         _ if arguments.quiet => Mode::Quiet,
         ProgressArg::Auto => Mode::Auto,
         ProgressArg::Tty => Mode::Tty,
         ProgressArg::Plain => Mode::Plain,
         ProgressArg::Json | ProgressArg::Rawjson => Mode::Json,
         ProgressArg::Quiet | ProgressArg::None => Mode::Quiet,
-    };
+    }
+}
+
+fn mode(arguments: &BuildArgs, outputs: &[OutputSpec]) -> Result<Mode, Failure> {
+    let mode = progress_mode(arguments);
     let stdout_taken = outputs.iter().any(OutputSpec::is_stdout);
     if stdout_taken && (mode == Mode::Json || arguments.quiet) {
         return Err(Failure::usage(

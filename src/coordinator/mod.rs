@@ -18,8 +18,10 @@ mod execute;
 mod fold;
 mod options;
 mod pull;
+mod remotes;
 mod schedule;
 
 pub use build::{Build, Finished, Outcome};
 pub use error::{BuildError, ErrorKind};
 pub use options::{Annotation, ContextAt, Emulator, Options, Scope};
+pub use remotes::{Remotes, Repositories, WebFile, explain};
