@@ -26,6 +26,8 @@ mod excerpt;
 pub mod expand;
 mod flags;
 mod from;
+mod git_address;
+mod git_remote;
 mod healthcheck;
 mod heredoc;
 pub mod ignore;
@@ -37,6 +39,8 @@ mod onbuild;
 mod parse;
 pub mod pattern;
 pub mod ports;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod run;
 mod selection;
 pub mod shell;
@@ -54,6 +58,8 @@ pub use ast::{
 pub use checks::{CheckOptions, Checks, ParseCheckError};
 pub use directives::is_own_frontend;
 pub use excerpt::{Mark, columns_of, excerpt, render};
+pub use git_address::{GitAddress, GitAddressError, GitTime, without_userinfo};
+pub use git_remote::{GitLogin, GitRemote, GitScheme};
 pub use mount::{Mount, Sharing};
 pub use parse::{parse, parse_trigger};
 pub use selection::Selection;

@@ -44,6 +44,20 @@ pub enum SourceError {
         /// What is wrong.
         reason: String,
     },
+    /// An OCI layout that cannot be read, or holds no such image.
+    #[error("failed to read the OCI layout `{path}`: {reason}")]
+    Layout {
+        /// The layout.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A secret that cannot be sent to a web server.
+    #[error("the secret `{id}` is not text that an HTTP header can carry: it must be one line")]
+    Secret {
+        /// Its id.
+        id: String,
+    },
     /// A file that is read as a whole and is none, or is too large for that.
     #[error("`{path}` of the build context {reason}")]
     Unreadable {
@@ -61,6 +75,9 @@ pub enum SourceError {
     /// A path or link of the source that cannot be followed.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// A git repository that cannot be used.
+    #[error(transparent)]
+    Git(#[from] super::git::GitError),
 }
 
 impl SourceError {

@@ -9,6 +9,7 @@
 //! layers/<hex>/blob.json   diff id and descriptor of the layer's blob
 //! steps/<hex>              cache record: step key -> layer
 //! refs/<hex>               an image name and the digest that it stood for when last asked
+//! downloads/<hex>          what a URL gave: digest and validators, under the digest of the URL
 //! locks/<hex>              taken while one of several builds makes a thing that all of them want
 //! scratch/<build>/         work in progress; removed by the next build when its owner has died
 //! ```
@@ -20,6 +21,7 @@
 //! - A record that cannot be read is a miss, never a failure and never a wrong result.
 
 mod blobs;
+mod downloads;
 mod error;
 mod layers;
 mod lock;
@@ -27,6 +29,7 @@ mod records;
 mod root;
 mod scratch;
 
+pub use downloads::DownloadRecord;
 pub use error::StoreError;
 pub use layers::{BlobRecord, LayerId, NewLayer};
 pub use lock::Lock;

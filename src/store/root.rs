@@ -22,13 +22,13 @@ impl Store {
     ///
     /// Fails where the directories cannot be created.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for place in ["blobs/sha256", "layers", "steps", "refs", "locks", "scratch"] {
+        for place in ["blobs/sha256", "layers", "steps", "refs", "downloads", "locks", "scratch"] {
             let path = root.join(place);
             fs::create_dir_all(&path).map_err(StoreError::at("create", &path))?;
         }
         // Images hold programs that run as their owner, and layers are unpacked with real owners:
         // nobody else may reach them.
-        for place in ["blobs", "layers", "steps", "refs", "locks", "scratch"] {
+        for place in ["blobs", "layers", "steps", "refs", "downloads", "locks", "scratch"] {
             let path = root.join(place);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
                 .map_err(StoreError::at("protect", &path))?;
