@@ -484,5 +484,6 @@ fn sockets_are_remarked_where_they_are_met() {
     let note = "/sock is a socket, which no image can hold: it is not copied";
     assert_eq!(copy(&op(&["."], "/o")).unwrap().notes, [note]);
     assert!(copy(&without(op(&["."], "/o"), &["s*"])).unwrap().notes.is_empty());
+    assert_eq!(copy(&op(&["nope"], "/o")).unwrap_err(), "\"/nope\": not found");
     assert_eq!(copy(&op(&["sock"], "/o")).unwrap_err(), "\"/sock\" is a socket, which no image can hold");
 }
