@@ -114,12 +114,26 @@ pub(super) struct BuildArgs {
     /// Platforms to build for, comma-separated or repeated [default: this machine's]
     #[arg(long, value_name = "PLATFORMS", env = "FANFOLD_PLATFORM", help_heading = "What to build")]
     pub(super) platform: Vec<String>,
+    /// Context with a name, for FROM and --from: a folder, docker-image://, oci-layout://, https:// or git
+    #[arg(long, value_name = "NAME=PLACE", env = "FANFOLD_BUILD_CONTEXT", help_heading = "What to build")]
+    pub(super) build_context: Vec<String>,
     /// Stage to build [default: the last one]
     #[arg(long, value_name = "STAGE", env = "FANFOLD_TARGET", help_heading = "What to build")]
     pub(super) target: Option<String>,
     /// Value for an ARG; without =VALUE it is taken from the environment
     #[arg(long, value_name = "NAME[=VALUE]", env = "FANFOLD_BUILD_ARG", help_heading = "What to build")]
     pub(super) build_arg: Vec<String>,
+    /// Secret for RUN --mount=type=secret; without src or env, the variable ID or else the file ID
+    #[arg(
+        long,
+        value_name = "id=ID[,src=FILE|,env=NAME]",
+        env = "FANFOLD_SECRET",
+        help_heading = "What to build"
+    )]
+    pub(super) secret: Vec<String>,
+    /// Agent for RUN --mount=type=ssh: $SSH_AUTH_SOCK, a socket, or private keys
+    #[arg(long, value_name = "ID[=SOCKET|=KEY,…]", env = "FANFOLD_SSH", help_heading = "What to build")]
+    pub(super) ssh: Vec<String>,
     /// Label of the images
     #[arg(long, value_name = "NAME=VALUE", env = "FANFOLD_LABEL", help_heading = "What to build")]
     pub(super) label: Vec<String>,
@@ -157,6 +171,12 @@ pub(super) struct BuildArgs {
     /// The store: layers, cache and work in progress [default: $XDG_DATA_HOME/fanfold]
     #[arg(long, value_name = "DIR", env = "FANFOLD_ROOT", help_heading = "Cache")]
     pub(super) root: Option<PathBuf>,
+    /// Cache mount that all platforms share, by its id; repeatable
+    #[arg(long, value_name = "ID", env = "FANFOLD_SHARED_CACHE_MOUNT", help_heading = "Cache")]
+    pub(super) shared_cache_mount: Vec<String>,
+    /// Stages whose earlier results are not used, comma-separated or repeated
+    #[arg(long, value_name = "STAGES", env = "FANFOLD_NO_CACHE_FILTER", help_heading = "Cache")]
+    pub(super) no_cache_filter: Vec<String>,
     /// Do not use earlier results
     #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_NO_CACHE", help_heading = "Cache")]
     pub(super) no_cache: bool,

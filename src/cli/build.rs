@@ -1,18 +1,22 @@
 //! `fanfold build`.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fanfold_platforms::Platform;
 use serde_json::{Map, Value, json};
 
+use super::agents::Agents;
 use super::args::BuildArgs;
 use super::environment::Environment;
 use super::errors::{self, Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
-use super::{report, signals};
-use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome};
+use super::{report, signals, sites};
+use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Finished, Options, Outcome};
+use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self, iidfile, metadata, write_metadata};
 use crate::plan::{RunSite, foresee_runs};
@@ -34,28 +38,106 @@ pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
     let sites = foresee_runs(&prepared.dockerfile, &prepared.request)
         .map_err(|error| report::failure(&error.into(), &prepared.source))?;
     let umask = Umask::current();
-    let Some(first) = sites.first() else {
-        return inside(arguments, &environment, prepared, None, &[], umask);
-    };
+    if !sites.is_empty() {
+        return in_namespaces(arguments, &environment, prepared, &sites, umask);
+    }
+    if !may_have_triggers(&prepared.dockerfile) {
+        return match inside(arguments, &environment, prepared, None, &[], umask)? {
+            Ending::Code(code) => Ok(code),
+            Ending::NeedsSandbox(sites) => Err(unexpected(&sites)),
+        };
+    }
+    // Commands may turn up that a base has left. Then the build begins again in namespaces, which only
+    // a process with one thread can enter.
+    let mut prepared = Some(prepared);
+    let (mut ours, mut theirs) = UnixStream::pair().map_err(|error| fork_failed(&error))?;
+    let ended = sandbox::apart(|| {
+        let prepared = prepared.take().expect("it is taken once, in the child");
+        match inside(arguments, &environment, prepared, None, &[], umask) {
+            Ok(Ending::Code(code)) => i32::from(code),
+            Ok(Ending::NeedsSandbox(sites)) => {
+                // Nobody reads it where the other process is gone.
+                drop(theirs.write_all(sites::write(&sites).as_bytes()));
+                0
+            }
+            Err(failure) => i32::from(failure.report()),
+        }
+    })
+    .map_err(|error| fork_failed(&error))?;
+    drop(theirs);
+    let mut text = String::new();
+    ours.read_to_string(&mut text).map_err(|error| fork_failed(&error))?;
+    match (sites::read(&text), prepared) {
+        (sites, Some(prepared)) if !sites.is_empty() => {
+            in_namespaces(arguments, &environment, prepared, &sites, umask)
+        }
+        _ => exit_code(ended),
+    }
+}
+
+/// Whether a base may have left instructions for the stages on it.
+fn may_have_triggers(dockerfile: &Dockerfile) -> bool {
+    dockerfile.stages.iter().any(|stage| stage.base != "scratch")
+}
+
+fn fork_failed(error: &dyn std::error::Error) -> Failure {
+    Failure::new(Kind::Retryable, format!("failed to start a process: {}", BuildError::describe(error)))
+}
+
+/// Builds in namespaces of its own; the original process waits.
+fn in_namespaces(
+    arguments: &BuildArgs,
+    environment: &Environment,
+    prepared: Prepared,
+    sites: &[RunSite],
+    umask: Umask,
+) -> Result<u8, Failure> {
     let config = sandbox::Config { path: environment.search_path() };
     match sandbox::enter(&config) {
         Ok(Entered::Inside(sandbox)) => {
-            inside(arguments, &environment, prepared, Some(sandbox), &sites, umask)
+            match inside(arguments, environment, prepared, Some(sandbox), sites, umask)? {
+                Ending::Code(code) => Ok(code),
+                Ending::NeedsSandbox(sites) => Err(unexpected(&sites)),
+            }
         }
-        Ok(Entered::Outside(Ended::Exited(code))) => Ok(u8::try_from(code).unwrap_or(1)),
-        Ok(Entered::Outside(Ended::Signaled(SIGKILL))) => Err(Failure::new(
-            Kind::Retryable,
-            "the build was killed: often by the kernel, when memory runs out",
-        )
-        .with_hint("give it more memory, or fewer --jobs")),
-        Ok(Entered::Outside(Ended::Signaled(signal))) => Ok(Kind::Interrupted(signal).code()),
+        Ok(Entered::Outside(ended)) => exit_code(ended),
         Err(error) => {
             let text = format!("RUN needs a user namespace: {}", BuildError::describe(&error));
-            let mut failure = BuildError::new(ErrorKind::Platform, text).at(first.span, &first.platform);
+            let mut failure = BuildError::new(ErrorKind::Platform, text);
+            if let Some(first) = sites.first() {
+                failure = failure.at(first.span, &first.platform);
+            }
             failure.hint = error.fix();
             Err(report::failure(&failure, &prepared.source))
         }
     }
+}
+
+/// Commands in a build whose stages have neither RUN nor a base that could have left one.
+fn unexpected(sites: &[RunSite]) -> Failure {
+    let texts: Vec<_> = sites.iter().map(|site| site.text.as_str()).collect();
+    Failure::new(Kind::Platform, format!("nothing can run here: {}", texts.join(", ")))
+}
+
+/// The exit code of the process that has built.
+fn exit_code(ended: Ended) -> Result<u8, Failure> {
+    match ended {
+        Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(1)),
+        Ended::Signaled(SIGKILL) => Err(Failure::new(
+            Kind::Retryable,
+            "the build was killed: often by the kernel, when memory runs out",
+        )
+        .with_hint("give it more memory, or fewer --jobs")),
+        Ended::Signaled(signal) => Ok(Kind::Interrupted(signal).code()),
+    }
+}
+
+/// How a build ended in one process.
+enum Ending {
+    /// With this exit code.
+    Code(u8),
+    /// Not at all: these commands need namespaces.
+    NeedsSandbox(Vec<RunSite>),
 }
 
 /// The caller's umask. Commands and layers have one of their own; outputs have the caller's.
@@ -93,7 +175,7 @@ fn inside(
     sandbox: Option<Sandbox>,
     sites: &[RunSite],
     umask: Umask,
-) -> Result<u8, Failure> {
+) -> Result<Ending, Failure> {
     let store = Store::open(&prepared.root).map_err(|error| {
         let full = error.is_disk_full();
         let error = BuildError::from(error);
@@ -161,7 +243,7 @@ async fn build(
     sandbox: Option<Arc<Sandbox>>,
     emulation: Emulation,
     umask: Umask,
-) -> Result<u8, Failure> {
+) -> Result<Ending, Failure> {
     let begun = Instant::now();
     let interrupted = signals::listen()
         .map_err(|error| Failure::new(Kind::Retryable, format!("failed to listen for signals: {error}")))?;
@@ -169,6 +251,8 @@ async fn build(
     let client = client(arguments, environment, &progress)?;
     remove_leftovers(&store);
     let cancel = Cancel::default();
+    let sockets = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
+    let agents = Agents::start(&prepared.agents, sockets.path(), environment)?;
     let settings = Settings {
         sandbox,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -177,27 +261,31 @@ async fn build(
         cpu_models: emulation.cpu_models.clone(),
         resolv_conf: "/etc/resolv.conf".into(),
         hosts: "/etc/hosts".into(),
+        secrets: prepared.secrets.clone(),
+        ssh: agents.sockets.clone(),
     };
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
-    let Prepared { dockerfile, source, request, context, ignore, annotations, names, outputs, jobs, .. } =
+    let Prepared { dockerfile, source, request, context, named, annotations, names, outputs, jobs, .. } =
         prepared;
-    for warning in &dockerfile.warnings {
-        progress.send(Event::Warning {
+    let mut remarks: Vec<_> = dockerfile
+        .warnings
+        .iter()
+        .map(|warning| Event::Warning {
             text: format!("{}: {}", warning.rule, warning.message),
             platform: None,
             line: Some(warning.span.first),
-        });
-    }
+        })
+        .collect();
     if outputs.is_empty() {
         let text = "no output named: the result stays in the store; use --push or --output to hand it over";
-        progress.send(Event::Note { text: text.to_owned() });
+        remarks.push(Event::Note { text: text.to_owned() });
     }
     let options = Arc::new(Options {
         request,
         context,
-        ignore,
+        named,
         no_cache: arguments.no_cache,
         pull: arguments.pull,
         jobs,
@@ -212,10 +300,12 @@ async fn build(
         cancel,
         client: client.clone(),
         progress: progress.clone(),
+        remarks,
     };
     let outcome = match build.run(interrupted.clone()).await {
-        Ok(outcome) => outcome,
-        Err(failures) => return Ok(report::end(&progress, &failures, Some(&source))),
+        Ok(Outcome::Built(outcome)) => outcome,
+        Ok(Outcome::NeedsSandbox(sites)) => return Ok(Ending::NeedsSandbox(sites)),
+        Err(failures) => return Ok(Ending::Code(report::end(&progress, &failures, Some(&source)))),
     };
     umask.restore();
     let context = output::Context { engine: &engine, client: &client, progress: &progress, names: &names };
@@ -232,7 +322,7 @@ async fn build(
     });
     let written = match written {
         Ok(written) => written,
-        Err(failure) => return Ok(report::end(&progress, &[failure], Some(&source))),
+        Err(failure) => return Ok(Ending::Code(report::end(&progress, &[failure], Some(&source)))),
     };
     let top = outcome.built.top().digest().to_string();
     progress.send(Event::Finished(Summary {
@@ -247,7 +337,7 @@ async fn build(
     if arguments.quiet {
         report::result(&top);
     }
-    Ok(0)
+    Ok(Ending::Code(0))
 }
 
 /// Seconds since 1970.
@@ -289,7 +379,7 @@ fn remove_leftovers(store: &Store) {
 
 fn write_result_files(
     arguments: &BuildArgs,
-    outcome: &Outcome,
+    outcome: &Finished,
     names: &[crate::image::Reference],
 ) -> Result<(), output::OutputError> {
     if let Some(path) = &arguments.metadata_file {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use crate::progress;
@@ -26,6 +27,11 @@ impl Environment {
     /// A variable's value, where it is text and not empty.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.os(name)?.into_string().ok()
+    }
+
+    /// A variable's value, also where it is empty.
+    pub(super) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        self.variables.get(&OsString::from(name)).map(|value| value.clone().into_vec())
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {

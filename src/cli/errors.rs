@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::coordinator::{BuildError, ErrorKind};
-use crate::dockerfile::{self, Span};
+use crate::dockerfile::{self, Mark, Span};
 use crate::output::OutputError;
 use crate::progress::{ErrorReport, escape};
 
@@ -179,7 +179,8 @@ pub(super) fn render(error: &BuildError, source: Option<&Source>) -> String {
 /// A syntax error with its line and a caret.
 pub(super) fn render_syntax(error: &dockerfile::SyntaxError, source: &Source) -> String {
     let span = Span { first: error.line, last: error.line };
-    dockerfile::render("error", &error.full_message(), &source.name, &source.text, span, error.columns)
+    let mark = error.columns.map(|columns| Mark { line: error.line, columns });
+    dockerfile::render("error", &error.full_message(), &source.name, &source.text, span, mark)
 }
 
 /// The failure that decides the exit code.

@@ -8,8 +8,10 @@
 //! - `errors.rs` alone knows exit codes.
 //! - Results go to standard output, everything else to standard error.
 
+mod agents;
 mod args;
 mod build;
+mod contexts;
 mod environment;
 mod errors;
 mod host;
@@ -17,7 +19,9 @@ mod options;
 mod platforms;
 mod refused;
 mod report;
+mod secrets;
 mod signals;
+mod sites;
 mod values;
 
 use std::ffi::OsString;

@@ -1,24 +1,25 @@
 //! From flags and files to what a build works with. Everything that can be wrong with a command
 //! line is found here, before anything begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use fanfold_platforms::{Platform, parse_list};
 
+use super::agents::{self, Agent};
 use super::args::{BuildArgs, NetworkArg, ProgressArg};
 use super::environment::Environment;
 use super::errors::{Failure, Source, render_syntax};
-use super::values;
-use crate::coordinator::{Annotation, Scope};
-use crate::dockerfile::ignore::Ignore;
+use super::{contexts, secrets, values};
+use crate::coordinator::{Annotation, ContextAt, Scope};
 use crate::dockerfile::{self, Dockerfile, Kind};
 use crate::image::Reference;
 use crate::output::{OutputSpec, check_destinations};
 use crate::plan::{Network, Request};
 use crate::progress::Mode;
+use crate::secrets::Secrets;
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The end of the year 9999, the last that RFC 3339 can write.
@@ -30,8 +31,10 @@ pub(super) struct Prepared {
     pub(super) dockerfile: Dockerfile,
     pub(super) source: Source,
     pub(super) request: Request,
-    pub(super) context: PathBuf,
-    pub(super) ignore: Ignore,
+    pub(super) context: ContextAt,
+    pub(super) named: Vec<Option<ContextAt>>,
+    pub(super) secrets: Secrets,
+    pub(super) agents: BTreeMap<String, Agent>,
     pub(super) annotations: Vec<Annotation>,
     pub(super) names: Vec<Reference>,
     pub(super) outputs: Vec<OutputSpec>,
@@ -50,14 +53,25 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     let names = arguments.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let outputs = outputs(arguments, &names)?;
     let platforms = platforms(&arguments.platform)?;
-    let request = request(arguments, environment, &dockerfile, platforms)?;
+    let (contexts, named) = contexts::named(&arguments.build_context)?
+        .into_iter()
+        .map(|named| (named.context, named.files))
+        .unzip();
+    let secrets = secrets::read(&arguments.secret, environment)?;
+    let agents = agents::read(&arguments.ssh, environment)?;
+    let request = Request {
+        contexts,
+        secrets: secrets.ids().map(str::to_owned).collect(),
+        agents: agents.keys().cloned().collect(),
+        shared_caches: arguments.shared_cache_mount.iter().cloned().collect(),
+        ..request(arguments, environment, &dockerfile, platforms)?
+    };
     let annotations = annotations(arguments, &request)?;
     let files = [&arguments.metadata_file, &arguments.iidfile];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
     check_destinations(&outputs, &files)?;
     let root = arguments.root.clone().or_else(|| environment.default_root());
     Ok(Prepared {
-        ignore: ignore(&context, file.as_deref())?,
         root: root.ok_or_else(|| {
             Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR")
         })?,
@@ -70,7 +84,10 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         dockerfile,
         source,
         request,
-        context,
+        context: ContextAt::Folder { ignore: contexts::ignore(&context, file.as_deref())?, path: context },
+        named,
+        secrets,
+        agents,
         annotations,
         names,
         outputs,
@@ -124,28 +141,6 @@ fn dockerfile_text(arguments: &BuildArgs, context: &Path) -> Result<(Source, Opt
         }
     })?;
     Ok((Source { name, text }, path))
-}
-
-fn ignore(context: &Path, file: Option<&Path>) -> Result<Ignore, Failure> {
-    let beside = file.map(|path| {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".dockerignore");
-        path.with_file_name(name)
-    });
-    for path in beside.into_iter().chain([context.join(".dockerignore")]) {
-        match fs::read(&path) {
-            Ok(bytes) => {
-                return Ignore::parse(&bytes).map_err(|error| {
-                    Failure::usage(format!("{}:{}: {error}", path.display(), error.line()))
-                });
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(Failure::usage(format!("failed to read `{}`: {error}", path.display())));
-            }
-        }
-    }
-    Ok(Ignore::none())
 }
 
 fn tag(text: &str) -> Result<Reference, Failure> {
@@ -261,6 +256,10 @@ fn request(
         extra_hosts: arguments.add_host.iter().map(|text| values::host(text)).collect::<Result<_, _>>()?,
         shm_size: arguments.shm_size.as_deref().map(|text| values::size("--shm-size", text)).transpose()?,
         ulimits: arguments.ulimit.iter().map(|text| values::ulimit(text)).collect::<Result<_, _>>()?,
+        contexts: Vec::new(),
+        secrets: BTreeSet::new(),
+        agents: BTreeSet::new(),
+        shared_caches: BTreeSet::new(),
         epoch,
     })
 }

@@ -17,17 +17,9 @@ pub(super) struct RefusedArgs {
     #[arg(long, hide = true)]
     cgroup_parent: Option<String>,
     #[arg(long, hide = true)]
-    secret: Vec<String>,
-    #[arg(long, hide = true)]
-    ssh: Vec<String>,
-    #[arg(long, hide = true)]
     cache_from: Vec<String>,
     #[arg(long, hide = true)]
     cache_to: Vec<String>,
-    #[arg(long, hide = true)]
-    no_cache_filter: Vec<String>,
-    #[arg(long, hide = true)]
-    build_context: Vec<String>,
     #[arg(long, hide = true)]
     attest: Vec<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -49,7 +41,7 @@ impl RefusedArgs {
     pub(super) fn refuse(&self) -> Result<(), Failure> {
         let off =
             |value: &Option<String>| value.as_deref().is_some_and(|value| !matches!(value, "false" | "0"));
-        let table: [(bool, &str, &str, &str); 17] = [
+        let table: [(bool, &str, &str, &str); 13] = [
             (
                 off(&self.load),
                 "--load",
@@ -70,18 +62,6 @@ impl RefusedArgs {
                 "start fanfold in the cgroup that you want",
             ),
             (
-                !self.secret.is_empty(),
-                "--secret",
-                "secret mounts are not supported",
-                "do not put secrets in ARG or ENV either: they stay in the image",
-            ),
-            (
-                !self.ssh.is_empty(),
-                "--ssh",
-                "ssh mounts are not supported",
-                "fetch private sources before the build and COPY them",
-            ),
-            (
                 !self.cache_from.is_empty(),
                 "--cache-from",
                 "the cache is the local store",
@@ -92,18 +72,6 @@ impl RefusedArgs {
                 "--cache-to",
                 "the cache is the local store",
                 "keep the folder that --root names between builds",
-            ),
-            (
-                !self.no_cache_filter.is_empty(),
-                "--no-cache-filter",
-                "the cache cannot be left out for single stages",
-                "use --no-cache",
-            ),
-            (
-                !self.build_context.is_empty(),
-                "--build-context",
-                "named contexts are not supported",
-                "put the files below the build context",
             ),
             (!self.attest.is_empty(), "--attest", "attestations are not supported", "drop the flag"),
             (

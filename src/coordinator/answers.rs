@@ -1,86 +1,97 @@
-//! What plan asks: images that were resolved so far, and digests of what is in the build context.
+//! What plan asks: images that were resolved so far, and digests of what is in contexts.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use fanfold_platforms::Platform;
 
-use crate::dockerfile::ignore::Ignore;
-use crate::image::{Digest, Reference};
-use crate::plan::{ContextError, ResolvedImage, Resolver};
+use super::options::{ContextAt, Options};
+use crate::dockerfile::Selection;
+use crate::image::Digest;
+use crate::plan::{ContextError, FileSource, ImageName, ResolvedImage, Resolver};
 use crate::source::{Context, SourceError};
 
 /// Answers for one build.
 #[derive(Debug)]
 pub(super) struct Answers {
-    directory: PathBuf,
-    ignore: Ignore,
-    context: OnceLock<Result<Arc<Context>, ContextError>>,
-    digests: Mutex<HashMap<Vec<String>, Result<Digest, ContextError>>>,
-    images: HashMap<(Reference, Platform), Arc<ResolvedImage>>,
+    options: Arc<Options>,
+    /// Folders, walked when they are first needed: the build context, and those with names.
+    folders: HashMap<FileSource, OnceLock<Opened>>,
+    /// What was fetched.
+    fetched: HashMap<FileSource, Arc<Context>>,
+    digests: Mutex<HashMap<(FileSource, Selection), Result<Digest, ContextError>>>,
+    images: HashMap<(ImageName, Platform), Arc<ResolvedImage>>,
 }
 
+type Opened = Result<Arc<Context>, ContextError>;
+
 impl Answers {
-    pub(super) fn new(directory: PathBuf, ignore: Ignore) -> Self {
+    pub(super) fn new(options: &Arc<Options>) -> Self {
+        let named = (0..options.named.len()).map(FileSource::Named);
+        let folders = named.chain([FileSource::Context]).map(|source| (source, OnceLock::new()));
         Self {
-            directory,
-            ignore,
-            context: OnceLock::new(),
+            options: Arc::clone(options),
+            folders: folders.collect(),
+            fetched: HashMap::new(),
             digests: Mutex::default(),
             images: HashMap::new(),
         }
     }
 
     /// Adds a resolved image.
-    pub(super) fn learn(&mut self, reference: Reference, platform: Platform, image: ResolvedImage) {
-        self.images.insert((reference, platform), Arc::new(image));
+    pub(super) fn learn(&mut self, name: ImageName, platform: Platform, image: ResolvedImage) {
+        self.images.insert((name, platform), Arc::new(image));
     }
 
-    /// The build context, which is walked when it is first needed.
-    pub(super) fn context(&self) -> Result<Arc<Context>, ContextError> {
-        self.context
-            .get_or_init(|| match Context::open(&self.directory, self.ignore.clone()) {
-                Ok(context) => Ok(Arc::new(context)),
-                Err(error) => Err(explain(&error)),
-            })
-            .clone()
+    /// Adds files that were fetched.
+    pub(super) fn learn_files(&mut self, source: FileSource, context: Context) {
+        self.fetched.insert(source, Arc::new(context));
     }
-}
 
-impl Answers {
-    /// Paths of the build context that no image can hold; none where it was not needed.
-    pub(super) fn skipped(&self) -> &[String] {
-        match self.context.get() {
-            Some(Ok(context)) => context.skipped(),
-            _ => &[],
+    /// The files that a copy takes from; `None` where they have to be fetched first.
+    pub(super) fn files(&self, source: &FileSource) -> Result<Option<Arc<Context>>, ContextError> {
+        if let Some(context) = self.fetched.get(source) {
+            return Ok(Some(Arc::clone(context)));
+        }
+        let Some(at) = self.options.context_at(source) else { return Ok(None) };
+        match (at, self.folders.get(source)) {
+            (ContextAt::Here(context), _) => Ok(Some(Arc::clone(context))),
+            (ContextAt::Folder { path, ignore }, Some(folder)) => folder
+                .get_or_init(|| match Context::open(path, ignore.clone()) {
+                    Ok(context) => Ok(Arc::new(context)),
+                    Err(error) => Err(explain(&error)),
+                })
+                .clone()
+                .map(Some),
+            _ => Ok(None),
         }
     }
 }
 
 fn explain(error: &SourceError) -> ContextError {
-    let hint = match error {
-        SourceError::NotFound { ignored_by: Some(rule), .. } => Some(format!("it is ignored by {rule}")),
-        SourceError::NotFound { .. } => Some("paths are relative to the build context".to_owned()),
-        _ => None,
-    };
-    ContextError { message: error.to_string(), hint }
+    ContextError { message: error.to_string(), hint: error.hint() }
 }
 
 impl Resolver for Answers {
-    fn image(&self, reference: &Reference, platform: &Platform) -> Option<Arc<ResolvedImage>> {
-        self.images.get(&(reference.clone(), platform.clone())).cloned()
+    fn image(&self, name: &ImageName, platform: &Platform) -> Option<Arc<ResolvedImage>> {
+        self.images.get(&(name.clone(), platform.clone())).cloned()
     }
 
-    fn context_digest(&self, sources: &[String]) -> Result<Digest, ContextError> {
-        let known = self.digests.lock().ok().and_then(|digests| digests.get(sources).cloned());
+    fn files_digest(
+        &self,
+        source: &FileSource,
+        selection: &Selection,
+    ) -> Result<Option<Digest>, ContextError> {
+        let asked = (source.clone(), selection.clone());
+        let known = self.digests.lock().ok().and_then(|digests| digests.get(&asked).cloned());
         if let Some(known) = known {
-            return known;
+            return known.map(Some);
         }
-        let digest = self.context()?.digest(sources).map_err(|error| explain(&error));
+        let Some(context) = self.files(source)? else { return Ok(None) };
+        let digest = context.digest(selection).map_err(|error| explain(&error));
         if let Ok(mut digests) = self.digests.lock() {
-            digests.insert(sources.to_vec(), digest.clone());
+            digests.insert(asked, digest.clone());
         }
-        digest
+        digest.map(Some)
     }
 }

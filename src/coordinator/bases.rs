@@ -1,13 +1,14 @@
 //! Resolves image names to one platform's manifest and config.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use fanfold_platforms::{Platform, choose};
 use futures::future::try_join_all;
 
 use super::{BuildError, ErrorKind};
 use crate::image::{Descriptor, Document, ImageConfig, ImageManifest, Index, RawManifest, Reference};
-use crate::plan::{ResolvedImage, Wanted};
+use crate::plan::{ImageName, ResolvedImage, WantedImage};
 use crate::registry::Client;
 use crate::store::Store;
 
@@ -23,24 +24,52 @@ pub(super) struct Bases<'a> {
     pub(super) ask_always: bool,
 }
 
+/// Where an image is.
+enum Place {
+    /// In a registry.
+    Registry(Reference),
+}
+
+impl Place {
+    fn of(name: &ImageName) -> Result<Self, BuildError> {
+        match name {
+            ImageName::Registry(reference) => Ok(Self::Registry(reference.clone())),
+            ImageName::Layout(layout) => Err(BuildError::new(ErrorKind::Invalid, layout.clone())),
+        }
+    }
+
+    fn name(&self) -> ImageName {
+        match self {
+            Self::Registry(reference) => ImageName::Registry(reference.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name().fmt(f)
+    }
+}
+
 impl Bases<'_> {
     /// Resolves all of these at once; each name is asked for once, whatever the number of platforms.
     pub(super) async fn resolve(
         &self,
-        wanted: Vec<Wanted>,
-    ) -> Result<Vec<(Wanted, ResolvedImage)>, BuildError> {
-        let mut by_name: BTreeMap<Reference, Vec<Wanted>> = BTreeMap::new();
+        wanted: Vec<WantedImage>,
+    ) -> Result<Vec<(WantedImage, ResolvedImage)>, BuildError> {
+        let mut by_name: BTreeMap<ImageName, Vec<WantedImage>> = BTreeMap::new();
         for item in wanted {
-            by_name.entry(item.reference.clone()).or_default().push(item);
+            by_name.entry(item.name.clone()).or_default().push(item);
         }
-        let groups = by_name.into_iter().map(|(reference, items)| async move {
+        let groups = by_name.into_iter().map(|(name, items)| async move {
             let first = &items[0];
-            let top = self.top(&reference).await.map_err(|error| error.at(first.span, &first.platform))?;
+            let place = Place::of(&name).map_err(|error| error.at(first.span, &first.platform))?;
+            let top = self.top(&place).await.map_err(|error| error.at(first.span, &first.platform))?;
             let images = items.into_iter().map(|item| {
-                let (top, reference) = (&top, &reference);
+                let (top, place) = (&top, &place);
                 async move {
                     let image = self
-                        .select(reference, top, &item.platform)
+                        .select(place, top, &item.platform)
                         .await
                         .map_err(|error| error.at(item.span, &item.platform))?;
                     Ok::<_, BuildError>((item, image))
@@ -52,7 +81,8 @@ impl Bases<'_> {
     }
 
     /// The document that a name stands for.
-    async fn top(&self, reference: &Reference) -> Result<RawManifest, BuildError> {
+    async fn top(&self, place: &Place) -> Result<RawManifest, BuildError> {
+        let Place::Registry(reference) = place;
         if !self.ask_always
             && let Some(descriptor) = self.store.reference(reference)
             && let Some(bytes) = self.store.read_blob(&descriptor.digest)
@@ -68,33 +98,33 @@ impl Bases<'_> {
     /// The image of one platform.
     async fn select(
         &self,
-        reference: &Reference,
+        place: &Place,
         top: &RawManifest,
         platform: &Platform,
     ) -> Result<ResolvedImage, BuildError> {
         let mut raw = top.clone();
         let mut said = None;
         for _ in 0..=DEEPEST_INDEX {
-            match parse(reference, &raw)? {
+            match parse(place, &raw)? {
                 Document::Image(manifest) => {
-                    let config = self.config(reference, &manifest, said.as_ref()).await?;
-                    return image(reference, &raw, manifest, config, platform);
+                    let config = self.config(place, &manifest, said.as_ref()).await?;
+                    return image(place, &raw, manifest, config, platform);
                 }
                 Document::Index(index) => {
-                    let entry = self.choose_entry(reference, &index, platform).await?;
-                    raw = self.manifest(reference, &entry).await?;
+                    let entry = self.choose_entry(place, &index, platform).await?;
+                    raw = self.manifest(place, &entry).await?;
                     said = entry.platform;
                 }
             }
         }
-        Err(BuildError::new(ErrorKind::Registry, format!("the index of {reference} is nested too deep")))
+        Err(BuildError::new(ErrorKind::Registry, format!("the index of {place} is nested too deep")))
     }
 
     /// The entry for a platform. Attestations stand in an index as entries for an unknown platform;
     /// where an entry says nothing, the image's config does.
     async fn choose_entry(
         &self,
-        reference: &Reference,
+        place: &Place,
         index: &Index,
         platform: &Platform,
     ) -> Result<Descriptor, BuildError> {
@@ -103,7 +133,7 @@ impl Bases<'_> {
         for entry in &index.manifests {
             let said = match &entry.platform {
                 Some(said) => Some(said.clone()),
-                None => self.platform_of(reference, entry).await?,
+                None => self.platform_of(place, entry).await?,
             };
             if let Some(said) = said.filter(|said| said.os() != "unknown") {
                 platforms.push(said);
@@ -112,29 +142,22 @@ impl Bases<'_> {
         }
         match choose(platform, &platforms) {
             Some(chosen) => Ok(entries[chosen].clone()),
-            None => Err(missing(reference, platform, &platforms)),
+            None => Err(missing(place, platform, &platforms)),
         }
     }
 
     /// What the config of an index entry says; `None` for anything but an image.
-    async fn platform_of(
-        &self,
-        reference: &Reference,
-        entry: &Descriptor,
-    ) -> Result<Option<Platform>, BuildError> {
-        let raw = self.manifest(reference, entry).await?;
+    async fn platform_of(&self, place: &Place, entry: &Descriptor) -> Result<Option<Platform>, BuildError> {
+        let raw = self.manifest(place, entry).await?;
         let Ok(Document::Image(manifest)) = raw.parse() else { return Ok(None) };
-        Ok(Some(self.config(reference, &manifest, None).await?.platform))
+        Ok(Some(self.config(place, &manifest, None).await?.platform))
     }
 
-    async fn manifest(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-    ) -> Result<RawManifest, BuildError> {
+    async fn manifest(&self, place: &Place, descriptor: &Descriptor) -> Result<RawManifest, BuildError> {
         if let Some(bytes) = self.store.read_blob(&descriptor.digest) {
             return Ok(RawManifest { media_type: descriptor.media_type.clone(), bytes });
         }
+        let Place::Registry(reference) = place;
         let raw = self.client.manifest(reference.repository(), descriptor).await?;
         self.store.put_blob(&raw.bytes)?;
         Ok(raw)
@@ -144,13 +167,14 @@ impl Bases<'_> {
     /// the config leaves out.
     async fn config(
         &self,
-        reference: &Reference,
+        place: &Place,
         manifest: &ImageManifest,
         said: Option<&Platform>,
     ) -> Result<ImageConfig, BuildError> {
         let bytes = match self.store.read_blob(&manifest.config.digest) {
             Some(bytes) => bytes,
             None => {
+                let Place::Registry(reference) = place;
                 let repository = reference.repository();
                 let bytes = self.client.fetch_small(repository, &manifest.config, LARGEST_CONFIG).await?;
                 self.store.put_blob(&bytes)?;
@@ -158,7 +182,7 @@ impl Bases<'_> {
             }
         };
         ImageConfig::parse_entry(&bytes, said).map_err(|error| {
-            BuildError::new(ErrorKind::Platform, format!("base image {reference}: {error}"))
+            BuildError::new(ErrorKind::Platform, format!("base image {place}: {error}"))
                 .with_hint("have the image built again, or use another one")
         })
     }
@@ -166,23 +190,23 @@ impl Bases<'_> {
 
 /// The image, if it is for the platform.
 fn image(
-    reference: &Reference,
+    place: &Place,
     raw: &RawManifest,
     manifest: ImageManifest,
     config: ImageConfig,
     platform: &Platform,
 ) -> Result<ResolvedImage, BuildError> {
     if choose(platform, std::slice::from_ref(&config.platform)).is_none() {
-        return Err(missing(reference, platform, std::slice::from_ref(&config.platform)));
+        return Err(missing(place, platform, std::slice::from_ref(&config.platform)));
     }
     if config.diff_ids.len() != manifest.layers.len() {
         let (ids, layers) = (config.diff_ids.len(), manifest.layers.len());
-        let text = format!("base image {reference}: the config names {ids} layers and the manifest {layers}");
+        let text = format!("base image {place}: the config names {ids} layers and the manifest {layers}");
         return Err(BuildError::new(ErrorKind::Platform, text)
             .with_hint("have the image built again, or use another one"));
     }
     Ok(ResolvedImage {
-        reference: reference.clone(),
+        name: place.name(),
         platform: config.platform.clone(),
         manifest: raw.descriptor(),
         config,
@@ -190,19 +214,19 @@ fn image(
     })
 }
 
-fn parse(reference: &Reference, raw: &RawManifest) -> Result<Document, BuildError> {
+fn parse(place: &Place, raw: &RawManifest) -> Result<Document, BuildError> {
     raw.parse().map_err(|error| {
-        BuildError::new(ErrorKind::Registry, format!("base image {reference}: {error}"))
+        BuildError::new(ErrorKind::Registry, format!("base image {place}: {error}"))
             .with_hint("name another tag, or have the image pushed again")
     })
 }
 
-fn missing(reference: &Reference, wanted: &Platform, has: &[Platform]) -> BuildError {
+fn missing(place: &Place, wanted: &Platform, has: &[Platform]) -> BuildError {
     let mut names: Vec<_> = has.iter().map(ToString::to_string).collect();
     names.sort();
     names.dedup();
     let has = if names.is_empty() { "no platform at all".to_owned() } else { names.join(", ") };
-    BuildError::new(ErrorKind::Platform, format!("base image {reference} has no {wanted}; it has: {has}"))
+    BuildError::new(ErrorKind::Platform, format!("base image {place} has no {wanted}; it has: {has}"))
         .with_hint("use a base that has the platform, or leave the platform out of --platform")
 }
 

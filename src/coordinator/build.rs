@@ -14,7 +14,7 @@ use super::execute::{Done, Executor, shown};
 use super::{BuildError, Options, fold};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Built, Cancel, Engine};
-use crate::plan::{self, Graph, Op, StepId, plan};
+use crate::plan::{self, Graph, Op, RunSite, StepId, Wanted, plan};
 use crate::progress::{Event, Execution, PlatformSummary, Progress, Step};
 use crate::registry::Client;
 
@@ -33,11 +33,23 @@ pub struct Build {
     pub client: Client,
     /// Hears what happens.
     pub progress: Progress,
+    /// What is to be said before anything is done.
+    pub remarks: Vec<Event>,
+}
+
+/// What a build came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The images are there.
+    Built(Finished),
+    /// Bases have left commands to run (ONBUILD), and there are no namespaces to run them in. Nothing
+    /// was done.
+    NeedsSandbox(Vec<RunSite>),
 }
 
 /// A finished build.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Finished {
     /// The images.
     pub built: Built,
     /// What is said of each platform at the end.
@@ -50,7 +62,10 @@ impl Build {
     /// # Errors
     ///
     /// Gives all failures, the first one first: several only with `keep_going`.
-    pub async fn run(self, interrupted: watch::Receiver<Option<i32>>) -> Result<Outcome, Vec<BuildError>> {
+    pub async fn run(
+        mut self,
+        interrupted: watch::Receiver<Option<i32>>,
+    ) -> Result<Outcome, Vec<BuildError>> {
         let begun = Instant::now();
         let mut stop = interrupted.clone();
         let prepared = tokio::select! {
@@ -61,18 +76,22 @@ impl Build {
             }
         };
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
-        for (text, span) in &graph.warnings {
-            self.progress.send(Event::Warning {
-                text: text.clone(),
-                platform: None,
-                line: span.map(|span| span.first),
-            });
-        }
-        for path in answers.skipped() {
-            let text = format!("{path} of the build context is a socket and not in the image");
-            self.progress.send(Event::Warning { text, platform: None, line: None });
-        }
         let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
+        let sites = run_sites(&graph, &demand);
+        if !sites.is_empty() && !self.engine.can_run() {
+            return Ok(Outcome::NeedsSandbox(sites));
+        }
+        for remark in std::mem::take(&mut self.remarks) {
+            self.progress.send(remark);
+        }
+        for warning in &graph.warnings {
+            let text = match warning.rule {
+                Some(rule) => format!("{rule}: {}", warning.message),
+                None => warning.message.clone(),
+            };
+            let line = warning.span.map(|span| span.first);
+            self.progress.send(Event::Warning { text, platform: None, line });
+        }
         self.announce(&graph, &demand);
         let executor = Executor {
             graph: Arc::clone(&graph),
@@ -91,12 +110,12 @@ impl Build {
         .map_err(|error| vec![error])?;
         self.warn_of_foreign_programs(&graph, &results);
         let platforms = self.summarise(&graph, &demand, &results, &built, begun.elapsed());
-        Ok(Outcome { built, platforms })
+        Ok(Outcome::Built(Finished { built, platforms }))
     }
 
     /// Plans, and resolves images, until nothing is missing.
     async fn prepare(&self) -> Result<(Graph, Answers), Vec<BuildError>> {
-        let mut answers = Answers::new(self.options.context.clone(), self.options.ignore.clone());
+        let mut answers = Answers::new(&self.options);
         let bases = Bases { client: &self.client, store: self.engine.store(), ask_always: self.options.pull };
         loop {
             let planned =
@@ -104,17 +123,29 @@ impl Build {
             match planned.map_err(|error| vec![error.into()])? {
                 plan::Outcome::Ready(graph) => return Ok((graph, answers)),
                 plan::Outcome::Wanted(wanted) => {
-                    let resolved = bases.resolve(wanted).await.map_err(|error| vec![error])?;
+                    let mut images = Vec::new();
+                    let mut files = Vec::new();
+                    for item in wanted {
+                        match item {
+                            Wanted::Image(image) => images.push(image),
+                            Wanted::Files(item) => files.push(item),
+                        }
+                    }
+                    let resolved = bases.resolve(images).await.map_err(|error| vec![error])?;
                     for (wanted, image) in resolved {
                         if image.platform != wanted.platform {
                             self.progress.send(Event::Note {
                                 text: format!(
                                     "{} has no {}; its {} stands in",
-                                    wanted.reference, wanted.platform, image.platform
+                                    wanted.name, wanted.platform, image.platform
                                 ),
                             });
                         }
-                        answers.learn(wanted.reference, wanted.platform, image);
+                        answers.learn(wanted.name, wanted.platform, image);
+                    }
+                    if let Some(item) = files.first() {
+                        let text = format!("{:?}", item.source);
+                        return Err(vec![BuildError::new(super::ErrorKind::Invalid, text)]);
                     }
                 }
             }
@@ -217,6 +248,22 @@ impl Build {
         };
         graph.targets.iter().zip(&built.images).map(summary).collect()
     }
+}
+
+/// The first command of each platform that has to be run.
+fn run_sites(graph: &Graph, demand: &Demand) -> Vec<RunSite> {
+    let mut sites: Vec<RunSite> = Vec::new();
+    for step in demand.work.iter().map(|id| graph.step(*id)) {
+        let known = sites.iter().any(|site| site.platform == step.platform);
+        if matches!(step.op, Op::Run(_)) && !known {
+            sites.push(RunSite {
+                platform: step.platform.clone(),
+                span: step.origin.span,
+                text: step.origin.text.clone(),
+            });
+        }
+    }
+    sites
 }
 
 /// Waits for a signal; forever, if its sender is gone.

@@ -20,31 +20,20 @@ pub(super) struct Demand {
     pub(super) needs: BTreeMap<StepId, Needs>,
     /// Images of which nothing but the blobs is needed.
     pub(super) sealed_bases: BTreeSet<StepId>,
+    /// Layers to be laid over others, with the step that makes each.
+    pub(super) merges: BTreeMap<StepId, StepId>,
 }
 
 impl Demand {
     /// Finds out what to do, given what the cache knows.
     pub(super) fn new(graph: &Graph, lookup: impl Fn(StepId) -> Option<StepRecord>) -> Self {
-        let mut usable = BTreeMap::new();
-        for id in graph.ids() {
-            let step = graph.step(id);
-            let grounded = step.below.is_none_or(|below| {
-                matches!(graph.step(below).op, Op::Base(_)) || usable.contains_key(&below)
-            });
-            // A result on top of something that would be made anew could contradict it.
-            if grounded
-                && !matches!(step.op, Op::Base(_))
-                && let Some(record) = lookup(id)
-            {
-                usable.insert(id, record);
-            }
-        }
+        let usable = usable(graph, lookup);
         let mut demand = Self::default();
         let mut read = BTreeSet::new();
         let mut open = Vec::new();
         for target in &graph.targets {
             for id in graph.chain(target.tip) {
-                demand.needs.entry(id).or_default().blob = true;
+                demand.want(graph, id, |needs| needs.blob = true);
                 open.push(id);
             }
         }
@@ -56,19 +45,26 @@ impl Demand {
             let step = graph.step(id);
             match (&step.op, usable.get(&id)) {
                 (Op::Base(_), _) => drop(demand.bases.insert(id)),
+                (Op::Merge(merge), _) => {
+                    demand.merges.insert(id, merge.layer);
+                    open.push(merge.layer);
+                }
                 (_, Some(record)) => drop(demand.cached.insert(id, *record)),
                 (op, None) => {
                     demand.work.insert(id);
+                    let inputs: Vec<_> =
+                        step.inputs().into_iter().flat_map(|id| graph.chain(Some(id))).collect();
                     let below = graph.chain(step.below);
+                    // A command runs on directories, and its mounts are directories.
                     if matches!(op, Op::Run(_)) {
-                        for id in &below {
-                            demand.needs.entry(*id).or_default().directory = true;
+                        for id in below.iter().chain(&inputs) {
+                            demand.want(graph, *id, |needs| needs.directory = true);
                         }
                     }
-                    let input = graph.chain(step.input());
-                    read.extend(below.iter().chain(&input).copied());
-                    open.extend(below);
-                    open.extend(input);
+                    for id in below.into_iter().chain(inputs) {
+                        read.insert(id);
+                        open.push(id);
+                    }
                 }
             }
         }
@@ -76,15 +72,31 @@ impl Demand {
         demand
     }
 
+    /// Asks for a form of a step's layers. Those of a merge are another step's.
+    fn want(&mut self, graph: &Graph, id: StepId, ask: impl Fn(&mut Needs)) {
+        ask(self.needs.entry(id).or_default());
+        if let Op::Merge(merge) = &graph.step(id).op {
+            ask(self.needs.entry(merge.layer).or_default());
+        }
+    }
+
+    /// Everything that is carried out, pulled or put together.
+    pub(super) fn all_work(&self) -> impl Iterator<Item = StepId> {
+        self.bases.iter().chain(&self.work).chain(self.merges.keys()).copied()
+    }
+
     /// The steps that must have ended before this one can begin.
     pub(super) fn dependencies(&self, graph: &Graph, id: StepId) -> BTreeSet<StepId> {
         let step = graph.step(id);
+        if let Some(layer) = self.merges.get(&id) {
+            return self.work.get(layer).copied().into_iter().collect();
+        }
         let below = graph.chain(step.below);
-        let input = graph.chain(step.input());
+        let inputs = step.inputs().into_iter().flat_map(|id| graph.chain(Some(id)));
         below
             .into_iter()
-            .chain(input)
-            .filter(|id| self.work.contains(id) || self.bases.contains(id))
+            .chain(inputs)
+            .filter(|id| self.work.contains(id) || self.bases.contains(id) || self.merges.contains_key(id))
             .collect()
     }
 
@@ -92,4 +104,30 @@ impl Demand {
     pub(super) fn needs(&self, id: StepId) -> Needs {
         self.needs.get(&id).copied().unwrap_or_default()
     }
+}
+
+/// The steps whose result is known from an earlier build. A result on top of something that would be
+/// made anew could contradict it, so that it is not used.
+fn usable(graph: &Graph, lookup: impl Fn(StepId) -> Option<StepRecord>) -> BTreeMap<StepId, StepRecord> {
+    let mut usable = BTreeMap::new();
+    let mut known = BTreeSet::new();
+    for id in graph.ids() {
+        let step = graph.step(id);
+        let grounded = step.below.is_none_or(|below| known.contains(&below));
+        let is_known = match &step.op {
+            Op::Base(_) => true,
+            Op::Merge(merge) => grounded && known.contains(&merge.layer),
+            _ => match grounded.then(|| lookup(id)).flatten() {
+                Some(record) => {
+                    usable.insert(id, record);
+                    true
+                }
+                None => false,
+            },
+        };
+        if is_known {
+            known.insert(id);
+        }
+    }
+    usable
 }

@@ -41,6 +41,8 @@ pub struct BuildError {
     pub span: Option<Span>,
     /// The instruction.
     pub step: Option<String>,
+    /// The text in those lines that is at fault.
+    pub word: Option<String>,
     /// What to do.
     pub hint: Option<String>,
 }
@@ -48,7 +50,7 @@ pub struct BuildError {
 impl BuildError {
     /// A failure without place.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), platform: None, span: None, step: None, hint: None }
+        Self { kind, message: message.into(), platform: None, span: None, step: None, word: None, hint: None }
     }
 
     /// The same failure, with advice.
@@ -96,6 +98,7 @@ impl From<PlanError> for BuildError {
             platform: error.platform,
             span: error.span,
             step: None,
+            word: error.word,
             hint: error.hint,
         }
     }
@@ -164,6 +167,9 @@ impl From<EngineError> for BuildError {
             }
             EngineError::Store(_) | EngineError::NoContent => {
                 (ErrorKind::Retryable, "build again; if it stays, remove the folder that --root names")
+            }
+            EngineError::Source(source) if source.hint().is_some() => {
+                return Self { hint: source.hint(), ..Self::new(ErrorKind::Step, text) };
             }
             EngineError::Source(_) => {
                 (ErrorKind::Step, "make the file readable, or list it in .dockerignore")

@@ -49,6 +49,12 @@ pub(super) struct Done {
     pub(super) programs: Programs,
 }
 
+/// The stacks that a step works on.
+struct States {
+    below: State,
+    inputs: BTreeMap<StepId, State>,
+}
+
 /// What came out of a task.
 type Ended = (StepId, Result<Done, BuildError>);
 
@@ -63,8 +69,8 @@ impl Executor {
     ) -> Result<BTreeMap<StepId, Done>, Vec<BuildError>> {
         let mut results: BTreeMap<StepId, Done> =
             self.demand.cached.iter().map(|(id, record)| (*id, cached(record))).collect();
-        let wanted = self.demand.bases.iter().chain(&self.demand.work);
-        let mut schedule = Schedule::new(wanted.map(|id| (*id, self.demand.dependencies(&self.graph, *id))));
+        let wanted = self.demand.all_work();
+        let mut schedule = Schedule::new(wanted.map(|id| (id, self.demand.dependencies(&self.graph, id))));
         let mut queue: VecDeque<StepId> = VecDeque::new();
         let mut running: JoinSet<Ended> = JoinSet::new();
         let mut busy = 0;
@@ -76,7 +82,13 @@ impl Executor {
         }
         loop {
             while let Some(id) = schedule.take() {
-                queue.push_back(id);
+                match self.demand.merges.get(&id).and_then(|layer| results.get(layer)) {
+                    Some(done) => {
+                        results.insert(id, done.clone());
+                        schedule.done(id);
+                    }
+                    None => queue.push_back(id),
+                }
             }
             // Pulling a base takes no job: it waits for the network, not for a core.
             let mut later = VecDeque::new();
@@ -139,8 +151,8 @@ impl Executor {
         pulls.iter().for_each(AbortHandle::abort);
     }
 
-    /// The stack below a step, and the stack of its input.
-    fn states(&self, id: StepId, results: &BTreeMap<StepId, Done>) -> (State, State) {
+    /// The stack below a step, and the stacks of its inputs.
+    fn states(&self, id: StepId, results: &BTreeMap<StepId, Done>) -> States {
         let step = self.graph.step(id);
         let stack = |tip| State {
             layers: self
@@ -151,10 +163,11 @@ impl Executor {
                 .flat_map(|done| done.layers.iter().cloned())
                 .collect(),
         };
-        (stack(step.below), stack(step.input()))
+        let inputs = step.inputs().into_iter().map(|id| (id, stack(Some(id)))).collect();
+        States { below: stack(step.below), inputs }
     }
 
-    async fn step(self, id: StepId, (below, input): (State, State)) -> Ended {
+    async fn step(self, id: StepId, states: States) -> Ended {
         let begun = Instant::now();
         let step = self.graph.step(id);
         if let Op::Base(base) = &step.op {
@@ -163,7 +176,7 @@ impl Executor {
         }
         self.progress.send(Event::StepStarted { id: shown(id) });
         let executor = self.clone();
-        let carried_out = spawn_blocking(move || executor.carry_out(id, &below, &input)).await;
+        let carried_out = spawn_blocking(move || executor.carry_out(id, &states)).await;
         let result = match carried_out.expect("carrying out a step does not panic") {
             Ok((layer, programs)) => {
                 let duration = begun.elapsed();
@@ -213,17 +226,17 @@ impl Executor {
     }
 
     /// Carries out one step, on a thread that may wait.
-    fn carry_out(&self, id: StepId, below: &State, input: &State) -> Result<(Layer, Programs), BuildError> {
+    fn carry_out(&self, id: StepId, states: &States) -> Result<(Layer, Programs), BuildError> {
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled.into());
         }
         let step = self.graph.step(id);
         let needs = self.demand.needs(id);
         let (layer, programs) = match &step.op {
-            Op::Run(op) => (self.run(id, op, below, needs)?, Programs::new()),
-            Op::Copy(op) => self.copy(id, op, below, input, needs)?,
-            Op::Workdir(op) => (self.workdir(id, op, below, needs)?, Programs::new()),
-            Op::Base(_) => {
+            Op::Run(op) => (self.run(id, op, states, needs)?, Programs::new()),
+            Op::Copy(op) => self.copy(id, op, states, needs)?,
+            Op::Workdir(op) => (self.workdir(id, op, &states.below, needs)?, Programs::new()),
+            Op::Base(_) | Op::Merge(_) => {
                 return Err(BuildError::new(ErrorKind::Step, "an image is pulled, not carried out"));
             }
         };
@@ -240,25 +253,36 @@ impl Executor {
         &self,
         id: StepId,
         op: &CopyOp,
-        below: &State,
-        input: &State,
+        states: &States,
         needs: Needs,
     ) -> Result<(Layer, Programs), BuildError> {
         let step = self.graph.step(id);
-        let context;
         let nothing = State::default();
-        let source = match op.from {
-            CopyFrom::Context => {
-                context = self.answers.context().map_err(|error| BuildError {
-                    hint: error.hint.clone(),
-                    ..BuildError::new(ErrorKind::Step, error.message)
-                })?;
-                CopySource::Context(&context)
-            }
-            CopyFrom::Step(_) => CopySource::State(input),
-            CopyFrom::Nothing => CopySource::State(&nothing),
-        };
-        let copied = self.engine.copy(&step.key, op, source, below, needs)?;
+        let contexts = op
+            .parts
+            .iter()
+            .map(|part| match &part.from {
+                CopyFrom::Files(files) => self.answers.files(files),
+                CopyFrom::Step(_) | CopyFrom::Nothing => Ok(None),
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| BuildError {
+                hint: error.hint.clone(),
+                ..BuildError::new(ErrorKind::Step, error.message)
+            })?;
+        let sources: Vec<_> = op
+            .parts
+            .iter()
+            .zip(&contexts)
+            .map(|(part, context)| match context {
+                Some(context) => CopySource::Context(context),
+                None => {
+                    let input = part.from.step().and_then(|id| states.inputs.get(&id));
+                    CopySource::State(input.unwrap_or(&nothing))
+                }
+            })
+            .collect();
+        let copied = self.engine.copy(&step.key, op, &sources, &states.below, needs)?;
         self.remark(step, copied.notes);
         Ok((copied.layer, copied.programs))
     }
@@ -271,7 +295,7 @@ impl Executor {
         }
     }
 
-    fn run(&self, id: StepId, op: &RunOp, below: &State, needs: Needs) -> Result<Layer, BuildError> {
+    fn run(&self, id: StepId, op: &RunOp, states: &States, needs: Needs) -> Result<Layer, BuildError> {
         let step = self.graph.step(id);
         let tail = std::sync::Mutex::new(VecDeque::new());
         let output = |line: OutputLine| {
@@ -284,8 +308,10 @@ impl Executor {
             let stream = if line.stderr { Stream::Stderr } else { Stream::Stdout };
             self.progress.send(Event::StepOutput { id: shown(id), stream, text: line.text });
         };
-        let (layer, notes) =
-            self.engine.run(&step.key, op, &step.platform, below, &output).map_err(|error| {
+        let (layer, notes) = self
+            .engine
+            .run(&step.key, op, &step.platform, &states.below, &states.inputs, &output)
+            .map_err(|error| {
                 let hint = match (&error, tail.lock()) {
                     (EngineError::Step(failure), Ok(tail)) => self.emulator_hint(id, failure, &tail),
                     _ => None,

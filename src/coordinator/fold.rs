@@ -53,7 +53,7 @@ fn image(
     for id in graph.chain(target.tip) {
         let Some(done) = results.get(&id) else { continue };
         let origin = match &graph.step(id).op {
-            Op::Base(base) => Some(base.image.reference.repository().clone()),
+            Op::Base(base) => base.image.name.repository().cloned(),
             _ => None,
         };
         for layer in &done.layers {

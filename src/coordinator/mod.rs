@@ -20,6 +20,6 @@ mod options;
 mod pull;
 mod schedule;
 
-pub use build::{Build, Outcome};
+pub use build::{Build, Finished, Outcome};
 pub use error::{BuildError, ErrorKind};
-pub use options::{Annotation, Emulator, Options, Scope};
+pub use options::{Annotation, ContextAt, Emulator, Options, Scope};

@@ -1,23 +1,25 @@
 //! How a build is to be carried out.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use fanfold_platforms::Platform;
 use fanfold_qemu::Interpreter;
 
 use crate::dockerfile::ignore::Ignore;
-use crate::plan::Request;
+use crate::plan::{FileSource, Request};
+use crate::source::Context;
 
 /// What the command line asks for, apart from outputs.
 #[derive(Debug)]
 pub struct Options {
     /// What changes the result.
     pub request: Request,
-    /// The build context's directory.
-    pub context: PathBuf,
-    /// What of it is to be left alone.
-    pub ignore: Ignore,
+    /// The build context.
+    pub context: ContextAt,
+    /// The files of the contexts with names, in the order of [`Request::contexts`]; `None` for those
+    /// without files.
+    pub named: Vec<Option<ContextAt>>,
     /// Do not use earlier results.
     pub no_cache: bool,
     /// Ask registries for images even where the store knows them.
@@ -30,6 +32,24 @@ pub struct Options {
     pub annotations: Vec<Annotation>,
     /// Platforms whose commands are emulated.
     pub emulators: Vec<(Platform, Emulator)>,
+}
+
+/// Where the files of a context are.
+#[derive(Debug)]
+pub enum ContextAt {
+    /// In a folder, which is walked when it is first needed.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What of it is to be left alone.
+        ignore: Ignore,
+    },
+    /// Here, all of them.
+    Here(Arc<Context>),
+    /// On a web server: an archive, or a single file.
+    Web(String),
+    /// In a git repository.
+    Git(String),
 }
 
 /// One `--annotation`.
@@ -57,6 +77,15 @@ pub enum Scope {
 }
 
 impl Options {
+    /// Where files are that belong to the build context or to one with a name.
+    pub(super) fn context_at(&self, source: &FileSource) -> Option<&ContextAt> {
+        match source {
+            FileSource::Context => Some(&self.context),
+            FileSource::Named(place) => self.named.get(*place)?.as_ref(),
+            FileSource::Http { .. } | FileSource::Git { .. } => None,
+        }
+    }
+
     /// What emulates a platform.
     pub fn emulator(&self, platform: &Platform) -> Option<&Emulator> {
         self.emulators.iter().find(|(known, _)| known == platform).map(|(_, emulator)| emulator)

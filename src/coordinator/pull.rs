@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use tokio::task::spawn_blocking;
 
-use super::BuildError;
+use super::{BuildError, ErrorKind};
 use crate::engine::{Engine, Layer};
-use crate::image::{Descriptor, Repository};
-use crate::plan::ResolvedImage;
+use crate::image::Descriptor;
+use crate::plan::{ImageName, ResolvedImage};
 use crate::progress::{Progress, TransferEnd, TransferKind, human};
 use crate::registry::Client;
 use crate::store::{BlobRecord, Lock};
@@ -43,11 +43,11 @@ pub(super) async fn pull(
     image: &ResolvedImage,
     form: Form,
 ) -> Result<bool, BuildError> {
-    let repository = image.reference.repository();
+    let name = &image.name;
     let layers = layers(image).into_iter().map(|layer| async move {
         let Some(base) = layer.base.clone() else { return Ok(true) };
         let unpacked = form == Form::Directory && engine.store().layer_directory(&layer.id).is_some();
-        let was_here = pull_blob(client, engine, progress, repository, &base.descriptor).await?;
+        let was_here = pull_blob(client, engine, progress, name, &base.descriptor).await?;
         if form != Form::Blob {
             let engine = Arc::clone(engine);
             spawn_blocking(move || match form {
@@ -67,7 +67,7 @@ async fn pull_blob(
     client: &Client,
     engine: &Engine,
     progress: &Progress,
-    repository: &Repository,
+    name: &ImageName,
     descriptor: &Descriptor,
 ) -> Result<bool, BuildError> {
     let store = Arc::clone(engine.store());
@@ -78,6 +78,9 @@ async fn pull_blob(
     if store.has_blob(descriptor) {
         return Ok(true);
     }
+    let Some(repository) = name.repository() else {
+        return Err(BuildError::new(ErrorKind::Invalid, name.to_string()));
+    };
     let digest = descriptor.digest.to_string();
     let transfer = progress.transfer(
         TransferKind::Pull,

@@ -4,11 +4,15 @@
 //! Dockerfile reaches a terminal as a command.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use super::ast::Span;
 
 /// The most lines shown of one span.
 const MOST_LINES: u32 = 8;
+
+/// The lines shown at each side of a marked line that is far from its span's beginning.
+const BESIDE: u32 = 2;
 
 /// The most columns of one line, without the line number.
 const WIDTH: usize = 100;
@@ -16,31 +20,51 @@ const WIDTH: usize = 100;
 /// What stands for the part of a line that is cut away.
 const CUT: &str = "...";
 
-/// The lines of `span` with their numbers, and carets under `columns` of its first line.
+/// What carets are put under: a part of one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The line, counted from 1.
+    pub line: u32,
+    /// Its characters, counted from 1, the end excluded.
+    pub columns: (u32, u32),
+}
+
+/// The lines of `span` with their numbers, and carets under the marked part.
 ///
-/// Columns are counted in characters from 1, the end excluded; without them the carets mark the
-/// first line from its first to its last non-blank character. Every line ends with a newline. A
-/// span outside the source gives an empty text.
-pub fn excerpt(source: &str, span: Span, columns: Option<(u32, u32)>) -> String {
-    let mut shown = String::new();
-    let width = gutter(span);
+/// Without a mark the carets are under the first line, from its first to its last non-blank
+/// character. Of a long span the beginning is shown, and the marked line with those next to it.
+/// Every line ends with a newline. A span outside the source gives an empty text, and a mark outside
+/// the span counts as none.
+pub fn excerpt(source: &str, span: Span, mark: Option<Mark>) -> String {
     let first = span.first.max(1);
-    let lines = source.trim_start_matches('\u{feff}').lines().zip(1u32..);
-    let mut lines =
-        lines.skip_while(|(_, number)| *number < first).take_while(|(_, number)| *number <= span.last);
-    for (line, number) in lines.by_ref().take(MOST_LINES as usize) {
-        if number == first {
-            let (text, mark) = marked(line, columns);
+    let mark = mark.filter(|mark| (first..=span.last).contains(&mark.line));
+    let marked_line = mark.map_or(first, |mark| mark.line);
+    let width = gutter(first, span, marked_line);
+    let mut shown = String::new();
+    let mut previous = first;
+    for (line, number) in lines(source, span) {
+        let (near, ends) = nearness(first, marked_line, number);
+        if ends {
+            let _ = writeln!(shown, "{CUT:<width$}");
+            break;
+        }
+        if !near {
+            continue;
+        }
+        if shown.is_empty() {
             write_line(&mut shown, "", width, "");
+        } else if number > previous + 1 {
+            let _ = writeln!(shown, "{CUT:<width$}");
+        }
+        previous = number;
+        if number == marked_line {
+            let (text, carets) = marked(line, mark.map(|mark| mark.columns));
             write_line(&mut shown, &number.to_string(), width, &text);
-            write_line(&mut shown, "", width, &mark);
+            write_line(&mut shown, "", width, &carets);
         } else {
             let (text, _) = window(&cells(line), 0..0);
             write_line(&mut shown, &number.to_string(), width, &text);
         }
-    }
-    if lines.next().is_some() {
-        let _ = writeln!(shown, "{CUT:<width$}");
     }
     shown
 }
@@ -52,31 +76,91 @@ pub fn render(
     file: &str,
     source: &str,
     span: Span,
-    columns: Option<(u32, u32)>,
+    mark: Option<Mark>,
 ) -> String {
-    let column = match columns {
-        Some((first, _)) => first,
-        None => {
-            let line =
-                source.trim_start_matches('\u{feff}').lines().nth(span.first.saturating_sub(1) as usize);
-            let blanks = line.map_or(0, |line| line.chars().take_while(|c| c.is_whitespace()).count());
-            u32::try_from(blanks).unwrap_or(u32::MAX).saturating_add(1)
-        }
-    };
-    let width = gutter(span);
+    let place = mark.unwrap_or_else(|| {
+        let line = lines(source, span).next().map_or("", |(line, _)| line);
+        let blanks = line.chars().take_while(|c| c.is_whitespace()).count();
+        let column = u32::try_from(blanks).unwrap_or(u32::MAX).saturating_add(1);
+        Mark { line: span.first, columns: (column, column) }
+    });
+    let width = gutter(span.first.max(1), span, place.line);
     let mut text = String::new();
-    let lines: Vec<String> = message.lines().map(escape).collect();
+    let message: Vec<String> = message.lines().map(escape).collect();
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{severity}: {}", lines.join("\n"));
-    let _ = writeln!(text, "{:width$}--> {}:{}:{column}", "", escape(file), span.first);
-    text.push_str(&excerpt(source, span, columns));
+    let _ = writeln!(text, "{severity}: {}", message.join("\n"));
+    let _ = writeln!(text, "{:width$}--> {}:{}:{}", "", escape(file), place.line, place.columns.0);
+    text.push_str(&excerpt(source, span, mark));
     text
 }
 
+/// Finds a word in the lines of a span: the line, counted from 1, and the columns, counted in
+/// characters from 1, the end excluded.
+///
+/// The first place where it is a word of its own is preferred to one inside another word, and text
+/// to comments. `None` if it is nowhere, or empty.
+pub fn columns_of(source: &str, span: Span, word: &str) -> Option<(u32, (u32, u32))> {
+    let mut second = None;
+    for (line, number) in lines(source, span) {
+        let Some(range) = find_word(line, word) else {
+            continue;
+        };
+        let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX - 1);
+        let column = count(&line[..range.start]).saturating_add(1);
+        let found = (number, (column, column.saturating_add(count(&line[range.clone()]))));
+        if is_whole(line, &range) && !line.trim_start().starts_with('#') {
+            return Some(found);
+        }
+        second = second.or(Some(found));
+    }
+    second
+}
+
+/// The bytes of the first place where `word` stands by itself in a text, else of the first where it
+/// stands at all.
+pub(super) fn find_word(text: &str, word: &str) -> Option<Range<usize>> {
+    if word.is_empty() {
+        return None;
+    }
+    let mut places = text.match_indices(word).map(|(at, _)| at..at + word.len());
+    let first = places.next()?;
+    if is_whole(text, &first) {
+        return Some(first);
+    }
+    places.find(|place| is_whole(text, place)).or(Some(first))
+}
+
+/// Whether no letter, digit or joining sign touches the ends of a range.
+fn is_whole(text: &str, range: &Range<usize>) -> bool {
+    let joins = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let word = &text[range.clone()];
+    let before = word.starts_with(joins) && text[..range.start].ends_with(joins);
+    let after = word.ends_with(joins) && text[range.end..].starts_with(joins);
+    !before && !after
+}
+
+/// The lines of a span that the source has, with their numbers.
+fn lines(source: &str, span: Span) -> impl Iterator<Item = (&str, u32)> {
+    let first = span.first.max(1);
+    let lines = source.strip_prefix('\u{feff}').unwrap_or(source).lines().zip(1u32..);
+    lines.skip(first as usize - 1).take_while(move |(_, number)| *number <= span.last)
+}
+
+/// Whether a line of a span is shown, and whether nothing is shown from it on.
+fn nearness(first: u32, marked: u32, number: u32) -> (bool, bool) {
+    let from_first = number - first;
+    if marked - first < MOST_LINES {
+        return (from_first < MOST_LINES, from_first >= MOST_LINES);
+    }
+    let near = number.abs_diff(marked) <= BESIDE;
+    (from_first <= BESIDE || near, number > marked.saturating_add(BESIDE))
+}
+
 /// The width of the longest line number shown.
-fn gutter(span: Span) -> usize {
-    let last = span.last.min(span.first.saturating_add(MOST_LINES - 1)).max(span.first);
-    last.to_string().len()
+fn gutter(first: u32, span: Span, marked: u32) -> usize {
+    let head = first.saturating_add(MOST_LINES - 1);
+    let last = if marked > head { marked.saturating_add(BESIDE) } else { head };
+    last.min(span.last).max(first).to_string().len()
 }
 
 fn write_line(shown: &mut String, number: &str, width: usize, text: &str) {
@@ -84,7 +168,7 @@ fn write_line(shown: &mut String, number: &str, width: usize, text: &str) {
     let _ = writeln!(shown, "{}", line.trim_end());
 }
 
-/// The first line and its carets.
+/// A line and its carets.
 fn marked(line: &str, columns: Option<(u32, u32)>) -> (String, String) {
     let cells = cells(line);
     let (first, last) = match columns {
@@ -112,7 +196,7 @@ fn marked(line: &str, columns: Option<(u32, u32)>) -> (String, String) {
 
 /// Cuts a line to [`WIDTH`] columns around a range of columns, and says how many were cut off its
 /// beginning.
-fn window(cells: &[String], keep: std::ops::Range<usize>) -> (String, usize) {
+fn window(cells: &[String], keep: Range<usize>) -> (String, usize) {
     let total: usize = cells.iter().map(|cell| width(cell)).sum();
     if total <= WIDTH {
         return (cells.concat(), 0);
@@ -188,6 +272,10 @@ mod tests {
         Span { first, last }
     }
 
+    fn mark(line: u32, first: u32, end: u32) -> Option<Mark> {
+        Some(Mark { line, columns: (first, end) })
+    }
+
     #[test]
     fn a_whole_message() {
         let shown = render(
@@ -196,7 +284,7 @@ mod tests {
             "Dockerfile",
             "# a\n\nFORM busybox\nRUN x\n",
             span(3, 3),
-            Some((1, 5)),
+            mark(3, 1, 5),
         );
         let want = "error: unknown instruction: FORM (did you mean FROM?)\n --> Dockerfile:3:1\n  |\n3 | FORM busybox\n  | ^^^^\n";
         assert_eq!(shown, want);
@@ -206,7 +294,7 @@ mod tests {
 
     #[test]
     fn hostile_text_is_escaped_and_the_mark_stays_in_place() {
-        let shown = excerpt("RUN\t\u{1b}[2J \u{202e}x\n", span(1, 1), Some((11, 12)));
+        let shown = excerpt("RUN\t\u{1b}[2J \u{202e}x\n", span(1, 1), mark(1, 11, 12));
         assert_eq!(shown, format!("  |\n1 | RUN    \\x1b[2J \\u{{202e}}x\n  | {}^\n", " ".repeat(23)));
         assert!(!render("error", "a\u{1b}b", "f\u{7}", "x", span(1, 1), None).contains(['\u{1b}', '\u{7}']));
     }
@@ -214,7 +302,7 @@ mod tests {
     #[test]
     fn long_lines_are_cut_around_the_mark() {
         let source = format!("RUN {} --bad {}\n", "a".repeat(500), "b".repeat(500));
-        let shown = excerpt(&source, span(1, 1), Some((506, 511)));
+        let shown = excerpt(&source, span(1, 1), mark(1, 506, 511));
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines.iter().all(|line| line.len() < 115), "{shown}");
         let at = lines[2].find('^').unwrap();
@@ -230,9 +318,49 @@ mod tests {
         let shown = excerpt(&source, span(2, 20), None);
         assert_eq!(shown.lines().count(), 1 + 8 + 1 + 1);
         assert!(shown.ends_with("9 | x\n...\n"));
-        assert_eq!(excerpt("a\n", span(5, 6), Some((1, 2))), "");
-        assert_eq!(excerpt("a\n", span(1, 1), Some((9, 12))), "  |\n1 | a\n  |  ^\n");
-        assert_eq!(excerpt("", span(0, 0), Some((0, 0))), "");
-        assert_eq!(excerpt("\u{feff}ab\n", span(1, 1), Some((2, 3))), "  |\n1 | ab\n  |  ^\n");
+        assert_eq!(excerpt("a\n", span(5, 6), mark(5, 1, 2)), "");
+        assert_eq!(excerpt("a\n", span(1, 1), mark(1, 9, 12)), "  |\n1 | a\n  |  ^\n");
+        assert_eq!(excerpt("", span(0, 0), mark(0, 0, 0)), "");
+        assert_eq!(excerpt("\u{feff}ab\n", span(1, 1), mark(1, 2, 3)), "  |\n1 | ab\n  |  ^\n");
+    }
+
+    #[test]
+    fn marks_below_the_first_line() {
+        let source = "RUN a \\\n  --bad \\\n  c\n";
+        let shown = excerpt(source, span(1, 3), mark(2, 3, 8));
+        assert_eq!(shown, "  |\n1 | RUN a \\\n2 |   --bad \\\n  |   ^^^^^\n3 |   c\n");
+        let shown = render("error", "m", "D", source, span(1, 3), mark(2, 3, 8));
+        assert!(shown.starts_with("error: m\n --> D:2:3\n  |\n1 |"), "{shown}");
+        // A mark outside the span counts as none.
+        assert_eq!(excerpt(source, span(1, 2), mark(3, 1, 2)), excerpt(source, span(1, 2), None));
+
+        let long: String = (1..=200).map(|n| format!("l{n}\n")).collect();
+        let shown = excerpt(&long, span(2, 190), mark(100, 1, 3));
+        let want = "    |\n  2 | l2\n  3 | l3\n  4 | l4\n... \n 98 | l98\n 99 | l99\n100 | l100\n    | ^^\n101 | l101\n102 | l102\n...\n";
+        assert_eq!(shown, want.replace("... \n", "...\n"));
+        let shown = excerpt(&long, span(2, 12), mark(12, 1, 3));
+        let want = "   |\n 2 | l2\n 3 | l3\n 4 | l4\n...\n10 | l10\n11 | l11\n12 | l12\n   | ^^\n";
+        assert_eq!(shown, want);
+    }
+
+    #[test]
+    fn words_in_spans() {
+        let source =
+            "\u{feff}FROM é-a\nRUN --mount=type=bind,target=/target \\\n# target2 x\n   target2 xtarget\n";
+        for (range, word, want) in [
+            (span(1, 1), "a", Some((1, (8, 9)))),
+            (span(1, 1), "é-a", Some((1, (6, 9)))),
+            (span(1, 9), "target", Some((2, (23, 29)))),
+            (span(1, 9), "target=/target", Some((2, (23, 37)))),
+            (span(1, 9), "target2", Some((4, (4, 11)))),
+            (span(3, 3), "target2", Some((3, (3, 10)))),
+            (span(4, 4), "xtarg", Some((4, (12, 17)))),
+            (span(4, 4), "nope", None),
+            (span(1, 4), "", None),
+            (span(7, 9), "a", None),
+            (span(0, 0), "a", None),
+        ] {
+            assert_eq!(columns_of(source, range, word), want, "{word}");
+        }
     }
 }

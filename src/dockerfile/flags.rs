@@ -34,7 +34,7 @@ impl RawFlag {
 /// The flags of one instruction, checked against those it knows.
 #[derive(Debug)]
 pub(super) struct Flags {
-    values: Vec<(&'static str, String)>,
+    values: Vec<(&'static str, String, Range<usize>)>,
 }
 
 /// Cuts the flag words off `text` from byte `from` on, and gives back where the arguments begin.
@@ -81,7 +81,7 @@ fn word(text: &str, start: usize, escape: char) -> (String, usize) {
 
 /// Checks flags against those that an instruction knows.
 pub(super) fn read(raw: &[RawFlag], known: &[(&'static str, Shape)]) -> Result<Flags, Fault> {
-    let mut values: Vec<(&'static str, String)> = Vec::new();
+    let mut values = Vec::new();
     let mut seen: Vec<&'static str> = Vec::new();
     for flag in raw {
         let fault = |message: String| Fault::new(message).at(flag.range());
@@ -113,7 +113,7 @@ pub(super) fn read(raw: &[RawFlag], known: &[(&'static str, Shape)]) -> Result<F
             },
             (Shape::Text | Shape::List, Some(value)) => value.to_owned(),
         };
-        values.push((name, value));
+        values.push((name, value, flag.range()));
     }
     Ok(Flags { values })
 }
@@ -121,17 +121,23 @@ pub(super) fn read(raw: &[RawFlag], known: &[(&'static str, Shape)]) -> Result<F
 impl Flags {
     /// The value of a [`Shape::Text`] flag.
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+        self.placed(name).next().map(|(value, _)| value.to_owned())
     }
 
     /// The values of a [`Shape::List`] flag, in order.
     pub(super) fn list(&self, name: &str) -> Vec<String> {
-        self.values.iter().filter(|(known, _)| *known == name).map(|(_, value)| value.clone()).collect()
+        self.placed(name).map(|(value, _)| value.to_owned()).collect()
     }
 
     /// The value of a [`Shape::Switch`] flag, if it was given.
     pub(super) fn switch(&self, name: &str) -> Option<bool> {
         self.text(name).map(|value| value == "true")
+    }
+
+    /// The values of a flag, in order, each with the place of its whole word.
+    pub(super) fn placed(&self, name: &str) -> impl Iterator<Item = (&str, Range<usize>)> {
+        let named = self.values.iter().filter(move |(known, ..)| *known == name);
+        named.map(|(_, value, range)| (value.as_str(), range.clone()))
     }
 }
 

@@ -1,34 +1,40 @@
 //! RUN.
 
+use std::ops::Range;
+
 use super::ast::{Command, Kind, Run, Script};
 use super::commands;
 use super::copies;
+use super::excerpt;
 use super::flags::{self, Shape};
 use super::heredoc::Found;
+use super::mount::{Mount, MountError};
 use super::statement::{Statement, Surroundings};
 use super::syntax_error::Fault;
 
 const FLAGS: &[(&str, Shape)] =
     &[("mount", Shape::List), ("network", Shape::Text), ("security", Shape::Text), ("device", Shape::List)];
 
-/// Parses RUN. Mounts and devices stay as written: their values are expanded first.
+/// Parses RUN. Mounts and devices stay as written, since their values are expanded first; but what
+/// is wrong with a mount whatever its variables are is found here.
 pub(super) fn parse(
     statement: &Statement<'_>,
     heredocs: Vec<Found>,
     around: &mut Surroundings<'_>,
 ) -> Result<Kind, Fault> {
     let flags = flags::read(&statement.flags, FLAGS)?;
-    let network = flags.text("network");
-    if let Some(mode) = &network
-        && !matches!(mode.as_str(), "default" | "none" | "host")
-    {
-        return Err(Fault::new(format!("invalid network mode {mode:?}")));
+    for (mode, place) in flags.placed("network") {
+        if !matches!(mode, "default" | "none" | "host") {
+            return Err(Fault::new(format!("invalid network mode {mode:?}")).at(place));
+        }
     }
-    let security = flags.text("security");
-    if let Some(mode) = &security
-        && !matches!(mode.as_str(), "sandbox" | "insecure")
-    {
-        return Err(Fault::new(format!("security {mode:?} is not valid")));
+    for (mode, place) in flags.placed("security") {
+        if !matches!(mode, "sandbox" | "insecure") {
+            return Err(Fault::new(format!("security {mode:?} is not valid")).at(place));
+        }
+    }
+    for (mount, place) in flags.placed("mount") {
+        Mount::check(mount, around.escape).map_err(|error| mount_fault(statement.text, &error, place))?;
     }
     let command = commands::command(statement, statement.args, around)?;
     let is_empty = match &command {
@@ -42,12 +48,19 @@ pub(super) fn parse(
         command,
         heredocs: heredocs.into_iter().map(|found| found.heredoc).collect(),
         mounts: flags.list("mount"),
-        network,
-        security,
+        network: flags.text("network"),
+        security: flags.text("security"),
         devices: flags.list("device"),
     };
     if let Script::Shebang { name, .. } = run.script() {
         copies::check_file_name(&name)?;
     }
     Ok(Kind::Run(run))
+}
+
+/// The fault of a mount, narrowed to the word that is wrong where it stands in the flag as it is.
+fn mount_fault(text: &str, error: &MountError, flag: Range<usize>) -> Fault {
+    let word = error.word().and_then(|word| excerpt::find_word(&text[flag.clone()], word));
+    let place = word.map_or(flag.clone(), |word| flag.start + word.start..flag.start + word.end);
+    Fault::new(error.fault().to_string()).at(place).suggest(error.suggestion().map(str::to_owned))
 }

@@ -5,88 +5,92 @@ use super::instruction::StageBuilder;
 use super::key::Key;
 use super::planner::Stop;
 use super::stage::{display_name, find};
-use super::{CopyFrom, CopyOp, Inline, Op, Origin, PlanError, PlanErrorKind};
-use crate::dockerfile::{Add, Copy, Heredoc, Instruction, Span, expand, suggest};
+use super::{
+    ContextKind, CopyFrom, CopyOp, CopyPart, FileSource, Inline, Op, Origin, PlanError, StepId, contexts,
+};
+use crate::dockerfile::{Add, Copy, Heredoc, Instruction, Selection, Span, expand, suggest};
 
 /// What COPY and ADD have in common, before expansion.
 struct Words<'a> {
     instruction: &'static str,
-    sources: &'a [String],
     destination: &'a str,
     heredocs: &'a [Heredoc],
     chown: Option<&'a str>,
     chmod: Option<&'a str>,
-    unpack: bool,
+    parents: bool,
+    link: bool,
+}
+
+/// What `--from` names.
+pub(super) enum Place {
+    /// The result of a step.
+    Step(StepId),
+    /// A stage without any layer.
+    Nothing,
+    /// Files that belong to no stage.
+    Files(FileSource),
+}
+
+/// An instruction that names a place with `--from` or `from=`, for messages.
+#[derive(Clone, Copy)]
+pub(super) enum Naming<'a> {
+    /// COPY.
+    Copy,
+    /// A mount with this target.
+    Mount(&'a str),
 }
 
 impl StageBuilder<'_, '_> {
     pub(super) fn copy(&mut self, copy: &Copy, instruction: &Instruction) -> Result<(), Stop> {
         let span = instruction.span;
-        refuse(
-            span,
-            &[
-                (copy.link, "COPY --link"),
-                (copy.parents, "COPY --parents"),
-                (!copy.exclude.is_empty(), "COPY --exclude"),
-            ],
-        )?;
         for source in &copy.sources {
             if let Some(kind) = remote_kind(source) {
                 return Err(PlanError::at(span, format!("source can't be a {kind} for COPY")).into());
             }
         }
-        let from = match &copy.from {
-            None => CopyFrom::Context,
-            Some(name) => self.copy_from(name, span)?,
-        };
-        self.copy_step(
-            &Words {
-                instruction: "COPY",
-                sources: &copy.sources,
-                destination: &copy.destination,
-                heredocs: &copy.heredocs,
-                chown: copy.chown.as_deref(),
-                chmod: copy.chmod.as_deref(),
-                unpack: false,
+        let from = match copy.from.as_deref() {
+            None => CopyFrom::Files(FileSource::Context),
+            Some(name) => match self.place(name, Naming::Copy, span)? {
+                Place::Step(id) => CopyFrom::Step(id),
+                Place::Nothing => CopyFrom::Nothing,
+                Place::Files(files) => CopyFrom::Files(files),
             },
-            from,
-            instruction,
-        )
+        };
+        let sources = self.expand_all(&copy.sources, span)?;
+        let selection =
+            Selection { sources: sources.clone(), exclude: copy.exclude.clone(), parents: copy.parents };
+        let words = Words {
+            instruction: "COPY",
+            destination: &copy.destination,
+            heredocs: &copy.heredocs,
+            chown: copy.chown.as_deref(),
+            chmod: copy.chmod.as_deref(),
+            parents: copy.parents,
+            link: copy.link,
+        };
+        let parts = vec![CopyPart { from, selection, unpack: false }];
+        Ok(self.copy_step(&words, &sources, parts, instruction)?)
     }
 
     pub(super) fn add(&mut self, add: &Add, instruction: &Instruction) -> Result<(), Stop> {
         let span = instruction.span;
-        refuse(
-            span,
-            &[
-                (add.link, "ADD --link"),
-                (!add.exclude.is_empty(), "ADD --exclude"),
-                (add.checksum.is_some(), "ADD --checksum"),
-                (add.keep_git_dir, "ADD --keep-git-dir"),
-            ],
-        )?;
-        for source in &add.sources {
-            if let Some(kind) = remote_kind(source) {
-                return Err(PlanError::unsupported(span, &format!("ADD of a {kind}")).into());
-            }
-        }
-        self.copy_step(
-            &Words {
-                instruction: "ADD",
-                sources: &add.sources,
-                destination: &add.destination,
-                heredocs: &add.heredocs,
-                chown: add.chown.as_deref(),
-                chmod: add.chmod.as_deref(),
-                unpack: add.unpack.unwrap_or(true),
-            },
-            CopyFrom::Context,
-            instruction,
-        )
+        let sources = self.expand_all(&add.sources, span)?;
+        let checksum = add.checksum.as_deref().map(|text| self.expand(text, span)).transpose()?;
+        let parts = add_parts(add, &sources, checksum.as_deref(), span)?;
+        let words = Words {
+            instruction: "ADD",
+            destination: &add.destination,
+            heredocs: &add.heredocs,
+            chown: add.chown.as_deref(),
+            chmod: add.chmod.as_deref(),
+            parents: false,
+            link: add.link,
+        };
+        Ok(self.copy_step(&words, &sources, parts, instruction)?)
     }
 
-    /// What `--from` names: an earlier stage by name or number, or an image.
-    fn copy_from(&mut self, name: &str, span: Span) -> Result<CopyFrom, Stop> {
+    /// What `--from` names: an earlier stage by name or number, a context with a name, or an image.
+    pub(super) fn place(&mut self, name: &str, naming: Naming<'_>, span: Span) -> Result<Place, Stop> {
         if name.contains('$') {
             return Err(PlanError::at(
                 span,
@@ -98,9 +102,8 @@ impl StageBuilder<'_, '_> {
         if let Some(stage) = find(dockerfile, name, self.index) {
             let target = self.target.clone();
             let state = self.planner.stage(stage, &target)?;
-            return Ok(state.tip.map_or(CopyFrom::Nothing, CopyFrom::Step));
+            return Ok(state.tip.map_or(Place::Nothing, Place::Step));
         }
-        let own = display_name(dockerfile, self.index);
         if name.parse::<usize>().is_ok() {
             let hint = match self.index {
                 0 => "there is no stage before this one".to_owned(),
@@ -109,42 +112,63 @@ impl StageBuilder<'_, '_> {
             return Err(PlanError::at(span, format!("invalid stage index {name}")).with_hint(hint).into());
         }
         if let Some(later) = find(dockerfile, name, dockerfile.stages.len()) {
-            let text = if later == self.index {
-                format!("circular dependency detected on stage: {own}")
-            } else {
-                format!(
-                    "cannot copy from stage \"{name}\", it needs to be defined before current stage \"{own}\""
-                )
-            };
-            return Err(PlanError::at(span, text).into());
+            return Err(self.not_yet(later, name, naming, span).into());
         }
         let platform = self.state.platform.clone();
-        let image = self.planner.copy_image(name, &platform, span).map_err(|stop| match stop {
-            Stop::Fault(fault) => {
-                let stages = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
-                match suggest::nearest(name, stages) {
-                    Some(known) => Stop::Fault(fault.with_hint(format!("did you mean the stage {known}?"))),
-                    None => Stop::Fault(fault),
+        let image_name = match contexts::find(self.planner.request, name, &platform) {
+            None => None,
+            Some((place, context)) => match &context.holds {
+                ContextKind::Files => return Ok(Place::Files(FileSource::Named(place))),
+                ContextKind::Scratch => return Ok(Place::Nothing),
+                ContextKind::Image(name) => Some(name.clone()),
+            },
+        };
+        let image = match image_name {
+            Some(name) => self.planner.image(&name, &platform, span)?,
+            None => self.planner.copy_image(name, &platform, span).map_err(|stop| match stop {
+                Stop::Fault(fault) => {
+                    let stages = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
+                    match suggest::nearest(name, stages) {
+                        Some(known) => {
+                            Stop::Fault(fault.with_hint(format!("did you mean the stage {known}?")))
+                        }
+                        None => Stop::Fault(fault),
+                    }
                 }
-            }
-            Stop::Waiting => Stop::Waiting,
-        })?;
-        let origin = Origin { stage: own, text: format!("FROM {name}"), span, number: 1, of: 1 };
+                Stop::Waiting => Stop::Waiting,
+            })?,
+        };
         if image.layers.is_empty() {
-            return Ok(CopyFrom::Nothing);
+            return Ok(Place::Nothing);
         }
-        Ok(CopyFrom::Step(self.planner.base(&image, platform, origin)))
+        let stage = display_name(dockerfile, self.index);
+        let origin = Origin { stage, text: format!("FROM {name}"), span, number: 1, of: 1 };
+        Ok(Place::Step(self.planner.base(&image, platform, origin)))
+    }
+
+    /// A stage that is named too early, or by itself.
+    fn not_yet(&self, later: usize, name: &str, naming: Naming<'_>, span: Span) -> PlanError {
+        let own = display_name(self.planner.dockerfile, self.index);
+        let text = match naming {
+            _ if later == self.index => format!("circular dependency detected on stage: {own}"),
+            Naming::Copy => format!(
+                "cannot copy from stage \"{name}\", it needs to be defined before current stage \"{own}\""
+            ),
+            Naming::Mount(target) => format!(
+                "cannot mount from stage \"{name}\" to \"{target}\", stage needs to be defined before current command"
+            ),
+        };
+        PlanError::at(span, text)
     }
 
     fn copy_step(
         &mut self,
         words: &Words<'_>,
-        from: CopyFrom,
+        sources: &[String],
+        parts: Vec<CopyPart>,
         instruction: &Instruction,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), PlanError> {
         let span = instruction.span;
-        let sources =
-            words.sources.iter().map(|source| self.expand(source, span)).collect::<Result<Vec<_>, _>>()?;
         let destination = self.expand(words.destination, span)?;
         let chown = words.chown.map(|text| self.expand(text, span)).transpose()?;
         let chmod = words.chmod.map(|text| self.expand(text, span)).transpose()?;
@@ -152,9 +176,11 @@ impl StageBuilder<'_, '_> {
             words.heredocs.iter().map(|heredoc| self.inline(heredoc, span)).collect::<Result<Vec<_>, _>>()?;
         let cwd = self.cwd();
 
-        let mut key = Key::new("copy", self.tip_key().as_ref())
-            .text(if words.unpack { "unpack" } else { "keep" })
-            .list(sources.iter().map(String::as_str))
+        // Names of users are looked up in the stage: such a copy depends on it.
+        let alone = words.link && chown.as_deref().is_none_or(is_numeric);
+        let below = if alone { None } else { self.tip_key() };
+        let mut key = Key::new("copy", below.as_ref())
+            .flag(words.link)
             .text(&destination)
             .option((!destination.starts_with('/')).then_some(cwd.as_str()))
             .option(chown.as_deref())
@@ -162,35 +188,49 @@ impl StageBuilder<'_, '_> {
             .list(inline.iter().map(|file| file.name.as_str()))
             .list(inline.iter().map(|file| file.content.as_str()))
             .number(self.planner.request.epoch);
-        key = match from {
-            CopyFrom::Nothing => key.text("nothing"),
-            CopyFrom::Step(id) => key.text("step").digest(&self.planner.graph.step(id).key),
-            CopyFrom::Context if sources.is_empty() => key.text("inline"),
-            CopyFrom::Context => {
-                let digest = self.planner.resolver.context_digest(&sources).map_err(|error| {
-                    let mut fault = PlanError::at(span, error.message).with_kind(PlanErrorKind::Step);
-                    fault.hint = error.hint;
-                    fault
-                })?;
-                key.text("context").digest(&digest)
-            }
-        };
+        for part in &parts {
+            let Selection { sources, exclude, parents } = &part.selection;
+            key = key
+                .flag(part.unpack)
+                .flag(*parents)
+                .list(sources.iter().map(String::as_str))
+                .list(exclude.iter().map(String::as_str));
+            key = match &part.from {
+                CopyFrom::Nothing => key.text("nothing"),
+                CopyFrom::Step(id) => key.text("step").digest(&self.planner.graph.step(*id).key),
+                CopyFrom::Files(_) if sources.is_empty() => key.text("inline"),
+                CopyFrom::Files(files) => {
+                    key.text("files").digest(&self.planner.files_digest(files, &part.selection, span)?)
+                }
+            };
+        }
         let names: Vec<_> = inline.iter().map(|file| file.name.as_str()).collect();
-        let flags = [("chown", chown.as_deref()), ("chmod", chmod.as_deref())];
-        let created_by = history::copy(words.instruction, &flags, &sources, &names, &destination);
+        let mut flags = Vec::new();
+        flags.extend(words.parents.then(|| "--parents".to_owned()));
+        flags.extend(chown.iter().map(|value| format!("--chown={value}")));
+        flags.extend(chmod.iter().map(|value| format!("--chmod={value}")));
+        let created_by = history::copy(words.instruction, &flags, sources, &names, &destination);
         let op = CopyOp {
             instruction: words.instruction,
-            sources,
+            parts,
             inline,
-            from,
             destination,
             cwd,
             chown,
             chmod,
-            unpack: words.unpack,
+            link: words.link,
         };
-        self.push(key.finish(), Op::Copy(op), instruction, created_by);
+        let key = key.finish();
+        if alone {
+            self.push_linked(key, Op::Copy(op), instruction, created_by);
+        } else {
+            self.push(key, Op::Copy(op), instruction, created_by);
+        }
         Ok(())
+    }
+
+    fn expand_all(&mut self, words: &[String], span: Span) -> Result<Vec<String>, PlanError> {
+        words.iter().map(|word| self.expand(word, span)).collect()
     }
 
     fn inline(&mut self, heredoc: &Heredoc, span: Span) -> Result<Inline, PlanError> {
@@ -207,12 +247,69 @@ impl StageBuilder<'_, '_> {
     }
 }
 
-fn refuse(span: Span, flags: &[(bool, &str)]) -> Result<(), PlanError> {
-    match flags.iter().find(|(given, _)| *given) {
-        Some((_, flag)) => Err(PlanError::unsupported(span, flag)),
-        None => Ok(()),
+/// Sorts the sources of an ADD by where they lie, in their order.
+fn add_parts(
+    add: &Add,
+    sources: &[String],
+    checksum: Option<&str>,
+    span: Span,
+) -> Result<Vec<CopyPart>, PlanError> {
+    let kinds: Vec<_> = sources.iter().map(|source| remote_kind(source)).collect();
+    if checksum.is_some() {
+        if sources.len() + add.heredocs.len() > 1 {
+            return Err(PlanError::at(span, "checksum can't be specified for multiple sources"));
+        }
+        if kinds.iter().all(Option::is_none) {
+            return Err(PlanError::at(span, "checksum requires HTTP(S) or Git sources"));
+        }
     }
+    if add.keep_git_dir && !kinds.contains(&Some(GIT)) {
+        return Err(PlanError::at(span, "--keep-git-dir requires Git sources"));
+    }
+    let mut parts: Vec<CopyPart> = Vec::new();
+    for (source, kind) in sources.iter().zip(kinds) {
+        let exclude = add.exclude.clone();
+        let selection = |source: &str| Selection { exclude: exclude.clone(), ..Selection::of([source]) };
+        let (from, selection, unpack) = match kind {
+            Some(GIT) => {
+                let files = FileSource::Git {
+                    address: source.clone(),
+                    keep_git_dir: add.keep_git_dir,
+                    checksum: checksum.map(str::to_owned),
+                };
+                (files, selection("."), false)
+            }
+            Some(_) => {
+                let checksum = checksum.map(str::parse).transpose().map_err(|error| {
+                    PlanError::at(span, format!("--checksum={}: {error}", checksum.unwrap_or_default()))
+                })?;
+                let files = FileSource::Http { url: source.clone(), checksum };
+                // The one file that is there, whatever its name.
+                (files, selection("*"), add.unpack.unwrap_or(false))
+            }
+            None => {
+                let unpack = add.unpack.unwrap_or(true);
+                if let Some(CopyPart { from: CopyFrom::Files(FileSource::Context), selection, .. }) =
+                    parts.last_mut()
+                {
+                    selection.sources.push(source.clone());
+                    continue;
+                }
+                (FileSource::Context, selection(source), unpack)
+            }
+        };
+        parts.push(CopyPart { from: CopyFrom::Files(from), selection, unpack });
+    }
+    Ok(parts)
 }
+
+/// Whether `--chown` needs no account file.
+fn is_numeric(chown: &str) -> bool {
+    chown.chars().all(|character| character.is_ascii_digit() || character == ':')
+}
+
+const GIT: &str = "git ref";
+const URL: &str = "URL";
 
 /// `URL` or `git ref` where a source is not a path.
 fn remote_kind(source: &str) -> Option<&'static str> {
@@ -221,9 +318,9 @@ fn remote_kind(source: &str) -> Option<&'static str> {
         || source.starts_with("git@")
         || (is_http(source) && source.split(['#', '?']).next().is_some_and(|url| url.ends_with(".git")));
     if git {
-        return Some("git ref");
+        return Some(GIT);
     }
-    is_http(source).then_some("URL")
+    is_http(source).then_some(URL)
 }
 
 fn is_http(source: &str) -> bool {

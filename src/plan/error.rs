@@ -29,6 +29,8 @@ pub struct PlanError {
     pub hint: Option<String>,
     /// What kind of failure.
     pub kind: PlanErrorKind,
+    /// The text in those lines that is at fault.
+    pub word: Option<String>,
 }
 
 impl PlanError {
@@ -40,12 +42,13 @@ impl PlanError {
             platform: None,
             hint: None,
             kind: PlanErrorKind::Invalid,
+            word: None,
         }
     }
 
     /// A fault of the request.
     pub(super) fn request(message: impl Into<String>) -> Self {
-        Self { message: message.into(), span: None, platform: None, hint: None, kind: PlanErrorKind::Invalid }
+        Self { span: None, ..Self::at(Span { first: 0, last: 0 }, message) }
     }
 
     /// Something that this version cannot do.
@@ -56,6 +59,11 @@ impl PlanError {
 
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn with_word(mut self, word: impl Into<String>) -> Self {
+        self.word = Some(word.into());
         self
     }
 

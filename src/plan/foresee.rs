@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use fanfold_platforms::Platform;
 
 use super::stage::{self, BaseName};
-use super::{PlanError, Request};
-use crate::dockerfile::{Dockerfile, Kind, Span};
+use super::{PlanError, Request, contexts, onbuild};
+use crate::dockerfile::{Copy, Dockerfile, Instruction, Kind, Span};
 
 /// A RUN instruction that a build may have to carry out on a platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,11 @@ impl Walk<'_> {
             return Ok(platform.clone());
         }
         let stage = &self.dockerfile.stages[index];
+        let replaced =
+            stage.name.as_ref().is_some_and(|name| contexts::find(self.request, name, self.target).is_some());
+        if replaced {
+            return Ok(self.target.clone());
+        }
         let from = stage::from_line(self.dockerfile, self.request, index, self.target)?;
         let platform = match &from.base {
             BaseName::Stage(base) => {
@@ -60,24 +65,47 @@ impl Walk<'_> {
             _ => from.explicit.unwrap_or_else(|| self.target.clone()),
         };
         self.platforms.insert(index, platform.clone());
-        for instruction in &stage.instructions {
+        let mut instructions = stage.instructions.clone();
+        if let BaseName::Stage(base) = from.base {
+            instructions.extend(self.triggers(base, stage.span)?);
+        }
+        for instruction in &instructions {
             match &instruction.kind {
-                Kind::Run(_) if self.sites.iter().all(|site| site.platform != platform) => {
-                    self.sites.push(RunSite {
-                        platform: platform.clone(),
-                        span: instruction.span,
-                        text: instruction.text.clone(),
-                    });
-                }
-                Kind::Copy(copy) => {
-                    let other = copy.from.as_deref();
-                    if let Some(other) = other.and_then(|name| stage::find(self.dockerfile, name, index)) {
-                        self.visit(other)?;
+                Kind::Run(run) => {
+                    if self.sites.iter().all(|site| site.platform != platform) {
+                        self.sites.push(RunSite {
+                            platform: platform.clone(),
+                            span: instruction.span,
+                            text: instruction.text.clone(),
+                        });
+                    }
+                    for name in super::run::mount_sources(run) {
+                        self.visit_named(&name, index)?;
                     }
                 }
+                Kind::Copy(Copy { from: Some(name), .. }) => self.visit_named(name, index)?,
                 _ => {}
             }
         }
         Ok(platform)
+    }
+
+    /// Visits the earlier stage of this name, if it is one.
+    fn visit_named(&mut self, name: &str, before: usize) -> Result<(), PlanError> {
+        if let Some(other) = stage::find(self.dockerfile, name, before) {
+            self.visit(other)?;
+        }
+        Ok(())
+    }
+
+    /// What a stage leaves for the stages on it.
+    fn triggers(&self, base: usize, span: Span) -> Result<Vec<Instruction>, PlanError> {
+        let texts = self.dockerfile.stages[base].instructions.iter().filter_map(|instruction| {
+            match &instruction.kind {
+                Kind::Onbuild(text) => Some(text),
+                _ => None,
+            }
+        });
+        texts.map(|text| onbuild::trigger(text, span)).collect()
     }
 }

@@ -4,8 +4,9 @@ use fanfold_platforms::Platform;
 
 use std::sync::Arc;
 
-use super::ResolvedImage;
-use crate::dockerfile::Span;
+use super::mounts::RunMount;
+use super::{ResolvedImage, Warning};
+use crate::dockerfile::{Selection, Span};
 use crate::image::{Digest, ImageConfig};
 
 /// Names a step within its graph.
@@ -19,8 +20,8 @@ pub struct Graph {
     pub steps: Vec<Step>,
     /// One image for each platform that was asked for, in that order.
     pub targets: Vec<Target>,
-    /// Remarks, each with its place in the Dockerfile where it has one.
-    pub warnings: Vec<(String, Option<Span>)>,
+    /// Remarks, in the order in which they were found.
+    pub warnings: Vec<Warning>,
 }
 
 /// Work that gives one layer (a base gives its layers).
@@ -66,6 +67,15 @@ pub enum Op {
     Copy(CopyOp),
     /// Makes the working directory.
     Workdir(WorkdirOp),
+    /// Lays the layer of a step that was carried out on nothing over this one's.
+    Merge(MergeOp),
+}
+
+/// A layer that does not depend on what lies below it (`--link`).
+#[derive(Debug)]
+pub struct MergeOp {
+    /// The step whose layer it is.
+    pub layer: StepId,
 }
 
 /// The layers of an image.
@@ -96,6 +106,10 @@ pub struct RunOp {
     pub shm_size: Option<u64>,
     /// Resource limits: name, soft, hard.
     pub ulimits: Vec<(String, u64, u64)>,
+    /// What is mounted for the command alone, in order.
+    pub mounts: Vec<RunMount>,
+    /// The host name that the command sees; the usual one without it.
+    pub hostname: Option<String>,
 }
 
 /// What a command can reach.
@@ -112,12 +126,10 @@ pub enum Network {
 pub struct CopyOp {
     /// `COPY` or `ADD`, for messages.
     pub instruction: &'static str,
-    /// Paths and patterns within the source, expanded.
-    pub sources: Vec<String>,
-    /// Heredocs: files with content from the Dockerfile itself.
+    /// What is copied from where, in order.
+    pub parts: Vec<CopyPart>,
+    /// Heredocs: files with content from the Dockerfile itself, copied after all parts.
     pub inline: Vec<Inline>,
-    /// Where the sources lie.
-    pub from: CopyFrom,
     /// Destination as written, expanded.
     pub destination: String,
     /// Working directory of the stage, absolute.
@@ -126,7 +138,18 @@ pub struct CopyOp {
     pub chown: Option<String>,
     /// `--chmod`, expanded.
     pub chmod: Option<String>,
-    /// Whether archives are unpacked (ADD).
+    /// `--link`: the layer is made as if nothing lay below it.
+    pub link: bool,
+}
+
+/// Sources of a copy that lie in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyPart {
+    /// Where.
+    pub from: CopyFrom,
+    /// Which of the files there.
+    pub selection: Selection,
+    /// Whether archives among them are unpacked.
     pub unpack: bool,
 }
 
@@ -140,14 +163,39 @@ pub struct Inline {
 }
 
 /// Where the sources of a copy lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyFrom {
-    /// The build context.
-    Context,
+    /// Files that belong to no stage.
+    Files(FileSource),
     /// The result of a step: another stage, or an image.
     Step(StepId),
     /// A stage without any layer.
     Nothing,
+}
+
+/// Files that belong to no image and no stage.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileSource {
+    /// The build context.
+    Context,
+    /// A context with a name: its place among those of the request.
+    Named(usize),
+    /// A file on a web server.
+    Http {
+        /// Its address.
+        url: String,
+        /// What it must hash to.
+        checksum: Option<Digest>,
+    },
+    /// A tree of a git repository.
+    Git {
+        /// Its address, with reference and folder.
+        address: String,
+        /// Whether the repository itself comes along, as `.git`.
+        keep_git_dir: bool,
+        /// The commit that it must be; may be a prefix.
+        checksum: Option<String>,
+    },
 }
 
 /// WORKDIR.
@@ -203,11 +251,23 @@ impl Graph {
 }
 
 impl Step {
-    /// The step whose files this one reads, beside the one below.
-    pub fn input(&self) -> Option<StepId> {
+    /// The steps whose files this one reads, beside the one below.
+    pub fn inputs(&self) -> Vec<StepId> {
         match &self.op {
-            Op::Copy(CopyOp { from: CopyFrom::Step(id), .. }) => Some(*id),
-            _ => None,
+            Op::Copy(op) => op.parts.iter().filter_map(|part| part.from.step()).collect(),
+            Op::Run(op) => op.mounts.iter().filter_map(RunMount::input).collect(),
+            Op::Merge(op) => vec![op.layer],
+            Op::Base(_) | Op::Workdir(_) => Vec::new(),
+        }
+    }
+}
+
+impl CopyFrom {
+    /// The step whose result is copied from.
+    pub fn step(&self) -> Option<StepId> {
+        match self {
+            Self::Step(id) => Some(*id),
+            Self::Files(_) | Self::Nothing => None,
         }
     }
 }

@@ -21,13 +21,13 @@ pub(super) fn run(arguments: &[(String, Option<String>)], argv: &[String]) -> St
 /// `COPY --chown=1:2 a b /c/ # fanfold`.
 pub(super) fn copy(
     instruction: &str,
-    flags: &[(&str, Option<&str>)],
+    flags: &[String],
     sources: &[String],
     inline: &[&str],
     destination: &str,
 ) -> String {
     let mut words = vec![instruction.to_owned()];
-    words.extend(flags.iter().filter_map(|(flag, value)| value.map(|value| format!("--{flag}={value}"))));
+    words.extend(flags.iter().cloned());
     words.extend(sources.iter().cloned());
     words.extend(inline.iter().map(|name| format!("<<{name}")));
     words.push(destination.to_owned());
@@ -112,7 +112,7 @@ mod tests {
         let arguments = [("A".to_owned(), None), ("C".to_owned(), Some("1".to_owned()))];
         assert_eq!(run(&arguments, &words("/bin/sh -c x")), "RUN |2 A= C=1 /bin/sh -c x # fanfold");
         assert_eq!(
-            copy("COPY", &[("chown", Some("1:2")), ("chmod", None)], &words("a b"), &["EOF"], "/c/"),
+            copy("COPY", &["--chown=1:2".to_owned()], &words("a b"), &["EOF"], "/c/"),
             "COPY --chown=1:2 a b <<EOF /c/ # fanfold"
         );
         assert_eq!(pairs("ARG", [("A", None), ("B", Some("1"))].into_iter()), "ARG A B=1");

@@ -5,12 +5,11 @@ use fanfold_platforms::Platform;
 use super::history;
 use super::key::Key;
 use super::planner::{Planner, StageState, Stop};
-use super::platform_args::is_proxy;
 use super::scope::Scope;
 use super::stage::display_name;
-use super::{HistoryLine, Network, Op, Origin, PlanError, RunOp, StepId, WorkdirOp};
+use super::{HistoryLine, MergeOp, Op, Origin, PlanError, StepId, Warning, WorkdirOp};
 use crate::dockerfile::{
-    self, ArgDecl, Command, HealthTest, Instruction, Kind, Run, Script, Span, Stage, expand, ports, signal,
+    self, ArgDecl, Command, HealthTest, Instruction, Kind, Span, Stage, expand, ports, signal,
 };
 use crate::image::Digest;
 
@@ -26,15 +25,18 @@ pub(super) struct StageBuilder<'p, 'a> {
     pub(super) state: StageState,
     cmd_set: bool,
     number: u32,
-    of: u32,
+    pub(super) of: u32,
 }
 
 /// How many steps a stage has, its FROM included.
 pub(super) fn count_steps(stage: &Stage) -> u32 {
-    let works = |instruction: &&Instruction| {
-        matches!(instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
-    };
-    1 + u32::try_from(stage.instructions.iter().filter(works).count()).unwrap_or(u32::MAX - 1)
+    let steps = stage.instructions.iter().filter(|instruction| works(instruction)).count();
+    1 + u32::try_from(steps).unwrap_or(u32::MAX / 2)
+}
+
+/// Whether an instruction becomes a step.
+pub(super) fn works(instruction: &Instruction) -> bool {
+    matches!(instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
 }
 
 /// An absolute path without `.`, `..`, doubled or trailing slashes; `..` ends at the root.
@@ -134,7 +136,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
                 self.metadata(format!("MAINTAINER {text}"));
                 self.state.config.author = Some(text.clone());
             }
-            Kind::Onbuild(_) => return Err(PlanError::unsupported(span, "ONBUILD").into()),
+            Kind::Onbuild(trigger) => self.state.config.config.on_build.push(trigger.clone()),
         }
         Ok(())
     }
@@ -167,11 +169,27 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
                     .map(|known| format!(" (did you mean ${known}?)"))
                     .unwrap_or_default()
             };
-            let text = format!("Usage of undefined variable '${name}'{advice}");
-            let warning = (text, Some(span));
-            if !self.planner.graph.warnings.contains(&warning) {
-                self.planner.graph.warnings.push(warning);
-            }
+            let message = format!("Usage of undefined variable '${name}'{advice}");
+            self.warn("UndefinedVar", message, span, Some(name));
+        }
+    }
+
+    /// Notes the finding of a build check, once for all platforms. `word` is the text that it is about.
+    pub(super) fn warn(&mut self, rule: &'static str, message: String, span: Span, word: Option<&str>) {
+        if self.planner.dockerfile.checks.reports(rule, span) {
+            let word = word.map(str::to_owned);
+            self.note(Warning { rule: Some(rule), message, span: Some(span), word });
+        }
+    }
+
+    /// Notes something that no build check has a name for.
+    pub(super) fn remark(&mut self, message: String, span: Span, word: &str) {
+        self.note(Warning { rule: None, message, span: Some(span), word: Some(word.to_owned()) });
+    }
+
+    fn note(&mut self, warning: Warning) {
+        if !self.planner.graph.warnings.contains(&warning) {
+            self.planner.graph.warnings.push(warning);
         }
     }
 
@@ -206,7 +224,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
         Ok(())
     }
 
-    fn shell(&self) -> Vec<String> {
+    pub(super) fn shell(&self) -> Vec<String> {
         let set = self.state.config.config.shell.clone();
         set.unwrap_or_else(|| DEFAULT_SHELL.map(str::to_owned).to_vec())
     }
@@ -265,26 +283,50 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
     }
 
     /// Adds a step on top of the stage, with its history line.
-    pub(super) fn push(
-        &mut self,
-        key: Digest,
-        op: Op,
-        instruction: &Instruction,
-        created_by: String,
-    ) -> StepId {
+    pub(super) fn push(&mut self, key: Digest, op: Op, instruction: &Instruction, created_by: String) {
+        let origin = self.next_origin(instruction);
+        let platform = self.state.platform.clone();
+        let id = self.planner.intern(key, op, self.state.tip, platform, origin);
+        self.put_on_top(id, created_by);
+    }
+
+    /// Adds a step that does not depend on the stage, with its history line; its layer is laid over
+    /// the stage's.
+    pub(super) fn push_linked(&mut self, key: Digest, op: Op, instruction: &Instruction, created_by: String) {
+        let origin = self.next_origin(instruction);
+        let platform = self.state.platform.clone();
+        let layer = self.planner.intern(key, op, None, platform.clone(), origin.clone());
+        let id = match self.tip_key() {
+            None => layer,
+            Some(below) => {
+                let key = Key::new("merge", Some(&below)).digest(&key).finish();
+                let op = Op::Merge(MergeOp { layer });
+                self.planner.intern(key, op, self.state.tip, platform, origin)
+            }
+        };
+        self.put_on_top(id, created_by);
+    }
+
+    fn put_on_top(&mut self, id: StepId, created_by: String) {
+        self.state.tip = Some(id);
+        self.state.history.push(HistoryLine { created_by, layer: Some(id) });
+    }
+
+    /// Where the next step of the stage comes from.
+    fn next_origin(&mut self, instruction: &Instruction) -> Origin {
         self.number += 1;
-        let origin = Origin {
+        self.origin(instruction)
+    }
+
+    /// Where what belongs to the stage's latest step comes from.
+    pub(super) fn origin(&self, instruction: &Instruction) -> Origin {
+        Origin {
             stage: display_name(self.planner.dockerfile, self.index),
             text: instruction.text.clone(),
             span: instruction.span,
             number: self.number,
             of: self.of,
-        };
-        let platform = self.state.platform.clone();
-        let id = self.planner.intern(key, op, self.state.tip, platform, origin);
-        self.state.tip = Some(id);
-        self.state.history.push(HistoryLine { created_by, layer: Some(id) });
-        id
+        }
     }
 
     fn workdir(&mut self, word: &str, instruction: &Instruction) -> Result<(), PlanError> {
@@ -308,78 +350,6 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
             .number(self.planner.request.epoch)
             .finish();
         self.push(key, Op::Workdir(WorkdirOp { path, user }), instruction, created_by);
-        Ok(())
-    }
-
-    fn run(&mut self, run: &Run, instruction: &Instruction) -> Result<(), PlanError> {
-        let span = instruction.span;
-        if !run.mounts.is_empty() {
-            return Err(PlanError::unsupported(span, "RUN --mount"));
-        }
-        if run.security.as_deref().is_some_and(|mode| mode != "sandbox") {
-            return Err(PlanError::unsupported(span, "RUN --security=insecure")
-                .with_hint("no step of a build runs with more privilege than another"));
-        }
-        if !run.devices.is_empty() {
-            return Err(PlanError::unsupported(span, "RUN --device"));
-        }
-        let network = match run.network.as_deref() {
-            None | Some("default") => self.planner.request.network,
-            Some("none") => Network::None,
-            Some("host") => Network::Host,
-            Some(other) => return Err(PlanError::at(span, format!("invalid network mode \"{other}\""))),
-        };
-        let argv = match run.script() {
-            Script::Exec(words) => words,
-            Script::Text(text) => {
-                let mut words = self.shell();
-                words.push(text);
-                words
-            }
-            Script::Shebang { name, .. } => {
-                return Err(PlanError::unsupported(
-                    span,
-                    &format!("a RUN heredoc with an interpreter line (<<{name})"),
-                ));
-            }
-        };
-        let env = self.state.scope.variables().to_vec();
-        let request = self.planner.request;
-        let declared = |name: &str| env.iter().any(|(known, _)| known == name);
-        let proxies = request
-            .build_args
-            .iter()
-            .filter(|(name, _)| is_proxy(name) && !declared(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        let op = RunOp {
-            cwd: self.cwd(),
-            user: self.state.config.config.user.clone(),
-            network,
-            extra_hosts: request.extra_hosts.clone(),
-            shm_size: request.shm_size,
-            ulimits: request.ulimits.clone(),
-            argv,
-            env,
-            proxies,
-        };
-        let key = Key::new("run", self.tip_key().as_ref())
-            .text(&self.state.platform.to_string())
-            .list(op.argv.iter().map(String::as_str))
-            .list(op.env.iter().map(|(name, _)| name.as_str()))
-            .list(op.env.iter().map(|(_, value)| value.as_str()))
-            .text(&op.cwd)
-            .text(&op.user)
-            .text(match network {
-                Network::Host => "host",
-                Network::None => "none",
-            })
-            .list(op.extra_hosts.iter().map(|(name, _)| name.as_str()))
-            .list(op.extra_hosts.iter().map(|(_, address)| address.as_str()))
-            .number(request.epoch)
-            .finish();
-        let created_by = history::run(self.state.scope.arguments(), &op.argv);
-        self.push(key, Op::Run(op), instruction, created_by);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use crate::image::{Digest, Sha256};
 
 /// Changes whenever the same step would be carried out differently, so that old records miss.
-const FORMAT: &[u8] = b"fanfold step 1";
+const FORMAT: &[u8] = b"fanfold step 2";
 
 /// Collects the fields of a step's key, each with its length before it.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ impl Key {
             Some(text) => self.text("+").text(text),
             None => self.text("-"),
         }
+    }
+
+    pub(super) fn flag(self, flag: bool) -> Self {
+        self.text(if flag { "yes" } else { "no" })
     }
 
     /// A list; its length is part of the key, so that lists never run into each other.

@@ -13,6 +13,7 @@
 //!
 //! Source of the semantics: BuildKit's Dockerfile frontend, release 1.26.
 
+mod contexts;
 mod copy;
 mod error;
 mod foresee;
@@ -21,19 +22,26 @@ mod history;
 mod image;
 mod instruction;
 mod key;
+mod mounts;
+mod onbuild;
 mod planner;
 mod platform_args;
 mod request;
 mod resolver;
+mod run;
 mod scope;
 mod stage;
+mod warning;
 
+pub use contexts::{ContextKind, NamedContext};
 pub use error::{PlanError, PlanErrorKind};
 pub use foresee::{RunSite, foresee_runs};
 pub use graph::{
-    BaseOp, CopyFrom, CopyOp, Graph, HistoryLine, Inline, Network, Op, Origin, RunOp, Step, StepId, Target,
-    WorkdirOp,
+    BaseOp, CopyFrom, CopyOp, CopyPart, FileSource, Graph, HistoryLine, Inline, MergeOp, Network, Op, Origin,
+    RunOp, Step, StepId, Target, WorkdirOp,
 };
+pub use mounts::{MountFrom, RunMount};
 pub use planner::{Outcome, plan};
 pub use request::Request;
-pub use resolver::{ContextError, ResolvedImage, Resolver, Wanted};
+pub use resolver::{ContextError, ImageName, ResolvedImage, Resolver, Wanted, WantedFiles, WantedImage};
+pub use warning::Warning;

@@ -8,13 +8,14 @@ use fanfold_platforms::Platform;
 
 use super::instruction::StageBuilder;
 use super::key::Key;
-use super::platform_args::{is_platform_arg, is_proxy, is_unsupported};
+use super::platform_args::{is_builder_arg, is_platform_arg, is_proxy, refuse_unsupported};
 use super::stage::{self, BaseName};
 use super::{
-    BaseOp, Graph, HistoryLine, Op, Origin, PlanError, PlanErrorKind, Request, ResolvedImage, Resolver, Step,
-    StepId, Target, Wanted,
+    BaseOp, ContextKind, CopyFrom, CopyOp, CopyPart, FileSource, Graph, HistoryLine, ImageName, Op, Origin,
+    PlanError, PlanErrorKind, Request, ResolvedImage, Resolver, Step, StepId, Target, Wanted, WantedFiles,
+    WantedImage, Warning, contexts,
 };
-use crate::dockerfile::{Dockerfile, Kind, Span, suggest};
+use crate::dockerfile::{Dockerfile, Kind, Selection, Span, suggest};
 use crate::image::{Digest, ImageConfig, Reference};
 
 /// What planning led to.
@@ -37,9 +38,7 @@ pub fn plan(
     request: &Request,
     resolver: &dyn Resolver,
 ) -> Result<Outcome, PlanError> {
-    if let Some(name) = request.build_args.keys().find(|name| is_unsupported(name)) {
-        return Err(PlanError::request(format!("the build argument {name} is not supported")));
-    }
+    refuse_unsupported(request)?;
     let target_stage = stage::target_stage(dockerfile, request)?;
     let mut planner = Planner {
         dockerfile,
@@ -62,7 +61,12 @@ pub fn plan(
     }
     if planner.wanted.is_empty() {
         let mut graph = planner.graph;
-        graph.warnings.extend(undeclared(dockerfile, request).map(|text| (text, None)));
+        graph.warnings.extend(undeclared(dockerfile, request).map(|message| Warning {
+            rule: None,
+            message,
+            span: None,
+            word: None,
+        }));
         attribute(&mut graph);
         Ok(Outcome::Ready(graph))
     } else {
@@ -84,7 +88,8 @@ fn undeclared<'a>(dockerfile: &'a Dockerfile, request: &'a Request) -> impl Iter
         .flatten()
         .map(|declaration| declaration.name.as_str())
         .collect();
-    let means_something = |name: &str| name == EPOCH || is_proxy(name) || is_platform_arg(name);
+    let means_something =
+        |name: &str| name == EPOCH || is_proxy(name) || is_platform_arg(name) || is_builder_arg(name);
     request.build_args.keys().filter(move |name| !means_something(name)).filter_map(move |name| {
         if declared.contains(name.as_str()) {
             return None;
@@ -109,7 +114,7 @@ fn attribute(graph: &mut Graph) {
                 if seen.insert(id) {
                     let step = graph.step(id);
                     open.extend(step.below);
-                    open.extend(step.input());
+                    open.extend(step.inputs());
                 }
             }
             (target.platform.clone(), seen)
@@ -177,24 +182,29 @@ impl Planner<'_> {
 
     fn plan_stage(&mut self, index: usize, target: &Platform) -> Result<Rc<StageState>, Stop> {
         let stage = &self.dockerfile.stages[index];
+        if let Some(name) = &stage.name
+            && let Some((place, _)) = contexts::find(self.request, name, target)
+        {
+            // The caller's context stands for the whole stage.
+            return Ok(Rc::new(self.on_context(place, target.clone(), index)?));
+        }
         let from = stage::from_line(self.dockerfile, self.request, index, target)?;
+        let platform = from.explicit.clone().unwrap_or_else(|| target.clone());
         let begun = match &from.base {
             BaseName::Stage(base) => self.stage(*base, target).and_then(|below| {
                 let platform = stage::inherited_platform(stage, &from, &below.platform)?;
                 Ok(StageState { platform, ..(*below).clone() })
             }),
-            BaseName::Scratch => {
-                Ok(super::image::on_nothing(from.explicit.clone().unwrap_or_else(|| target.clone())))
-            }
-            BaseName::Image(reference) => {
-                let platform = from.explicit.clone().unwrap_or_else(|| target.clone());
-                self.image(reference, &platform, from.explicit.is_some(), stage.span)
-                    .and_then(|image| self.on_image(&image, platform, index))
+            BaseName::Scratch => Ok(super::image::on_nothing(platform)),
+            BaseName::Context(place) => self.on_context(*place, platform, index),
+            BaseName::Image(name) => {
+                self.image(name, &platform, stage.span).map(|image| self.on_image(&image, platform, index))
             }
         };
         match begun {
             Ok(state) => {
                 let mut builder = StageBuilder::new(self, index, target.clone(), from.globals, state);
+                builder.fire_triggers()?;
                 for instruction in &stage.instructions {
                     builder.apply(instruction)?;
                 }
@@ -204,20 +214,36 @@ impl Planner<'_> {
                 // Whatever else the stage needs is asked for in the same round. What is wrong with it
                 // is said when the stage itself is planned.
                 for instruction in &stage.instructions {
-                    if let Kind::Copy(copy) = &instruction.kind
-                        && let Some(name) = &copy.from
-                    {
-                        let platform = from.explicit.as_ref().unwrap_or(target);
-                        match stage::find(self.dockerfile, name, self.dockerfile.stages.len()) {
-                            Some(other) if other < index => drop(self.stage(other, target)),
-                            Some(_) => {}
-                            None => drop(self.copy_image(name, platform, instruction.span)),
-                        }
+                    let names = match &instruction.kind {
+                        Kind::Copy(copy) => copy.from.iter().cloned().collect(),
+                        Kind::Run(run) => super::run::mount_sources(run),
+                        _ => Vec::new(),
+                    };
+                    for name in names {
+                        self.foresee(&name, index, target, from.explicit.as_ref(), instruction.span);
                     }
                 }
                 Err(Stop::Waiting)
             }
             Err(fault) => Err(fault),
+        }
+    }
+
+    /// Asks for what `--from` of a stage names, before the stage itself can be planned.
+    fn foresee(
+        &mut self,
+        name: &str,
+        index: usize,
+        target: &Platform,
+        explicit: Option<&Platform>,
+        span: Span,
+    ) {
+        let platform = explicit.unwrap_or(target);
+        match stage::find(self.dockerfile, name, self.dockerfile.stages.len()) {
+            Some(other) if other < index => drop(self.stage(other, target)),
+            Some(_) => {}
+            None if contexts::find(self.request, name, platform).is_some() => {}
+            None => drop(self.copy_image(name, platform, span)),
         }
     }
 
@@ -231,55 +257,123 @@ impl Planner<'_> {
         let reference: Reference = name.parse().map_err(|error| {
             PlanError::at(span, format!("--from={name} is neither a stage nor an image: {error}"))
         })?;
-        self.image(&reference, platform, false, span)
+        self.image(&ImageName::Registry(reference), platform, span)
     }
 
-    fn image(
+    /// An image, once it is resolved.
+    pub(super) fn image(
         &mut self,
-        reference: &Reference,
+        name: &ImageName,
         platform: &Platform,
-        explicit: bool,
         span: Span,
     ) -> Result<Arc<ResolvedImage>, Stop> {
-        if let Some(image) = self.resolver.image(reference, platform) {
+        if let Some(image) = self.resolver.image(name, platform) {
             return Ok(image);
         }
-        let known = |wanted: &Wanted| wanted.reference == *reference && wanted.platform == *platform;
-        if !self.wanted.iter().any(known) {
-            self.wanted.push(Wanted {
-                reference: reference.clone(),
-                platform: platform.clone(),
-                explicit,
-                span,
-            });
-        }
+        let wanted = WantedImage { name: name.clone(), platform: platform.clone(), span };
+        self.want(Wanted::Image(wanted));
         Err(Stop::Waiting)
     }
 
-    /// A stage that begins with an image.
-    fn on_image(
-        &mut self,
-        image: &Arc<ResolvedImage>,
-        platform: Platform,
-        index: usize,
-    ) -> Result<StageState, Stop> {
-        let stage = &self.dockerfile.stages[index];
-        if let Some(trigger) = image.config.config.on_build.first() {
-            return Err(PlanError::unsupported(
-                stage.span,
-                &format!("the ONBUILD trigger `{trigger}` of the base image"),
-            )
-            .into());
+    /// Puts something on the list, once.
+    fn want(&mut self, wanted: Wanted) {
+        let is_same = |known: &Wanted| match (known, &wanted) {
+            (Wanted::Image(known), Wanted::Image(new)) => {
+                known.name == new.name && known.platform == new.platform
+            }
+            (Wanted::Files(known), Wanted::Files(new)) => known.source == new.source,
+            _ => false,
+        };
+        if !self.wanted.iter().any(is_same) {
+            self.wanted.push(wanted);
         }
-        let origin = Origin {
+    }
+
+    /// Digest of the files that a selection takes. Where they are not here yet, they are put on the
+    /// list, and planning goes on with any digest: it will be done again.
+    pub(super) fn files_digest(
+        &mut self,
+        source: &FileSource,
+        selection: &Selection,
+        span: Span,
+    ) -> Result<Digest, PlanError> {
+        match self.resolver.files_digest(source, selection) {
+            Ok(Some(digest)) => Ok(digest),
+            Ok(None) => {
+                self.want(Wanted::Files(WantedFiles { source: source.clone(), span }));
+                Ok(Digest::of(b""))
+            }
+            Err(error) => {
+                let mut fault = PlanError::at(span, error.message).with_kind(PlanErrorKind::Step);
+                fault.hint = error.hint;
+                Err(fault)
+            }
+        }
+    }
+
+    /// A stage that begins with an image.
+    fn on_image(&mut self, image: &Arc<ResolvedImage>, platform: Platform, index: usize) -> StageState {
+        let origin = self.from_origin(index);
+        let tip = self.base(image, platform.clone(), origin);
+        super::image::on_image(image, platform, tip)
+    }
+
+    /// A stage that begins with what the caller gave a name.
+    fn on_context(&mut self, place: usize, platform: Platform, index: usize) -> Result<StageState, Stop> {
+        let span = self.dockerfile.stages[index].span;
+        match &self.request.contexts[place].holds {
+            ContextKind::Scratch => Ok(super::image::on_nothing(platform)),
+            ContextKind::Image(name) => {
+                let name = name.clone();
+                let image = self.image(&name, &platform, span)?;
+                Ok(self.on_image(&image, platform, index))
+            }
+            ContextKind::Files => {
+                let origin = self.from_origin(index);
+                let files = FileSource::Named(place);
+                let tip = self.snapshot(files, ".", "/", platform.clone(), origin)?;
+                let mut state = super::image::on_nothing(platform);
+                state.tip = Some(tip);
+                Ok(state)
+            }
+        }
+    }
+
+    fn from_origin(&self, index: usize) -> Origin {
+        let stage = &self.dockerfile.stages[index];
+        Origin {
             stage: stage::display_name(self.dockerfile, index),
             text: stage.text.clone(),
             span: stage.span,
             number: 1,
             of: super::instruction::count_steps(stage),
+        }
+    }
+
+    /// The step that makes a layer of files that belong to no stage: a path of theirs, under a name.
+    pub(super) fn snapshot(
+        &mut self,
+        files: FileSource,
+        path: &str,
+        destination: &str,
+        platform: Platform,
+        origin: Origin,
+    ) -> Result<StepId, PlanError> {
+        let selection = Selection::of([escape_pattern(path)]);
+        let digest = self.files_digest(&files, &selection, origin.span)?;
+        let key =
+            Key::new("snapshot", None).digest(&digest).text(destination).number(self.request.epoch).finish();
+        let op = CopyOp {
+            instruction: "COPY",
+            parts: vec![CopyPart { from: CopyFrom::Files(files), selection, unpack: false }],
+            inline: Vec::new(),
+            destination: destination.to_owned(),
+            cwd: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            link: true,
         };
-        let tip = self.base(image, platform.clone(), origin);
-        Ok(super::image::on_image(image, platform, tip))
+        Ok(self.intern(key, Op::Copy(op), None, platform, origin))
     }
 
     /// The step that takes an image's layers.
@@ -333,4 +427,15 @@ impl Planner<'_> {
             base: state.base.clone(),
         })
     }
+}
+
+/// A path as a pattern that means this path alone.
+fn escape_pattern(path: &str) -> String {
+    path.chars().fold(String::new(), |mut pattern, character| {
+        if matches!(character, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+        pattern
+    })
 }

@@ -2,6 +2,9 @@
 
 use fanfold_platforms::Platform;
 
+use super::{PlanError, Request};
+use crate::dockerfile::is_own_frontend;
+
 /// `BUILDPLATFORM`, `TARGETARCH` and the like: seen by FROM without declaration, in a stage only
 /// after its ARG line.
 pub(super) fn platform_args(build: &Platform, target: &Platform, stage: &str) -> Vec<(String, String)> {
@@ -33,23 +36,50 @@ pub(super) fn is_proxy(name: &str) -> bool {
     PROXIES.iter().any(|proxy| *proxy == name || proxy.to_ascii_lowercase() == name)
 }
 
-/// Build arguments that change how BuildKit builds and that mean nothing here. They are refused
-/// rather than dropped.
-const UNSUPPORTED: [&str; 9] = [
-    "BUILDKIT_BUILD_NAME",
-    "BUILDKIT_CACHE_MOUNT_NS",
+/// Name space of cache mounts.
+pub(super) const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+/// Host name that commands see.
+pub(super) const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+/// The frontend, as `# syntax=`.
+const SYNTAX: &str = "BUILDKIT_SYNTAX";
+
+/// Build arguments that speak to the builder, not to the Dockerfile. The last three are read where
+/// the command line is.
+const BUILDER: [&str; 6] = [
+    CACHE_NAMESPACE,
+    HOSTNAME,
+    SYNTAX,
     "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
     "BUILDKIT_DOCKERFILE_CHECK",
-    "BUILDKIT_INLINE_CACHE",
     "BUILDKIT_MULTI_PLATFORM",
-    "BUILDKIT_SANDBOX_HOSTNAME",
+];
+
+/// Build arguments that change how BuildKit builds and that mean nothing here. They are refused
+/// rather than dropped.
+const UNSUPPORTED: [&str; 4] = [
+    "BUILDKIT_BUILD_NAME",
+    "BUILDKIT_INLINE_CACHE",
     "BUILDKIT_SBOM_SCAN_CONTEXT",
     "BUILDKIT_SBOM_SCAN_STAGE",
 ];
 
-/// Whether a build argument asks the builder for something that is not supported.
-pub(super) fn is_unsupported(name: &str) -> bool {
-    UNSUPPORTED.contains(&name) || name == "BUILDKIT_SYNTAX"
+/// Whether a build argument of this name speaks to the builder.
+pub(super) fn is_builder_arg(name: &str) -> bool {
+    BUILDER.contains(&name)
+}
+
+/// Refuses build arguments that ask the builder for something that it does not have.
+pub(super) fn refuse_unsupported(request: &Request) -> Result<(), PlanError> {
+    if let Some(name) = request.build_args.keys().find(|name| UNSUPPORTED.contains(&name.as_str())) {
+        return Err(PlanError::request(format!("the build argument {name} is not supported")));
+    }
+    match request.build_args.get(SYNTAX) {
+        Some(frontend) if !is_own_frontend(frontend) => Err(PlanError::request(format!(
+            "the build argument {SYNTAX}={frontend} names a custom frontend, and none is run"
+        ))
+        .with_hint("drop it, or name docker/dockerfile:1")),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What was asked for on the command line, as far as it changes the result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fanfold_platforms::Platform;
 
-use super::Network;
+use super::{NamedContext, Network};
 
 /// The part of a build request that plan needs.
 #[derive(Debug, Clone)]
@@ -29,6 +29,14 @@ pub struct Request {
     pub shm_size: Option<u64>,
     /// `--ulimit`: name, soft, hard.
     pub ulimits: Vec<(String, u64, u64)>,
+    /// `--build-context`.
+    pub contexts: Vec<NamedContext>,
+    /// Ids of the secrets that were given.
+    pub secrets: BTreeSet<String>,
+    /// Ids of the ssh agents that were given.
+    pub agents: BTreeSet<String>,
+    /// Ids of cache mounts that all platforms share.
+    pub shared_caches: BTreeSet<String>,
     /// Seconds since 1970 that no new file may be younger than.
     pub epoch: Option<i64>,
 }

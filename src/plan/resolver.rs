@@ -1,17 +1,47 @@
-//! What plan has to ask others for: images and the content of the build context.
+//! What plan has to ask others for: images, and the content of contexts.
 
+use std::fmt;
 use std::sync::Arc;
 
 use fanfold_platforms::Platform;
 
-use crate::dockerfile::Span;
-use crate::image::{Descriptor, Digest, ImageConfig, Reference};
+use super::FileSource;
+use crate::dockerfile::{Selection, Span};
+use crate::image::{Descriptor, Digest, ImageConfig, Reference, Repository};
+
+/// What an image is called.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ImageName {
+    /// In a registry.
+    Registry(Reference),
+    /// In an OCI image layout: its path, with tag or digest where there is one.
+    Layout(String),
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(reference) => reference.fmt(f),
+            Self::Layout(layout) => write!(f, "oci-layout://{layout}"),
+        }
+    }
+}
+
+impl ImageName {
+    /// The repository that it is in, where that is a registry's.
+    pub fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Registry(reference) => Some(reference.repository()),
+            Self::Layout(_) => None,
+        }
+    }
+}
 
 /// An image for one platform, resolved to digests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedImage {
     /// The name it was asked for.
-    pub reference: Reference,
+    pub name: ImageName,
     /// The platform that its config says.
     pub platform: Platform,
     /// The manifest of that platform.
@@ -22,16 +52,32 @@ pub struct ResolvedImage {
     pub layers: Vec<Descriptor>,
 }
 
-/// An image that a plan needs and that is not resolved yet.
+/// Something that a plan needs and that is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub enum Wanted {
+    /// An image.
+    Image(WantedImage),
+    /// Files from a server or a repository.
+    Files(WantedFiles),
+}
+
+/// An image that is not resolved yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedImage {
     /// The name.
-    pub reference: Reference,
+    pub name: ImageName,
     /// The platform.
     pub platform: Platform,
-    /// Whether the Dockerfile names the platform on this FROM.
-    pub explicit: bool,
     /// The instruction that needs it.
+    pub span: Span,
+}
+
+/// Files that are not here yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedFiles {
+    /// Where they are.
+    pub source: FileSource,
+    /// The instruction that needs them.
     pub span: Span,
 }
 
@@ -48,13 +94,14 @@ pub struct ContextError {
 /// Answers plan's questions.
 pub trait Resolver {
     /// The image, or `None` where it has not been resolved yet; plan then names it as wanted.
-    fn image(&self, reference: &Reference, platform: &Platform) -> Option<Arc<ResolvedImage>>;
+    fn image(&self, name: &ImageName, platform: &Platform) -> Option<Arc<ResolvedImage>>;
 
-    /// Digest of all that a copy of these paths and patterns takes from the build context: paths,
-    /// types, modes, link targets, attributes and data, but neither times nor owners.
+    /// Digest of all that a copy takes from such files: paths, types, modes, link targets,
+    /// attributes and data, but neither times nor owners. `None` where the files are not here
+    /// yet; plan then names them as wanted.
     ///
     /// # Errors
     ///
     /// Fails where a path does not exist, is ignored, or cannot be read.
-    fn context_digest(&self, sources: &[String]) -> Result<Digest, ContextError>;
+    fn files_digest(&self, from: &FileSource, selection: &Selection) -> Result<Option<Digest>, ContextError>;
 }

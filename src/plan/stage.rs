@@ -4,7 +4,7 @@ use fanfold_platforms::Platform;
 
 use super::platform_args::platform_args;
 use super::scope::Scope;
-use super::{PlanError, PlanErrorKind, Request};
+use super::{ImageName, PlanError, PlanErrorKind, Request, contexts};
 use crate::dockerfile::{Dockerfile, Kind, Stage, expand, suggest};
 use crate::image::Reference;
 
@@ -15,8 +15,10 @@ pub(super) enum BaseName {
     Scratch,
     /// An earlier stage.
     Stage(usize),
-    /// An image in a registry.
-    Image(Reference),
+    /// A context with a name, by its place in the request.
+    Context(usize),
+    /// An image.
+    Image(ImageName),
 }
 
 /// A FROM line for one target platform, with its variables filled in.
@@ -135,7 +137,14 @@ pub(super) fn from_line(
     let base = match find_by_name(dockerfile, &name, index) {
         Some(stage) => BaseName::Stage(stage),
         None if name == "scratch" => BaseName::Scratch,
-        None => BaseName::Image(name.parse().map_err(|error| not_a_base(dockerfile, stage, &name, &error))?),
+        None => match contexts::find(request, &name, explicit.as_ref().unwrap_or(target)) {
+            Some((place, _)) => BaseName::Context(place),
+            None => {
+                let reference: Reference =
+                    name.parse().map_err(|error| not_a_base(dockerfile, stage, &name, &error))?;
+                BaseName::Image(ImageName::Registry(reference))
+            }
+        },
     };
     Ok(From { base, explicit, globals })
 }

@@ -127,16 +127,7 @@ pub fn probe_isolation(config: &Config) -> Result<Mapping, EnterError> {
 /// this returns successfully.
 fn start(plan: &Plan) -> Result<Side, EnterError> {
     let (mut ours, theirs) = UnixStream::pair().map_err(|error| EnterError::call("socketpair", error))?;
-    let waited: SigSet = FORWARDED
-        .into_iter()
-        // An ignored signal that is blocked would be delivered to sigwait all the same.
-        .filter(|signal| !sys::is_ignored(*signal))
-        .chain([Signal::SIGCHLD])
-        .collect();
-    sys::set_default(Signal::SIGCHLD).map_err(|error| EnterError::call("sigaction", error))?;
-    let old_mask = waited
-        .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
-        .map_err(|error| EnterError::call("sigprocmask", error))?;
+    let old_mask = block_signals()?;
     let result = sys::clone_process(namespaces::USER | namespaces::MOUNT | namespaces::PID)
         .map_err(EnterError::clone_failed)
         .and_then(|child| match child {
@@ -160,6 +151,33 @@ fn start(plan: &Plan) -> Result<Side, EnterError> {
         old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;
     }
     result
+}
+
+/// Blocks the signals that a waiting process takes by itself. Gives the mask as it was.
+pub(super) fn block_signals() -> Result<SigSet, EnterError> {
+    let waited: SigSet = FORWARDED
+        .into_iter()
+        // An ignored signal that is blocked would be delivered to sigwait all the same.
+        .filter(|signal| !sys::is_ignored(*signal))
+        .chain([Signal::SIGCHLD])
+        .collect();
+    sys::set_default(Signal::SIGCHLD).map_err(|error| EnterError::call("sigaction", error))?;
+    waited
+        .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
+        .map_err(|error| EnterError::call("sigprocmask", error))
+}
+
+/// Puts a forked process into a group of its own, out of the terminal's reach, and lets it take
+/// signals again.
+pub(super) fn stand_alone(old_mask: SigSet) -> Result<(), (&'static str, io::Error)> {
+    old_mask.thread_set_mask().map_err(|error| ("sigprocmask", error.into()))?;
+    rustix::process::setpgid(None, None).map_err(|error| ("setpgid", error.into()))?;
+    // In a background process group, and as process 1 takes no default action, touching the
+    // terminal would be tried again for ever. Ignored, writing succeeds and reading is an error.
+    for signal in [Signal::SIGTTIN, Signal::SIGTTOU] {
+        sys::ignore(signal).map_err(|error| ("sigaction", error))?;
+    }
+    Ok(())
 }
 
 /// The child's first steps. Does not return when one fails.
@@ -187,13 +205,7 @@ fn begin(mut socket: UnixStream, old_mask: SigSet) -> OwnedFd {
 /// Makes the new namespaces the build's own.
 fn prepare(old_mask: SigSet) -> Result<OwnedFd, (&'static str, io::Error)> {
     let step = |name: &'static str| move |error: io::Error| (name, error);
-    old_mask.thread_set_mask().map_err(|error| ("sigprocmask", error.into()))?;
-    rustix::process::setpgid(None, None).map_err(|error| ("setpgid", error.into()))?;
-    // In a background process group, and as process 1 takes no default action, touching the
-    // terminal would be tried again for ever. Ignored, writing succeeds and reading is an error.
-    for signal in [Signal::SIGTTIN, Signal::SIGTTOU] {
-        sys::ignore(signal).map_err(step("sigaction"))?;
-    }
+    stand_alone(old_mask)?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| ("making all mounts private", error.into()))?;
     let executable = read_only_executable().map_err(step("mounting the executable read-only"))?;
@@ -219,7 +231,7 @@ fn read_only_executable() -> io::Result<OwnedFd> {
 }
 
 /// Waits for the child to end, forwarding signals to it.
-fn supervise(child: Pid) -> Result<Ended, EnterError> {
+pub(super) fn supervise(child: Pid) -> Result<Ended, EnterError> {
     let waited: SigSet = SigSet::thread_get_mask()
         .map_err(|error| EnterError::call("sigprocmask", error))?
         .iter()
