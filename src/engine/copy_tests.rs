@@ -27,6 +27,8 @@ impl Bench {
             cpu_models: Vec::new(),
             resolv_conf: "/etc/resolv.conf".into(),
             hosts: "/etc/hosts".into(),
+            secrets: Default::default(),
+            ssh: Default::default(),
         };
         let open = Arc::new(Store::open(store.path()).unwrap());
         Self { engine: Engine::new(open, settings, Cancel::default()).unwrap(), steps: 0, _store: store }
