@@ -20,7 +20,7 @@ use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Finished, Optio
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self, iidfile, metadata, write_metadata};
-use crate::plan::{RunSite, foresee_runs};
+use crate::plan::{self, RunSite, foresee_runs};
 use crate::progress::{Event, Progress, Summary};
 use crate::registry::{self, Client, RetryCallback};
 use crate::sandbox::{self, Ended, Entered, Sandbox, remove_tree};
@@ -296,11 +296,15 @@ async fn build(
         let text = "no output named: the result stays in the store; use --push or --output to hand it over";
         remarks.push(Event::Note { text: text.to_owned() });
     }
+    let named_stages = arguments.no_cache_filter.iter().flat_map(|text| text.split(','));
+    let named_stages = named_stages.map(str::trim).filter(|name| !name.is_empty());
+    let no_cache_stages = plan::stages(&dockerfile, named_stages).map_err(BuildError::from)?;
     let options = Arc::new(Options {
         request,
         context,
         named,
         no_cache: arguments.no_cache,
+        no_cache_stages,
         pull: arguments.pull,
         jobs,
         keep_going: arguments.keep_going,
@@ -367,6 +371,12 @@ pub(super) fn client(
     environment: &Environment,
     progress: &Progress,
 ) -> Result<Client, Failure> {
+    if let Some(text) = arguments.insecure_registry.iter().find(|text| text.is_empty() || text.contains('/'))
+    {
+        return Err(Failure::usage(format!(
+            "--insecure-registry {text}: write HOST or HOST:PORT, as in image names"
+        )));
+    }
     let heard = progress.clone();
     let on_retry: RetryCallback = Arc::new(move |notice: &registry::RetryNotice| {
         heard.send(Event::Retry {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::answers::Answers;
 use super::bases::Bases;
-use super::demand::Demand;
+use super::demand::{self, Demand};
 use super::execute::{Done, Executor, shown};
 use super::{BuildError, Options, Remotes, fold};
 use crate::dockerfile::Dockerfile;
@@ -79,7 +79,13 @@ impl Build {
             }
         };
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
-        let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
+        let anew = demand::reached(&graph, |step| {
+            self.options.no_cache || self.options.no_cache_stages.contains(&step.origin.stage)
+        });
+        let demand = Arc::new(Demand::new(&graph, |id| match anew.contains(&id) {
+            true => None,
+            false => self.look_up(&graph, id),
+        }));
         let sites = run_sites(&graph, &demand);
         if !sites.is_empty() && !self.engine.can_run() {
             return Ok(Outcome::NeedsSandbox(sites));
@@ -157,9 +163,6 @@ impl Build {
 
     /// The usable result of an earlier build.
     fn look_up(&self, graph: &Graph, id: StepId) -> Option<crate::store::StepRecord> {
-        if self.options.no_cache {
-            return None;
-        }
         let record = self.engine.store().step(&graph.step(id).key)?;
         self.engine.can_use(&record.layer).then_some(record)
     }

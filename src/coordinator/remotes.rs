@@ -1,5 +1,6 @@
 //! Files from web servers and repositories.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -238,6 +239,14 @@ pub fn explain(error: SourceError, what: &str) -> BuildError {
         SourceError::Git(error) if error.is_denied() => (ErrorKind::Authentication, error.hint()),
         SourceError::Git(error) if error.is_missing() => (ErrorKind::Platform, error.hint()),
         SourceError::Git(error) => (ErrorKind::Retryable, error.hint()),
+        SourceError::Io { source, .. }
+            if matches!(
+                source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            (ErrorKind::Invalid, None)
+        }
         SourceError::Io { .. } => (ErrorKind::Retryable, None),
         _ => (ErrorKind::Invalid, None),
     };

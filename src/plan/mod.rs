@@ -44,4 +44,5 @@ pub use mounts::{MountFrom, RunMount};
 pub use planner::{Outcome, plan};
 pub use request::Request;
 pub use resolver::{ContextError, ImageName, ResolvedImage, Resolver, Wanted, WantedFiles, WantedImage};
+pub use stage::stages;
 pub use warning::Warning;
