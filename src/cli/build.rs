@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use fanfold_platforms::Platform;
 use serde_json::{Map, Value, json};
 
-use super::args::BuildArgs;
+use super::args::{BuildArgs, InputArgs};
 use super::environment::Environment;
 use super::errors::{self, Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
-use super::{report, signals, sites};
+use super::{check, report, signals, sites};
 use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Finished, Options, Outcome};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
@@ -33,6 +33,9 @@ const SIGKILL: i32 = 9;
 /// Builds, and gives the exit code.
 pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
     let environment = Environment::read();
+    if let Some(query) = check::of_build(arguments)? {
+        return check::answer(&query, &environment);
+    }
     let prepared = options::prepare(arguments, &environment)?;
     let sites = foresee_runs(&prepared.dockerfile, &prepared.request)
         .map_err(|error| report::failure(&error.into(), &prepared.source))?;
@@ -211,7 +214,8 @@ fn prove(
 ) -> Result<Emulation, Failure> {
     let scratch = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
     let probes = scratch.path().to_owned();
-    let mut machine = Machine::new(arguments.host.qemu_dir.as_deref(), &environment.search_path(), probes);
+    let mut machine =
+        Machine::new(arguments.input.host.qemu_dir.as_deref(), &environment.search_path(), probes);
     let mut emulation = Emulation::default();
     for site in sites {
         match machine.execution(&site.platform) {
@@ -247,7 +251,7 @@ async fn build(
     let interrupted = signals::listen()
         .map_err(|error| Failure::new(Kind::Retryable, format!("failed to listen for signals: {error}")))?;
     let progress = Progress::standard(prepared.mode, environment.progress());
-    let client = client(arguments, environment, &progress)?;
+    let client = client(&arguments.input, environment, &progress)?;
     remove_leftovers(&store);
     let cancel = Cancel::default();
     let settings = Settings {
@@ -264,15 +268,8 @@ async fn build(
     let engine = Arc::new(engine);
     let Prepared { dockerfile, source, request, context, named, annotations, names, outputs, jobs, .. } =
         prepared;
-    let mut remarks: Vec<_> = dockerfile
-        .warnings
-        .iter()
-        .map(|warning| Event::Warning {
-            text: format!("{}: {}", warning.rule, warning.message),
-            platform: None,
-            line: Some(warning.span.first),
-        })
-        .collect();
+    let mut remarks = Vec::new();
+    let source = Arc::new(source);
     if outputs.is_empty() {
         let text = "no output named: the result stays in the store; use --push or --output to hand it over";
         remarks.push(Event::Note { text: text.to_owned() });
@@ -282,7 +279,7 @@ async fn build(
         context,
         named,
         no_cache: arguments.no_cache,
-        pull: arguments.pull,
+        pull: arguments.input.pull,
         jobs,
         keep_going: arguments.keep_going,
         annotations,
@@ -290,6 +287,7 @@ async fn build(
     });
     let build = Build {
         dockerfile,
+        source: Arc::clone(&source),
         options,
         engine: Arc::clone(&engine),
         cancel,
@@ -341,7 +339,7 @@ fn now() -> i64 {
     i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn client(arguments: &BuildArgs, environment: &Environment, progress: &Progress) -> Result<Client, Failure> {
+fn client(arguments: &InputArgs, environment: &Environment, progress: &Progress) -> Result<Client, Failure> {
     let heard = progress.clone();
     let on_retry: RetryCallback = Arc::new(move |notice: &registry::RetryNotice| {
         heard.send(Event::Retry {

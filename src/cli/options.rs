@@ -9,18 +9,20 @@ use std::path::{Path, PathBuf};
 use fanfold_platforms::{Platform, parse_list};
 
 use super::agents::{self, Agent};
-use super::args::{BuildArgs, NetworkArg, ProgressArg};
+use super::args::{BuildArgs, InputArgs, NetworkArg, ProgressArg};
 use super::environment::Environment;
 use super::errors::{Failure, Source, render_syntax};
 use super::{contexts, secrets, values};
 use crate::coordinator::{Annotation, ContextAt, Scope};
-use crate::dockerfile::{self, Dockerfile, Kind};
+use crate::dockerfile::{self, CheckOptions, Dockerfile, Kind, SyntaxError};
 use crate::image::Reference;
 use crate::output::{OutputSpec, check_destinations};
 use crate::plan::{Network, Request};
 use crate::progress::Mode;
 use crate::secrets::Secrets;
 
+/// The build argument that stands for the `check` directive.
+const CHECKS: &str = "BUILDKIT_DOCKERFILE_CHECK";
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The end of the year 9999, the last that RFC 3339 can write.
 const LAST_SECOND: i64 = 253_402_300_799;
@@ -46,31 +48,20 @@ pub(super) struct Prepared {
 /// Reads everything that the flags name.
 pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Result<Prepared, Failure> {
     arguments.refused.refuse()?;
-    let context = context(&arguments.context)?;
-    let (source, file) = dockerfile_text(arguments, &context)?;
-    let dockerfile = dockerfile::parse(source.text.as_bytes())
-        .map_err(|error| Failure::rendered(render_syntax(&error, &source)))?;
+    let text = read(&arguments.input, environment)?;
+    let dockerfile = text.parse().map_err(|error| Failure::rendered(render_syntax(&error, &text.source)))?;
     let names = arguments.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let outputs = outputs(arguments, &names)?;
-    let platforms = platforms(&arguments.platform)?;
-    let (contexts, named) = contexts::named(&arguments.build_context)?
-        .into_iter()
-        .map(|named| (named.context, named.files))
-        .unzip();
-    let secrets = secrets::read(&arguments.secret, environment)?;
-    let agents = agents::read(&arguments.ssh, environment)?;
+    let inputs = inputs(&arguments.input, environment, &text, &dockerfile, arguments.timestamp)?;
     let request = Request {
-        contexts,
-        secrets: secrets.ids().map(str::to_owned).collect(),
-        agents: agents.keys().cloned().collect(),
         shared_caches: arguments.shared_cache_mount.iter().cloned().collect(),
-        ..request(arguments, environment, &dockerfile, platforms)?
+        ..request(arguments, inputs.request)?
     };
     let annotations = annotations(arguments, &request)?;
     let files = [&arguments.metadata_file, &arguments.iidfile];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
     check_destinations(&outputs, &files)?;
-    let root = arguments.root.clone().or_else(|| environment.default_root());
+    let root = arguments.input.root.clone().or_else(|| environment.default_root());
     Ok(Prepared {
         root: root.ok_or_else(|| {
             Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR")
@@ -82,16 +73,111 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
             None => std::thread::available_parallelism().map_or(1, usize::from),
         },
         dockerfile,
-        source,
+        source: text.source,
         request,
-        context: ContextAt::Folder { ignore: contexts::ignore(&context, file.as_deref())?, path: context },
-        named,
-        secrets,
-        agents,
+        context: inputs.context,
+        named: inputs.named,
+        secrets: inputs.secrets,
+        agents: inputs.agents,
         annotations,
         names,
         outputs,
     })
+}
+
+/// The Dockerfile as it was read, with what decides how it is parsed.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) source: Source,
+    bytes: Vec<u8>,
+    /// Its path, where it is a file.
+    path: Option<PathBuf>,
+    context: PathBuf,
+    build_args: BTreeMap<String, String>,
+    checks: Option<CheckOptions>,
+}
+
+impl Text {
+    /// Parses it.
+    pub(super) fn parse(&self) -> Result<Dockerfile, SyntaxError> {
+        let parsed = dockerfile::parse_with_checks(&self.bytes, self.checks.clone())?;
+        match std::str::from_utf8(&self.bytes) {
+            Ok(_) => Ok(parsed),
+            Err(error) => {
+                let lines = self.bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+                let line = u32::try_from(lines + 1).unwrap_or(u32::MAX);
+                let message = "the Dockerfile is not UTF-8".to_owned();
+                Err(SyntaxError { message, line, columns: None, suggestion: None })
+            }
+        }
+    }
+}
+
+/// Reads the Dockerfile.
+pub(super) fn read(arguments: &InputArgs, environment: &Environment) -> Result<Text, Failure> {
+    let context = context(&arguments.context)?;
+    let (name, bytes, path) = dockerfile_text(arguments, &context)?;
+    let build_args = build_args(arguments, environment)?;
+    let checks = match build_args.get(CHECKS) {
+        None => None,
+        Some(text) => Some(
+            CheckOptions::parse(text)
+                .map_err(|error| Failure::usage(format!("the build argument {CHECKS}: {error}")))?,
+        ),
+    };
+    // The parser says where text is not UTF-8; an excerpt shows it as well as it can.
+    let source = Source { name, text: String::from_utf8_lossy(&bytes).into_owned() };
+    Ok(Text { source, bytes, path, context, build_args, checks })
+}
+
+/// What a build and a check have in common, beside the Dockerfile.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    /// With defaults for all that only a build can be told.
+    pub(super) request: Request,
+    pub(super) context: ContextAt,
+    pub(super) named: Vec<Option<ContextAt>>,
+    pub(super) secrets: Secrets,
+    pub(super) agents: BTreeMap<String, Agent>,
+}
+
+/// Understands the flags that a build and a check have in common.
+pub(super) fn inputs(
+    arguments: &InputArgs,
+    environment: &Environment,
+    text: &Text,
+    dockerfile: &Dockerfile,
+    timestamp: Option<i64>,
+) -> Result<Inputs, Failure> {
+    let platforms = platforms(&arguments.platform)?;
+    let (contexts, named) = contexts::named(&arguments.build_context)?
+        .into_iter()
+        .map(|named| (named.context, named.files))
+        .unzip();
+    let secrets = secrets::read(&arguments.secret, environment)?;
+    let agents = agents::read(&arguments.ssh, environment)?;
+    let mut build_args = text.build_args.clone();
+    let epoch = epoch(timestamp, environment, dockerfile, &mut build_args)?;
+    let request = Request {
+        explicit_platforms: !platforms.is_empty(),
+        platforms: if platforms.is_empty() { vec![Platform::host()] } else { platforms },
+        build_platform: Platform::host(),
+        build_args,
+        target: arguments.target.clone().filter(|target| !target.is_empty()),
+        labels: Vec::new(),
+        network: Network::Host,
+        extra_hosts: Vec::new(),
+        shm_size: None,
+        ulimits: Vec::new(),
+        contexts,
+        secrets: secrets.ids().map(str::to_owned).collect(),
+        agents: agents.keys().cloned().collect(),
+        shared_caches: BTreeSet::new(),
+        epoch,
+    };
+    let ignore = contexts::ignore(&text.context, text.path.as_deref())?;
+    let context = ContextAt::Folder { ignore, path: text.context.clone() };
+    Ok(Inputs { request, context, named, secrets, agents })
 }
 
 fn context(text: &str) -> Result<PathBuf, Failure> {
@@ -110,9 +196,12 @@ fn context(text: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The Dockerfile's text, and its path where it is a file.
-fn dockerfile_text(arguments: &BuildArgs, context: &Path) -> Result<(Source, Option<PathBuf>), Failure> {
-    let (name, bytes, path) = match &arguments.file {
+/// The Dockerfile's name and text, and its path where it is a file.
+fn dockerfile_text(
+    arguments: &InputArgs,
+    context: &Path,
+) -> Result<(String, Vec<u8>, Option<PathBuf>), Failure> {
+    Ok(match &arguments.file {
         Some(path) if path.as_os_str() == "-" => {
             let mut bytes = Vec::new();
             io::stdin().read_to_end(&mut bytes).map_err(|error| {
@@ -130,17 +219,7 @@ fn dockerfile_text(arguments: &BuildArgs, context: &Path) -> Result<(Source, Opt
             let name = if given.is_none() { "Dockerfile".to_owned() } else { path.display().to_string() };
             (name, bytes, Some(path))
         }
-    };
-    // The parser says where text is not UTF-8; an excerpt shows it as well as it can.
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let source =
-            Source { name: name.clone(), text: String::from_utf8_lossy(error.as_bytes()).into_owned() };
-        match dockerfile::parse(error.as_bytes()) {
-            Err(fault) => Failure::rendered(render_syntax(&fault, &source)),
-            Ok(_) => Failure::usage(format!("{name} is not UTF-8")),
-        }
-    })?;
-    Ok((Source { name, text }, path))
+    })
 }
 
 fn tag(text: &str) -> Result<Reference, Failure> {
@@ -201,12 +280,7 @@ fn default_epoch(dockerfile: &Dockerfile) -> Option<String> {
     named.next_back()?.default.clone().filter(|text| !text.is_empty())
 }
 
-fn request(
-    arguments: &BuildArgs,
-    environment: &Environment,
-    dockerfile: &Dockerfile,
-    platforms: Vec<Platform>,
-) -> Result<Request, Failure> {
+fn build_args(arguments: &InputArgs, environment: &Environment) -> Result<BTreeMap<String, String>, Failure> {
     let mut build_args = BTreeMap::new();
     for text in &arguments.build_arg {
         match text.split_once('=') {
@@ -219,7 +293,17 @@ fn request(
             }
         }
     }
-    let epoch = match arguments.timestamp {
+    Ok(build_args)
+}
+
+/// The time that no new file may be younger than, which is a build argument too.
+fn epoch(
+    timestamp: Option<i64>,
+    environment: &Environment,
+    dockerfile: &Dockerfile,
+    build_args: &mut BTreeMap<String, String>,
+) -> Result<Option<i64>, Failure> {
+    let epoch = match timestamp {
         Some(seconds) => Some(seconds),
         None => {
             let given = build_args.get(EPOCH).cloned().or_else(|| environment.text(EPOCH));
@@ -240,14 +324,14 @@ fn request(
         }
         build_args.entry(EPOCH.to_owned()).or_insert_with(|| seconds.to_string());
     }
+    Ok(epoch)
+}
+
+/// Adds to a request what only a build can be told.
+fn request(arguments: &BuildArgs, request: Request) -> Result<Request, Failure> {
     let labels =
         arguments.label.iter().map(|text| values::pair("--label", text)).collect::<Result<_, _>>()?;
     Ok(Request {
-        explicit_platforms: !platforms.is_empty(),
-        platforms: if platforms.is_empty() { vec![Platform::host()] } else { platforms },
-        build_platform: Platform::host(),
-        build_args,
-        target: arguments.target.clone().filter(|target| !target.is_empty()),
         labels,
         network: match arguments.network {
             NetworkArg::Default | NetworkArg::Host => Network::Host,
@@ -256,11 +340,7 @@ fn request(
         extra_hosts: arguments.add_host.iter().map(|text| values::host(text)).collect::<Result<_, _>>()?,
         shm_size: arguments.shm_size.as_deref().map(|text| values::size("--shm-size", text)).transpose()?,
         ulimits: arguments.ulimit.iter().map(|text| values::ulimit(text)).collect::<Result<_, _>>()?,
-        contexts: Vec::new(),
-        secrets: BTreeSet::new(),
-        agents: BTreeSet::new(),
-        shared_caches: BTreeSet::new(),
-        epoch,
+        ..request
     })
 }
 

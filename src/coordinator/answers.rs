@@ -82,7 +82,11 @@ fn explain(error: &SourceError) -> ContextError {
         SourceError::NotFound { .. } => Some("paths are relative to the build context".to_owned()),
         _ => None,
     };
-    ContextError { message: error.to_string(), hint }
+    let path = match error {
+        SourceError::NotFound { path, .. } => Some(path.clone()),
+        _ => None,
+    };
+    ContextError { message: error.to_string(), hint, path }
 }
 
 impl Resolver for Answers {
@@ -106,5 +110,12 @@ impl Resolver for Answers {
             digests.insert(asked, digest.clone());
         }
         digest.map(Some)
+    }
+
+    fn ignored(&self, source: &FileSource, path: &str) -> Option<String> {
+        match self.options.context_at(source)? {
+            ContextAt::Folder { ignore, .. } => ignore.hides_source(path),
+            ContextAt::Here(_) | ContextAt::Web(_) | ContextAt::Git(_) => None,
+        }
     }
 }

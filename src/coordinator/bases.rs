@@ -226,8 +226,10 @@ fn missing(place: &Place, wanted: &Platform, has: &[Platform]) -> BuildError {
     names.sort();
     names.dedup();
     let has = if names.is_empty() { "no platform at all".to_owned() } else { names.join(", ") };
-    BuildError::new(ErrorKind::Platform, format!("base image {place} has no {wanted}; it has: {has}"))
-        .with_hint("use a base that has the platform, or leave the platform out of --platform")
+    let text = format!("base image {place} has no {wanted}; it has: {has}");
+    let error = BuildError::new(ErrorKind::Platform, text)
+        .with_hint("use a base that has the platform, or leave the platform out of --platform");
+    BuildError { rule: Some("InvalidBaseImagePlatform"), ..error }
 }
 
 /// A base that does not exist is a missing base, whatever the registry calls it.

@@ -12,6 +12,7 @@
 mod answers;
 mod bases;
 mod build;
+mod check;
 mod demand;
 mod error;
 mod execute;
@@ -19,7 +20,10 @@ mod fold;
 mod options;
 mod pull;
 mod schedule;
+mod source;
 
 pub use build::{Build, Finished, Outcome};
+pub use check::{Check, Checked};
 pub use error::{BuildError, ErrorKind};
 pub use options::{Annotation, ContextAt, Emulator, Options, Scope};
+pub use source::Source;

@@ -55,6 +55,6 @@ pub use checks::{CheckOptions, Checks, ParseCheckError};
 pub use directives::is_own_frontend;
 pub use excerpt::{Mark, columns_of, excerpt, render};
 pub use mount::{Mount, Sharing};
-pub use parse::{parse, parse_trigger};
+pub use parse::{parse, parse_trigger, parse_with_checks};
 pub use selection::Selection;
 pub use syntax_error::SyntaxError;

@@ -47,10 +47,13 @@ impl StageBuilder<'_, '_> {
             Some("none") => Network::None,
             Some("host") => Network::Host,
             Some(other) => {
-                return Err(PlanError::at(span, format!("invalid network mode \"{other}\"")).into());
+                return Err(PlanError::at(span, format!("invalid network mode \"{other}\""))
+                    .with_word(other)
+                    .into());
             }
         };
         let mut mounts = self.mounts(run, instruction)?;
+        self.lint_script(run, span);
         let argv = match run.script() {
             Script::Exec(words) => words,
             Script::Text(text) => self.shell_command(text),
@@ -281,7 +284,8 @@ impl StageBuilder<'_, '_> {
                     .with_hint(format!("pass {flag}"))
                     .with_word(id));
             }
-            self.remark(format!("{what} \"{id}\" was not given; mount skipped"), span, id);
+            let hint = format!("pass {flag}");
+            self.remark(format!("{what} \"{id}\" was not given; mount skipped"), span, id, hint);
         }
         Ok(given)
     }

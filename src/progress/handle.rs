@@ -266,6 +266,7 @@ mod tests {
             platform: None,
             file: None,
             line: None,
+            column: None,
             message: "disk full".to_owned(),
             hint: Some("make room".to_owned()),
             retryable: true,
