@@ -204,7 +204,7 @@ impl<'a> Outline<'a> {
             vec![
                 format!("{}{mark}", name(index, stage)),
                 first.map_or_else(|| stage.base.clone(), |on| on.base.clone()),
-                stage.platform.clone().unwrap_or_else(|| "the image's".to_owned()),
+                stage.platform.clone().unwrap_or_else(|| "target's".to_owned()),
                 stage.description.clone().unwrap_or_default(),
             ]
         }));

@@ -8,7 +8,7 @@ use fanfold_platforms::{Machine, Platform};
 use tokio::sync::watch;
 
 use super::answers::Answers;
-use super::bases::Bases;
+use super::bases::{Bases, or_stage};
 use super::demand::Demand;
 use super::execute::{Done, Executor, shown};
 use super::{BuildError, ErrorKind, Options, Source, fold};
@@ -163,7 +163,10 @@ impl Build {
                             Wanted::Files(item) => files.push(item),
                         }
                     }
-                    let resolved = bases.resolve(images).await.map_err(|error| vec![error])?;
+                    let resolved = bases
+                        .resolve(images)
+                        .await
+                        .map_err(|error| vec![or_stage(error, &self.dockerfile)])?;
                     for (wanted, image) in resolved {
                         if image.platform != wanted.platform {
                             self.progress.send(Event::Note {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use super::answers::Answers;
-use super::bases::Bases;
+use super::bases::{Bases, or_stage};
 use super::{BuildError, Options};
 use crate::dockerfile::Dockerfile;
 use crate::image::{Descriptor, Digest, ImageConfig, media_type};
@@ -87,6 +87,7 @@ impl Check<'_> {
                 Ok(mut images) => images.pop().map(|(_, image)| image).ok_or(None),
                 Err(error) => {
                     gone = error.rule.is_none();
+                    let error = or_stage(error, self.dockerfile);
                     Err(Some(if gone { BuildError { platform: None, ..error } } else { error }))
                 }
             };

@@ -106,7 +106,12 @@ impl StageBuilder<'_, '_> {
                 (String::new(), Some(hint))
             } else {
                 let nearest = suggest::nearest(name, self.state.scope.names());
-                (nearest.map(|known| format!(" (did you mean ${known}?)")).unwrap_or_default(), None)
+                let advice = nearest.map(|known| format!(" (did you mean ${known}?)"));
+                let hint = match advice {
+                    Some(_) => None,
+                    None => self.global_hint(name),
+                };
+                (advice.unwrap_or_default(), hint)
             };
             let message = format!("Usage of undefined variable '${name}'{advice}");
             self.warn("UndefinedVar", message, span, name, hint);
@@ -116,6 +121,14 @@ impl StageBuilder<'_, '_> {
     /// Whether a variable has a value for FROM, but not in a stage that does not declare it.
     fn is_global(&self, name: &str) -> bool {
         self.globals.get(name).is_some()
+    }
+
+    /// Advice where a variable is called nearly as one that is defined outside the stage.
+    fn global_hint(&self, name: &str) -> Option<String> {
+        let known = suggest::nearest(name, self.globals.names())?;
+        Some(format!(
+            "if {known} is meant, which is defined outside this stage: add `ARG {known}` to the stage"
+        ))
     }
 
     /// Checks that a command gets signals: a shell does not pass them on.
@@ -136,7 +149,8 @@ impl StageBuilder<'_, '_> {
         if !self.state.workdir_set && !path.starts_with('/') {
             let message =
                 format!("Relative workdir \"{path}\" can have unexpected results if the base image changes");
-            self.warn("WorkdirRelativePath", message, span, path, None);
+            let hint = format!("write it from the root: `WORKDIR /{}`", path.trim_start_matches("./"));
+            self.warn("WorkdirRelativePath", message, span, path, Some(hint));
         }
         self.state.workdir_set = true;
     }
@@ -223,3 +237,6 @@ fn is_assigned(script: &str, name: &str) -> bool {
         (by_word && !after.starts_with(joins)) || by_sign
     })
 }
+
+#[cfg(test)]
+mod tests;

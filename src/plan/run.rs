@@ -32,6 +32,7 @@ struct Mounted {
 impl StageBuilder<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, instruction: &Instruction) -> Result<(), Stop> {
         let span = instruction.span;
+        self.lint_script(run, span);
         if run.security.as_deref().is_some_and(|mode| mode != "sandbox") {
             return Err(PlanError::unsupported(span, "RUN --security=insecure")
                 .with_hint("no step of a build runs with more privilege than another")
@@ -53,7 +54,6 @@ impl StageBuilder<'_, '_> {
             }
         };
         let mut mounts = self.mounts(run, instruction)?;
-        self.lint_script(run, span);
         let argv = match run.script() {
             Script::Exec(words) => words,
             Script::Text(text) => self.shell_command(text),
@@ -276,6 +276,10 @@ impl StageBuilder<'_, '_> {
         required: bool,
         span: Span,
     ) -> Result<bool, PlanError> {
+        // Who only checks a Dockerfile gives no secrets.
+        if self.planner.faults.is_some() {
+            return Ok(true);
+        }
         if !given {
             let flag =
                 if what == "ssh" { format!("--ssh {id}") } else { format!("--secret id={id},src=FILE") };
