@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use fanfold_platforms::Platform;
 use serde_json::{Map, Value, json};
 
+use super::agents::Agents;
 use super::args::{BuildArgs, InputArgs};
 use super::environment::Environment;
 use super::errors::{self, Failure, Kind};
@@ -254,6 +255,8 @@ async fn build(
     let client = client(&arguments.input, environment, &progress)?;
     remove_leftovers(&store);
     let cancel = Cancel::default();
+    let sockets = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
+    let agents = Agents::start(&prepared.agents, sockets.path(), environment)?;
     let settings = Settings {
         sandbox,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -262,6 +265,8 @@ async fn build(
         cpu_models: emulation.cpu_models.clone(),
         resolv_conf: "/etc/resolv.conf".into(),
         hosts: "/etc/hosts".into(),
+        secrets: prepared.secrets.clone(),
+        ssh: agents.sockets.clone(),
     };
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;

@@ -66,27 +66,14 @@ impl Answers {
             _ => Ok(None),
         }
     }
-
-    /// Paths of the build context that no image can hold; none where it was not needed.
-    pub(super) fn skipped(&self) -> Vec<String> {
-        match self.folders.get(&FileSource::Context).and_then(OnceLock::get) {
-            Some(Ok(context)) => context.skipped().to_vec(),
-            _ => Vec::new(),
-        }
-    }
 }
 
 fn explain(error: &SourceError) -> ContextError {
-    let hint = match error {
-        SourceError::NotFound { ignored_by: Some(rule), .. } => Some(format!("it is ignored by {rule}")),
-        SourceError::NotFound { .. } => Some("paths are relative to the build context".to_owned()),
-        _ => None,
-    };
     let path = match error {
         SourceError::NotFound { path, .. } => Some(path.clone()),
         _ => None,
     };
-    ContextError { message: error.to_string(), hint, path }
+    ContextError { message: error.to_string(), hint: error.hint(), path }
 }
 
 impl Resolver for Answers {
@@ -105,7 +92,7 @@ impl Resolver for Answers {
             return known.map(Some);
         }
         let Some(context) = self.files(source)? else { return Ok(None) };
-        let digest = context.digest(&selection.sources).map_err(|error| explain(&error));
+        let digest = context.digest(selection).map_err(|error| explain(&error));
         if let Ok(mut digests) = self.digests.lock() {
             digests.insert(asked, digest.clone());
         }

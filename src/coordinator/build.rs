@@ -89,10 +89,6 @@ impl Build {
             return Ok(Outcome::NeedsSandbox(sites));
         }
         self.say(warnings);
-        for path in answers.skipped() {
-            let text = format!("{path} of the build context is a socket and not in the image");
-            self.progress.send(Event::Warning(Warning::new(text)));
-        }
         self.announce(&graph, &demand);
         let executor = Executor {
             graph: Arc::clone(&graph),

@@ -180,6 +180,9 @@ impl From<EngineError> for BuildError {
             EngineError::Store(_) | EngineError::NoContent => {
                 (ErrorKind::Retryable, "build again; if it stays, remove the folder that --root names")
             }
+            EngineError::Source(source) if source.hint().is_some() => {
+                return Self { hint: source.hint(), ..Self::new(ErrorKind::Step, text) };
+            }
             EngineError::Source(_) => {
                 (ErrorKind::Step, "make the file readable, or list it in .dockerignore")
             }

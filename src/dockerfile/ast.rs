@@ -183,15 +183,20 @@ impl Run {
             Command::Exec(words) => return Script::Exec(words.clone()),
             Command::Shell(text) => text,
         };
-        match self.heredocs.as_slice() {
-            [lone] if heredoc::parse_word(text).is_some() => {
-                if lone.body.starts_with("#!") {
-                    Script::Shebang { name: lone.name.clone(), body: lone.body.clone() }
-                } else {
-                    Script::Text(lone.body.clone())
-                }
+        match self.lone_heredoc() {
+            Some(lone) if lone.body.starts_with("#!") => {
+                Script::Shebang { name: lone.name.clone(), body: lone.body.clone() }
             }
-            heredocs => Script::Text(heredoc::append_bodies(text, heredocs)),
+            Some(lone) => Script::Text(lone.body.clone()),
+            None => Script::Text(heredoc::append_bodies(text, &self.heredocs)),
+        }
+    }
+
+    /// The heredoc that is the whole script: nothing else stands on the line.
+    pub fn lone_heredoc(&self) -> Option<&Heredoc> {
+        match (&self.command, self.heredocs.as_slice()) {
+            (Command::Shell(text), [lone]) if heredoc::parse_word(text).is_some() => Some(lone),
+            _ => None,
         }
     }
 }

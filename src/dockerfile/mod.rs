@@ -1,8 +1,8 @@
 //! The Dockerfile language: text in, stages of instructions out.
 //!
 //! Owns: lines, continuations and comments; directives; instruction and flag syntax; heredocs;
-//! variable expansion; patterns and `.dockerignore`; the build checks that need the text alone;
-//! excerpts for messages.
+//! the values of `RUN --mount`; variable expansion; patterns and `.dockerignore`; the build checks that
+//! need the text alone; excerpts for messages.
 //! Refuses: every instruction, flag, directive and frontend that it does not know, with the line
 //! and the nearest known word. Nothing is skipped silently.
 //!
@@ -26,6 +26,8 @@ mod excerpt;
 pub mod expand;
 mod flags;
 mod from;
+mod git_address;
+mod git_remote;
 mod healthcheck;
 mod heredoc;
 pub mod ignore;
@@ -37,6 +39,8 @@ mod onbuild;
 mod parse;
 pub mod pattern;
 pub mod ports;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod run;
 mod selection;
 pub mod shell;
@@ -54,6 +58,8 @@ pub use ast::{
 pub use checks::{CheckOptions, Checks, ParseCheckError};
 pub use directives::is_own_frontend;
 pub use excerpt::{Mark, columns_of, excerpt, render};
+pub use git_address::{GitAddress, GitAddressError, GitTime, without_userinfo};
+pub use git_remote::{GitLogin, GitRemote, GitScheme};
 pub use mount::{Mount, Sharing};
 pub use parse::{parse, parse_trigger, parse_with_checks};
 pub use selection::Selection;

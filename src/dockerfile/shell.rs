@@ -38,8 +38,14 @@ pub fn lacks_errexit(body: &str, shell: &[String]) -> bool {
     if body.starts_with("#!") || !is_bourne_without_errexit(shell) {
         return false;
     }
-    let mut script =
-        Script { text: body, commands: 0, sets_errexit: false, words: Vec::new(), state: State::Start };
+    let mut script = Script {
+        text: body,
+        commands: 0,
+        sets_errexit: false,
+        words: Vec::new(),
+        state: State::Start,
+        joined: false,
+    };
     for event in Scanner::new(body) {
         match event {
             Event::Word(range) => script.word(range),
@@ -59,6 +65,8 @@ struct Script<'t> {
     /// The words of the simple command that is being read.
     words: Vec<&'t str>,
     state: State,
+    /// Whether the last thing read is an operator that lets the command go on in the next line.
+    joined: bool,
 }
 
 /// Where in a list of commands the next word stands.
@@ -78,6 +86,7 @@ enum State {
 
 impl<'t> Script<'t> {
     fn word(&mut self, range: Range<usize>) {
+        self.joined = false;
         let word = &self.text[range];
         if !self.words.is_empty() {
             self.words.push(word);
@@ -100,6 +109,10 @@ impl<'t> Script<'t> {
     }
 
     fn operator(&mut self, operator: Operator) {
+        if operator == Operator::Line && self.joined {
+            return;
+        }
+        self.joined = operator == Operator::Join;
         match operator {
             // What stands before `)` alone is a pattern of `case`; before `()`, a function's name.
             Operator::Close { open: false } | Operator::Open => self.words.clear(),

@@ -1,66 +1,54 @@
 //! ADD of a local archive: its entries are laid into the destination.
 
-use std::fs::File;
-use std::io;
-
 use super::copy::{Copying, Part};
 use super::staging::Found;
 use super::{EngineError, StepFailure};
-use crate::layer::{Content, Entry, EntryKind, LayerPath, Limits, Mode, archive, read_tar};
-use crate::source::Selected;
-use crate::store::ScratchDir;
+use crate::layer::{Content, Entry, EntryKind, LayerError, LayerPath, Limits, Mode, archive, read_tar};
+use crate::source::{Selected, Spool};
 
 /// Links followed on the way to one entry.
 const MOST_LINKS: usize = 40;
 
 impl Copying<'_, '_> {
-    /// Unpacks the source if it is an archive and archives are to be unpacked. Gives the scratch
-    /// space that holds the contents until the layer is written.
-    pub(super) fn try_archive(
-        &mut self,
-        part: &Part<'_>,
-        item: &Selected,
-    ) -> Result<Option<ScratchDir>, EngineError> {
+    /// Unpacks the source if it is an archive and archives are to be unpacked. Says whether it did.
+    ///
+    /// The contents lie in a file without a name until the layer is written.
+    pub(super) fn try_archive(&mut self, part: &Part<'_>, item: &Selected) -> Result<bool, EngineError> {
         if !part.unpack {
-            return Ok(None);
+            return Ok(false);
         }
-        let Some(context) = part.context() else { return Ok(None) };
-        let Some(file) = context.open_file(&item.path)? else { return Ok(None) };
-        let Some(reader) = archive(file, &Limits::default())? else { return Ok(None) };
-        if self.op.chmod.is_some() {
-            let name = String::from_utf8_lossy(&item.name);
-            return Err(StepFailure::refused(format!(
-                "--chmod does not apply to the archive `{name}`, which is unpacked"
-            ))
-            .with_hint("use --unpack=false to copy the archive itself")
-            .into());
+        let Some(file) = part.regular_file(&item.path) else { return Ok(false) };
+        let Some(reader) = archive(part.content(&file)?.open()?, &Limits::default())? else {
+            return Ok(false);
+        };
+        for (given, flag) in [(self.op.chmod.is_some(), "--chmod"), (part.excludes, "--exclude")] {
+            if given {
+                let name = String::from_utf8_lossy(&item.name);
+                return Err(StepFailure::refused(format!(
+                    "{flag} does not apply to the archive `{name}`, which is unpacked"
+                ))
+                .with_hint("use --unpack=false to copy the archive itself")
+                .into());
+            }
         }
-        let scratch = self.engine.store().scratch_dir()?;
-        let path = scratch.path().join("contents");
-        let mut spool = File::create(&path).map_err(EngineError::io("create a spool file"))?;
-        let mut offset = 0;
+        let mut spool = Spool::new(self.engine.store().scratch_dir()?.path())?;
         let mut entries = Vec::new();
         read_tar(reader, Mode::Archive, &mut |entry, content| {
-            let start = offset;
-            if let EntryKind::File { .. } = entry.kind {
-                offset += io::copy(content, &mut spool).map_err(crate::layer::LayerError::Stream)?;
-            }
-            entries.push((entry, start, offset - start));
+            let content = match entry.kind {
+                EntryKind::File { .. } => spool.add(content).map_err(LayerError::Stream)?.0,
+                _ => Content::Empty,
+            };
+            entries.push((entry, content));
             Ok(())
         })
         .map_err(|error| {
             if error.is_disk_full() { error.into() } else { bad(&item.name, error.to_string()) }
         })?;
-        let directory = self.destination.path.clone();
-        if self.staging.found(&directory) == Found::Other {
-            return Err(StepFailure::refused(format!("cannot copy to non-directory: {directory}")).into());
-        }
-        self.make_directory(&directory)?;
-        for (entry, start, length) in entries {
-            let content = Content::Range { file: path.clone(), offset: start, length };
+        let directory = self.destination_directory()?;
+        for (entry, content) in entries {
             self.archive_entry(&item.name, entry, content, &directory)?;
         }
-        Ok(Some(scratch))
+        Ok(true)
     }
 
     fn archive_entry(
@@ -81,10 +69,6 @@ impl Copying<'_, '_> {
             }
             return Ok(());
         }
-        let content = match entry.kind {
-            EntryKind::File { .. } => content,
-            _ => Content::Empty,
-        };
         entry.path = target;
         self.dress(&mut entry);
         self.staging.put(entry, content, None);

@@ -8,10 +8,10 @@ use super::chmod::Chmod;
 use super::destination::{self, Destination};
 use super::staging::{Found, Staging};
 use super::{Contents, Engine, EngineError, Layer, Needs, State, StepFailure};
-use crate::image::Digest;
-use crate::layer::{Change, Content, Entry, EntryKind, LayerPath, Node, Tree};
+use crate::image::{AccountError, Digest};
+use crate::layer::{Change, Content, Entry, EntryKind, FileNode, LayerPath, Node, Tree};
 use crate::plan::{CopyOp, CopyPart};
-use crate::source::{self, Context, Selected};
+use crate::source::{self, Context, Selected, Shape, SourceError};
 
 /// Where a copy's sources lie.
 #[derive(Debug, Clone, Copy)]
@@ -65,20 +65,28 @@ pub(super) struct Part<'a> {
     selected: Vec<Selected>,
     origin: Origin<'a>,
     pub(super) unpack: bool,
+    /// Whether `--exclude` was given.
+    pub(super) excludes: bool,
 }
 
 impl Part<'_> {
-    /// The context, where the sources lie in one.
-    pub(super) fn context(&self) -> Option<&Context> {
+    /// The regular file at a path of the sources.
+    pub(super) fn regular_file(&self, path: &LayerPath) -> Option<FileNode> {
+        self.tree.file(path)
+    }
+
+    /// The data of a regular file.
+    pub(super) fn content(&self, file: &FileNode) -> Result<Content, EngineError> {
         match &self.origin {
-            Origin::Context(context) => Some(context),
-            Origin::Layers(_) => None,
+            Origin::Context(context) => Ok(context.content(&file.path)),
+            Origin::Layers(contents) => contents.get(file.layer, &file.path),
         }
     }
 }
 
 impl Engine {
-    /// Copies files into a stage.
+    /// Copies files into a stage. With `--link` the layer is the same whatever lies below: `below`
+    /// is then asked for the names of `--chown` alone.
     ///
     /// # Errors
     ///
@@ -95,7 +103,7 @@ impl Engine {
         below: &State,
         needs: Needs,
     ) -> Result<Copied, EngineError> {
-        let tree = self.tree(below)?;
+        let tree = if op.link { Tree::default() } else { self.tree(below)? };
         let mut notes = Vec::new();
         let parts = op
             .parts
@@ -106,31 +114,18 @@ impl Engine {
         let staging = Staging::new(&tree, self.file_time());
         let named: usize = op.parts.iter().map(|part| part.selection.sources.len()).sum();
         let found: usize = parts.iter().map(|part| part.selected.len()).sum();
-        let destination = destination::resolve(op, &staging, (found + op.inline.len()).max(named))?;
-        let owner = match &op.chown {
-            None => None,
-            Some(text) => {
-                let accounts = self.accounts(below, &tree)?;
-                let owner = accounts
-                    .owner(text)
-                    .map_err(|source| StepFailure::Account { what: format!("--chown={text}"), source })?;
-                Some(owner)
-            }
-        };
+        let destination = destination::resolve(op, &staging, found.max(named) + op.inline.len())?;
+        let owner = op.chown.as_deref().map(|text| self.owner(text, below)).transpose()?;
         let chmod = op.chmod.as_deref().map(Chmod::parse).transpose()?;
         let mut copying = Copying { engine: self, op, staging, destination, owner, chmod };
-        // Archives leave their contents in scratch space until the layer is written.
-        let mut spools = Vec::new();
         let mut number = 0;
         for part in &parts {
             for item in &part.selected {
                 number += 1;
-                match part.tree.get(&item.path) {
-                    Some(node) if !node.entry.is_directory() => match copying.try_archive(part, item)? {
-                        Some(spool) => spools.push(spool),
-                        None => copying.file(part, item, &node)?,
-                    },
-                    _ => copying.directory(part, number, item)?,
+                match item.shape {
+                    Shape::File if copying.try_archive(part, item)? => {}
+                    Shape::File => copying.file(part, item)?,
+                    Shape::Contents | Shape::Parents => copying.directory(part, number, item)?,
                 }
             }
         }
@@ -141,6 +136,25 @@ impl Engine {
         Ok(Copied { layer, notes, programs })
     }
 
+    /// User and group that `--chown` names.
+    fn owner(&self, text: &str, below: &State) -> Result<(u32, u32), EngineError> {
+        let accounts = self.accounts(below, &self.tree(below)?)?;
+        accounts.owner(text).map_err(|error| {
+            let unknown = |kind, name: &str, file| {
+                StepFailure::refused(format!("--chown: no {kind} \"{name}\" in {file} of the stage"))
+                    .with_hint("name a user or group that the stage has, or its number")
+            };
+            match &error {
+                AccountError::NoUser(name) => unknown("user", name, "/etc/passwd"),
+                AccountError::NoGroup(name) => unknown("group", name, "/etc/group"),
+                AccountError::OutOfRange(_) => {
+                    StepFailure::Account { what: format!("--chown={text}"), source: error }
+                }
+            }
+            .into()
+        })
+    }
+
     /// Finds what one part of a copy means.
     fn part<'a>(
         &self,
@@ -148,25 +162,44 @@ impl Engine {
         source: CopySource<'a>,
         notes: &mut Vec<String>,
     ) -> Result<Part<'a>, EngineError> {
-        let words = &part.selection.sources;
+        let selection = &part.selection;
         let (tree, selected) = match source {
-            CopySource::Context(context) => (context.tree().clone(), context.select(words)?),
+            CopySource::Context(context) => {
+                for path in context.sockets_in(selection)? {
+                    notes.push(format!("{path} is a socket, which no image can hold: it is not copied"));
+                }
+                (context.tree().clone(), context.select(selection)?)
+            }
             CopySource::State(state) => {
                 let tree = self.tree(state)?;
-                let selected = source::select(&tree, words)?;
+                let selected = source::select(&tree, selection).map_err(of_a_stage)?;
                 (tree, selected)
             }
         };
-        for (word, text) in words.iter().enumerate() {
+        for (word, text) in selection.sources.iter().enumerate() {
             if selected.iter().all(|item| item.word != word) {
-                notes.push(format!("no file matches \"{text}\""));
+                let excluded = if selection.exclude.is_empty() { "" } else { " that --exclude leaves" };
+                notes.push(format!("no file matches \"{text}\"{excluded}"));
             }
         }
         let origin = match source {
             CopySource::Context(context) => Origin::Context(context),
             CopySource::State(state) => Origin::Layers(self.contents(state, wanted_files(&tree, &selected))?),
         };
-        Ok(Part { tree, selected, origin, unpack: part.unpack })
+        let excludes = !selection.exclude.is_empty();
+        Ok(Part { tree, selected, origin, unpack: part.unpack, excludes })
+    }
+}
+
+/// Says where the words of a copy from a stage or image begin.
+fn of_a_stage(error: SourceError) -> SourceError {
+    match error {
+        SourceError::NotFound { path, ignored_by, hint } => {
+            let place =
+                || "paths are relative to the root of the stage or image that --from names".to_owned();
+            SourceError::NotFound { path, ignored_by, hint: hint.or_else(|| Some(place())) }
+        }
+        other => other,
     }
 }
 
@@ -191,16 +224,9 @@ fn programs(changes: &[Change]) -> Programs {
 
 /// All regular files that a selection takes, as layer and path within it.
 fn wanted_files(tree: &Tree, selected: &[Selected]) -> Vec<(usize, LayerPath)> {
-    let mut wanted = Vec::new();
-    for item in selected {
-        let below = tree.walk(&item.path).into_iter().map(|(path, _)| path);
-        for path in below.chain([item.path.clone()]) {
-            if let Some(file) = tree.file(&path) {
-                wanted.push((file.layer, file.path));
-            }
-        }
-    }
-    wanted
+    let nodes = selected.iter().flat_map(|item| &item.entries);
+    let files = nodes.filter_map(|node| tree.file(&node.entry.path));
+    files.map(|file| (file.layer, file.path)).collect()
 }
 
 impl Copying<'_, '_> {
@@ -215,38 +241,50 @@ impl Copying<'_, '_> {
         self.staging.make_directories(path, mode, self.owner.unwrap_or((0, 0)))
     }
 
-    /// Copies one thing that is not a directory.
-    fn file(&mut self, part: &Part<'_>, item: &Selected, node: &Node) -> Result<(), EngineError> {
-        let target = if self.destination.directory {
-            let directory = self.destination.path.clone();
-            self.make_directory(&directory)?;
-            directory.join(&item.name)?
-        } else {
-            let target = self.destination.path.clone();
-            self.make_directory(&target.parent().unwrap_or_default())?;
-            target
-        };
-        self.place(part, &item.path, node, target, None)
+    /// Where a file goes that has this name in the sources; what leads there is made.
+    fn target(&mut self, name: &[u8]) -> Result<LayerPath, EngineError> {
+        let path = self.destination.path.clone();
+        if self.destination.directory {
+            self.make_directory(&path)?;
+            return Ok(path.join(name)?);
+        }
+        self.make_directory(&path.parent().unwrap_or_default())?;
+        Ok(path)
     }
 
-    /// Copies the contents of a directory.
+    /// Copies one thing that is not a directory.
+    fn file(&mut self, part: &Part<'_>, item: &Selected) -> Result<(), EngineError> {
+        for node in &item.entries {
+            let target = self.target(&item.name)?;
+            self.place(part, node, target, None)?;
+        }
+        Ok(())
+    }
+
+    /// Copies what is taken of the contents of a directory.
     fn directory(&mut self, part: &Part<'_>, number: usize, item: &Selected) -> Result<(), EngineError> {
-        let target = self.destination.path.clone();
-        if self.staging.found(&target) == Found::Other {
-            return Err(StepFailure::refused(format!("cannot copy to non-directory: {target}")).into());
+        let target = self.destination_directory()?;
+        let links = item.entries.iter().any(|node| matches!(node.entry.kind, EntryKind::HardLink { .. }));
+        for node in &item.entries {
+            let below = node.entry.path.strip_prefix(&item.path).unwrap_or_default();
+            self.place(part, node, target.join(below)?, links.then_some(number))?;
         }
-        self.make_directory(&target)?;
-        let entries = part.tree.walk(&item.path);
-        let linked = entries.iter().any(|(_, node)| matches!(node.entry.kind, EntryKind::HardLink { .. }));
-        for (path, node) in entries {
-            let below = path.strip_prefix(&item.path).unwrap_or_default();
-            let place = target.join(below)?;
-            self.place(part, &path, &node, place, linked.then_some(number))?;
-        }
-        if let Some(node) = part.tree.get(&item.path).filter(|_| !item.path.is_root()) {
+        if item.shape == Shape::Contents
+            && let Some(node) = part.tree.get(&item.path).filter(|_| !item.path.is_root())
+        {
             self.staging.touch(&target, node.entry.mtime);
         }
         Ok(())
+    }
+
+    /// Makes the destination a directory, if it is none.
+    pub(super) fn destination_directory(&mut self) -> Result<LayerPath, EngineError> {
+        let path = self.destination.path.clone();
+        if self.staging.found(&path) == Found::Other {
+            return Err(StepFailure::refused(format!("cannot copy to non-directory: {path}")).into());
+        }
+        self.make_directory(&path)?;
+        Ok(path)
     }
 
     /// Puts one entry of the source in its place. `links` numbers the source among whose files
@@ -254,7 +292,6 @@ impl Copying<'_, '_> {
     fn place(
         &mut self,
         part: &Part<'_>,
-        path: &LayerPath,
         node: &Node,
         target: LayerPath,
         links: Option<usize>,
@@ -272,13 +309,10 @@ impl Copying<'_, '_> {
         let mut entry = node.entry.clone();
         let mut content = Content::Empty;
         let mut group = None;
-        let mut attributes_of = path.clone();
-        if let Some(file) = part.tree.file(path) {
+        let mut attributes_of = entry.path.clone();
+        if let Some(file) = part.regular_file(&node.entry.path) {
+            content = part.content(&file)?;
             entry.kind = file.entry.kind;
-            content = match &part.origin {
-                Origin::Context(context) => context.content(&file.path),
-                Origin::Layers(contents) => contents.get(file.layer, &file.path)?,
-            };
             attributes_of = file.path.clone();
             group = links.map(|number| (number, file.layer, file.path));
         }
@@ -308,15 +342,7 @@ impl Copying<'_, '_> {
     fn inline_files(&mut self) -> Result<(), EngineError> {
         let op = self.op;
         for file in &op.inline {
-            let target = if self.destination.directory {
-                let directory = self.destination.path.clone();
-                self.make_directory(&directory)?;
-                directory.join(&file.name)?
-            } else {
-                let target = self.destination.path.clone();
-                self.make_directory(&target.parent().unwrap_or_default())?;
-                target
-            };
+            let target = self.target(file.name.as_bytes())?;
             if self.staging.found(&target) == Found::Directory {
                 return Err(
                     StepFailure::refused(format!("cannot replace to directory {target} with file")).into()
@@ -330,3 +356,7 @@ impl Copying<'_, '_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "copy_tests.rs"]
+mod tests;

@@ -22,7 +22,8 @@ pub(super) fn resolve(op: &CopyOp, staging: &Staging<'_>, count: usize) -> Resul
     let text = op.destination.as_str();
     let absolute = if text.starts_with('/') { text.to_owned() } else { format!("{}/{text}", op.cwd) };
     let last = text.rsplit('/').next().unwrap_or("");
-    let says_directory = matches!(last, "" | "." | "..");
+    let keeps_parents = op.parts.iter().any(|part| part.selection.parents);
+    let says_directory = keeps_parents || matches!(last, "" | "." | "..");
     let path = staging.resolve(absolute.as_bytes())?;
     let found = staging.found(&path);
     if says_directory && found == Found::Other {

@@ -1,16 +1,18 @@
 //! The engine: what all steps of a build share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use fanfold_platforms::Platform;
 
 use super::EngineError;
-use super::run::Cancel;
+use super::cancel::Cancel;
+use super::output::Masking;
 use crate::image::Digest;
 use crate::layer::{LayerIndex, Pool};
 use crate::sandbox::Sandbox;
+use crate::secrets::Secrets;
 use crate::store::{LayerId, ScratchDir, Store};
 
 /// How steps are carried out.
@@ -30,6 +32,10 @@ pub struct Settings {
     pub resolv_conf: PathBuf,
     /// The host's hosts file.
     pub hosts: PathBuf,
+    /// What commands may mount as secrets; hidden in the output of all commands.
+    pub secrets: Secrets,
+    /// Sockets of the ssh agents that commands may use, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
 }
 
 /// Carries out steps.
@@ -39,6 +45,7 @@ pub struct Engine {
     pub(super) settings: Settings,
     pub(super) pool: Pool,
     pub(super) cancel: Cancel,
+    pub(super) masking: Masking,
     pub(super) indexes: Mutex<HashMap<LayerId, Arc<LayerIndex>>>,
     pub(super) mounts: Mutex<Option<ScratchDir>>,
     /// Layers whose owners were compared with the ids that this build has.
@@ -63,6 +70,7 @@ impl Engine {
     pub fn new(store: Arc<Store>, settings: Settings, cancel: Cancel) -> Result<Self, EngineError> {
         Ok(Self {
             pool: Pool::new(settings.workers).map_err(EngineError::io("start threads"))?,
+            masking: Masking::new(&settings.secrets),
             store,
             settings,
             cancel,

@@ -128,9 +128,8 @@ impl EngineError {
     pub fn is_disk_full(&self) -> bool {
         match self {
             Self::Store(error) => error.is_disk_full(),
-            Self::Layer(error) | Self::BadLayer(error) | Self::Source(SourceError::Layer(error)) => {
-                error.is_disk_full()
-            }
+            Self::Layer(error) | Self::BadLayer(error) => error.is_disk_full(),
+            Self::Source(error) => error.is_disk_full(),
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fanfold_platforms::Platform;
 
+use super::discarded::Discarded;
+use super::output::{OutputLine, forward};
 use super::staging::{Found, Staging};
 use super::{Engine, EngineError, Layer, State, StepFailure};
 use crate::image::Digest;
 use crate::layer::{Content, LayerIndex, LayerPath, Scan, Tree, scan, settle_times, write_directory};
 use crate::plan::{self, RunOp, StepId};
-use crate::sandbox::{self, Ended, Killer, RunError, RunSpec, prepare_stubs, probe_overlay};
+use crate::sandbox::{self, Ended, RunError, RunSpec, prepare_stubs, probe_overlay};
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
 const HOSTNAME: &str = "fanfold";
@@ -25,75 +24,10 @@ const HOSTNAME: &str = "fanfold";
 const USER_STEP: &str = "user";
 const STUBS: &str = "stubs";
 const MERGED: &str = "merged";
+const ASIDE: &str = "aside";
+pub(super) const EMPTY: &str = "empty";
 const RESOLV_CONF: &str = "resolv.conf";
 const HOSTS: &str = "hosts";
-/// Longest piece of a line that is handed on at once: a line without an end must not fill memory.
-const LONGEST_LINE: u64 = 64 << 10;
-
-/// One line that a command printed, without its line end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputLine {
-    /// Whether it came from standard error.
-    pub stderr: bool,
-    /// The bytes: untrusted.
-    pub text: Vec<u8>,
-}
-
-/// Stops a build's commands. Clones stand for the same build.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<Cancelled>);
-
-#[derive(Debug, Default)]
-struct Cancelled {
-    asked: AtomicBool,
-    running: Mutex<Vec<Option<Killer>>>,
-}
-
-impl Cancel {
-    /// Kills every command that runs, and lets no other begin.
-    pub fn cancel(&self) {
-        self.0.asked.store(true, Ordering::SeqCst);
-        if let Ok(running) = self.0.running.lock() {
-            for killer in running.iter().flatten() {
-                // A command that has ended in the meantime needs no killing.
-                drop(killer.kill());
-            }
-        }
-    }
-
-    /// Whether the build was asked to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.asked.load(Ordering::SeqCst)
-    }
-
-    /// Remembers a running command until the guard is dropped. One that begins while the build is
-    /// being stopped is killed at once.
-    fn guard(&self, killer: Killer) -> Guard<'_> {
-        let place = self.0.running.lock().map_or(usize::MAX, |mut running| {
-            running.push(Some(killer.clone()));
-            running.len() - 1
-        });
-        if self.is_cancelled() {
-            drop(killer.kill());
-        }
-        Guard { cancel: self, place }
-    }
-}
-
-struct Guard<'a> {
-    cancel: &'a Cancel,
-    place: usize,
-}
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        if let Ok(mut running) = self.cancel.0.running.lock()
-            && let Some(place) = running.get_mut(self.place)
-        {
-            *place = None;
-        }
-    }
-}
 
 impl Engine {
     /// Runs a command on top of a stack; what it changed is the layer.
@@ -110,7 +44,7 @@ impl Engine {
         op: &RunOp,
         platform: &Platform,
         below: &State,
-        _inputs: &BTreeMap<StepId, State>,
+        inputs: &BTreeMap<StepId, State>,
         output: &(dyn Fn(OutputLine) + Sync),
     ) -> Result<(Layer, Vec<String>), EngineError> {
         let sandbox = self.settings.sandbox.as_ref().ok_or(EngineError::NoSandbox)?;
@@ -122,7 +56,8 @@ impl Engine {
         let work = self.store().scratch_dir()?;
         let mounts = self.mount_points()?;
         let place = |name: &str| mounts.join(name);
-        let repairs = self.store().scratch_file();
+        let repairs = Discarded::new(self.store().scratch_file());
+        let asked = self.asked_mounts(&op.mounts, inputs, &place(EMPTY))?;
         let lowers = self.lowers(below, &tree, place(STUBS), repairs.path())?;
         let spec = RunSpec {
             lowers,
@@ -130,18 +65,20 @@ impl Engine {
             work: work.path().to_owned(),
             merged: place(MERGED),
             argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
-            env: self.environment(op, platform),
+            env: self.environment(op, platform, &asked.env),
+            hidden_env: asked.hidden_env.clone(),
             cwd: op.cwd.clone().into_bytes(),
             user: op.user.clone(),
             network: match op.network {
                 plan::Network::Host => sandbox::Network::Host,
                 plan::Network::None => sandbox::Network::None,
             },
-            hostname: HOSTNAME.to_owned(),
+            hostname: op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned()),
             resolv_conf: place(RESOLV_CONF),
             hosts: place(HOSTS),
             extra_hosts: op.extra_hosts.clone(),
-            binds: Vec::new(),
+            mounts: asked.mounts.clone(),
+            aside: place(ASIDE),
             shm_size: op.shm_size,
             ulimits: op.ulimits.clone(),
             linux32: is_smaller_half(&Platform::host(), platform),
@@ -153,10 +90,12 @@ impl Engine {
         let _guard = self.cancel.guard(spawned.running.killer());
         std::thread::scope(|scope| {
             let stderr = spawned.stderr;
-            scope.spawn(move || forward(stderr, true, output));
-            forward(spawned.stdout, false, output);
+            scope.spawn(move || forward(stderr, true, &self.masking, output));
+            forward(spawned.stdout, false, &self.masking, output);
         });
         let ended = spawned.running.wait();
+        // Caches are free again, and nobody reaches an agent any more.
+        drop(asked);
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
@@ -173,6 +112,9 @@ impl Engine {
                     op.user
                 ))
                 .into(),
+            RunError::Mount { message } => {
+                StepFailure::refused(message).with_hint("look at the --mount flags of this RUN").into()
+            }
             other => EngineError::Sandbox(other),
         })?;
         check(op, end.ended)?;
@@ -222,12 +164,13 @@ impl Engine {
         Ok(())
     }
 
-    /// The lower directories, stubs for mount points lowest.
-    fn lowers(
+    /// The lower directories for an overlay of a stack, above the directory `bottom`. What the layers'
+    /// own directories get wrong is put right in `repairs`, which is made where that is needed.
+    pub(super) fn lowers(
         &self,
         below: &State,
         tree: &Tree,
-        stubs: PathBuf,
+        bottom: PathBuf,
         repairs: &Path,
     ) -> Result<Vec<PathBuf>, EngineError> {
         let directories =
@@ -241,7 +184,7 @@ impl Engine {
         // one says, the upper one says again.
         let is_last = |at: usize| !directories[at + 1..].contains(&directories[at]);
         let distinct = directories.iter().enumerate().skip(first).filter(|(at, _)| is_last(*at));
-        let mut lowers = vec![stubs];
+        let mut lowers = vec![bottom];
         lowers.extend(distinct.map(|(_, directory)| directory.clone()));
         if !changes.is_empty() {
             fs::create_dir(repairs).map_err(EngineError::io("create a lower directory"))?;
@@ -251,8 +194,8 @@ impl Engine {
         Ok(lowers)
     }
 
-    /// A directory with what all commands share: a lower directory with mount points, the directory
-    /// that roots are mounted on, and copies of the host's files. Made once for each build, and only
+    /// A directory with what all commands share: a lower directory with mount points and one with
+    /// nothing, the directories that roots and parts of them are mounted on, and copies of the host's files. Made once for each build, and only
     /// where overlays work.
     fn mount_points(&self) -> Result<PathBuf, EngineError> {
         let mut known = self.mounts.lock().map_err(|_| EngineError::Cancelled)?;
@@ -264,7 +207,9 @@ impl Engine {
         let place = |name: &str| scratch.path().join(name);
         let prepare = || -> io::Result<()> {
             fs::create_dir(place(STUBS))?;
-            fs::create_dir(place(MERGED))?;
+            for name in [MERGED, ASIDE, EMPTY] {
+                fs::create_dir(place(name))?;
+            }
             prepare_stubs(&place(STUBS))?;
             // A copy looks the same whoever builds, and wherever.
             self.copy_host_file(&self.settings.resolv_conf, &place(RESOLV_CONF))?;
@@ -286,7 +231,13 @@ impl Engine {
         fs::File::options().write(true).open(to)?.set_modified(time)
     }
 
-    fn environment(&self, op: &RunOp, platform: &Platform) -> Vec<(Vec<u8>, Vec<u8>)> {
+    /// The environment, with `added` in place of what the image says.
+    fn environment(
+        &self,
+        op: &RunOp,
+        platform: &Platform,
+        added: &[(String, String)],
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
         let models = self.settings.cpu_models.iter().filter(|(emulated, _)| emulated == platform);
         let model = models.map(|(_, model)| ("QEMU_CPU".to_owned(), model.clone()));
         op.env
@@ -294,6 +245,8 @@ impl Engine {
             .chain(&op.proxies)
             .cloned()
             .chain(model)
+            .filter(|(name, _)| added.iter().all(|(other, _)| other != name))
+            .chain(added.iter().cloned())
             .map(|(name, value)| (name.into_bytes(), value.into_bytes()))
             .collect()
     }
@@ -306,7 +259,7 @@ fn is_smaller_half(host: &Platform, platform: &Platform) -> bool {
 }
 
 /// The upper directory stands for `/`, so it looks like the one below.
-fn make_upper(upper: &Path, tree: &Tree) -> io::Result<()> {
+pub(super) fn make_upper(upper: &Path, tree: &Tree) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(upper)?;
     let (mode, uid, gid) = match tree.get(&LayerPath::root()) {
         Some(root) => (root.entry.mode, root.entry.uid, root.entry.gid),
@@ -314,23 +267,6 @@ fn make_upper(upper: &Path, tree: &Tree) -> io::Result<()> {
     };
     chown(upper, Some(uid), Some(gid))?;
     fs::set_permissions(upper, fs::Permissions::from_mode(mode))
-}
-
-/// Hands on a stream line by line until its last writer is gone.
-fn forward(stream: OwnedFd, stderr: bool, output: &(dyn Fn(OutputLine) + Sync)) {
-    let mut reader = BufReader::new(fs::File::from(stream));
-    loop {
-        let mut text = Vec::new();
-        match reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                if text.last() == Some(&b'\n') {
-                    text.pop();
-                }
-                output(OutputLine { stderr, text });
-            }
-        }
-    }
 }
 
 fn check(op: &RunOp, ended: Ended) -> Result<(), StepFailure> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{EngineError, StepFailure};
-use crate::layer::{Change, Content, Entry, EntryKind, LayerPath, Tree};
+use crate::layer::{Change, Content, Entry, EntryKind, LayerError, LayerPath, Tree};
 
 /// Which of several names of one file this is: the source's number and the file's own path in it.
 pub(super) type LinkGroup = (usize, usize, LayerPath);
@@ -14,6 +14,8 @@ pub(super) struct Staging<'t> {
     tree: &'t Tree,
     now: i64,
     changes: BTreeMap<LayerPath, Staged>,
+    /// Files of archives that have several names, counted.
+    linked: usize,
 }
 
 struct Staged {
@@ -31,12 +33,18 @@ pub(super) enum Found {
 
 impl<'t> Staging<'t> {
     pub(super) fn new(tree: &'t Tree, now: i64) -> Self {
-        Self { tree, now, changes: BTreeMap::new() }
+        Self { tree, now, changes: BTreeMap::new(), linked: 0 }
     }
 
     /// Where an absolute path leads, with links followed inside the root.
     pub(super) fn resolve(&self, path: &[u8]) -> Result<LayerPath, EngineError> {
-        Ok(self.tree.resolve(path, &LayerPath::root(), true)?.path)
+        match self.tree.resolve(path, &LayerPath::root(), true) {
+            Ok(resolved) => Ok(resolved.path),
+            Err(error @ (LayerError::NotADirectory { .. } | LayerError::LinkLoop { .. })) => {
+                Err(StepFailure::refused(error.to_string()).into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What is at a canonical path, changes included.
@@ -187,7 +195,10 @@ impl<'t> Staging<'t> {
         if !matches!(staged.change.entry.kind, EntryKind::File { .. }) {
             return false;
         }
-        let group = staged.group.get_or_insert_with(|| (usize::MAX, 0, from.clone())).clone();
+        // Numbered, since a later file under the same name is another one.
+        self.linked += 1;
+        let linked = self.linked;
+        let group = staged.group.get_or_insert_with(|| (usize::MAX, linked, from.clone())).clone();
         let mut change = staged.change.clone();
         change.entry.path = to;
         self.put(change.entry, change.content, Some(group));

@@ -104,7 +104,7 @@ pub fn archive(
     let mut start = Vec::new();
     (&mut file).take(BLOCK as u64).read_to_end(&mut start).map_err(LayerError::Stream)?;
     let compression = detect(&start);
-    if compression == Compression::Plain && !looks_like_tar(&start) {
+    if compression == Compression::Plain && !is_tar(&start) {
         return Ok(None);
     }
     let whole = BufReader::with_capacity(PIECE, Cursor::new(start).chain(file));
@@ -112,12 +112,13 @@ pub fn archive(
     let mut header = Vec::new();
     // What cannot be decompressed is no archive.
     match (&mut plain).take(BLOCK as u64).read_to_end(&mut header) {
-        Ok(_) if looks_like_tar(&header) => Ok(Some(Box::new(Cursor::new(header).chain(plain)))),
+        Ok(_) if is_tar(&header) => Ok(Some(Box::new(Cursor::new(header).chain(plain)))),
         Ok(_) | Err(_) => Ok(None),
     }
 }
 
-fn looks_like_tar(start: &[u8]) -> bool {
+/// Whether an uncompressed tar with something in it begins with `start`, its first 512 bytes or more.
+pub fn is_tar(start: &[u8]) -> bool {
     if start.len() < BLOCK || start[..BLOCK].iter().all(|&byte| byte == 0) {
         return false;
     }

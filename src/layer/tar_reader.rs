@@ -31,6 +31,9 @@ pub enum Mode {
     /// An archive to be added to an image: they are refused, since the layer that would hold them
     /// could not express them.
     Archive,
+    /// Files that are not part of a layer: they are names like any other. The writer of a layer
+    /// refuses them when they get that far.
+    Files,
 }
 
 /// Receives one entry and its content; what it leaves unread is skipped.
@@ -289,7 +292,7 @@ impl<R: Read> Archive<'_, R> {
             Mode::Archive if entry.path.components().any(|name| name.starts_with(b".wh.")) => {
                 return Err(refuse("names beginning with `.wh.` mean deletions in a layer"));
             }
-            Mode::Archive => Some(entry),
+            Mode::Archive | Mode::Files => Some(entry),
         };
 
         let in_archive = map.as_ref().map_or(member.stored, SparseMap::stored);

@@ -257,6 +257,7 @@ fn whiteouts_are_markers_in_layers_and_errors_in_archives() {
         [Entry::whiteout(path("a/b")), Entry::opaque(path("a")), Entry::whiteout(path(".opq"))]
     );
     assert!(read_as(Mode::Archive, &bytes).is_err());
+    assert_eq!(read_as(Mode::Files, &bytes).unwrap().len(), members.len());
     for name in [".wh.", ".wh..", ".wh...", ".wh.a/b"] {
         assert!(read(&archive(&[raw(name, b'0', b"")])).is_err(), "{name}");
     }

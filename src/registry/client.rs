@@ -9,6 +9,7 @@ use crate::image::{Descriptor, Digest, RawManifest, Reference, Repository};
 use super::config::Config;
 use super::error::RegistryError;
 use super::session::{Session, Shared};
+use super::web::{self, Download, Downloaded};
 use super::{download, manifests, upload};
 
 /// A client for all registries of one build.
@@ -167,6 +168,27 @@ impl Client {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), RegistryError> {
         download::pull(&self.session(repository), descriptor, file, progress).await
+    }
+
+    /// Fetches a file from a web server into `file`, which is created or overwritten.
+    ///
+    /// Plain HTTP is spoken to any host that the URL names so. Broken connections are resumed where the
+    /// server says what it continues. The body is kept as it is sent, whatever its `Content-Encoding`.
+    /// `progress` is told how many bytes are there; the number falls when the transfer has to begin anew.
+    /// The file is left only when it is whole and has the wanted checksum; it is not synced to disk. Two
+    /// calls must not share a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails for content without the wanted checksum, when the file cannot be written, and when the
+    /// server refuses or cannot be reached.
+    pub async fn download(
+        &self,
+        request: &Download<'_>,
+        file: &Path,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Downloaded, RegistryError> {
+        web::download(&self.shared, request, file, progress).await
     }
 
     /// Brings a blob to `repository`: checks for it, mounts it from the first of `mount_from` that is at

@@ -1,24 +1,17 @@
 //! Blobs: fetching, verifying while streaming, resuming.
 
-use std::io::{self, Seek as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use reqwest::Method;
 use reqwest::header::{IF_RANGE, RANGE};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio_util::bytes::Bytes;
 
-use crate::image::{Descriptor, Digest, Sha256};
+use crate::image::{Descriptor, Digest};
 
 use super::error::{Cause, Failure, Operation, RegistryError};
-use super::exchange::{Answer, Call, scope};
+use super::exchange::{Call, scope};
 use super::retry::Retries;
 use super::session::Session;
-
-/// Pieces between network and disk: enough to keep both busy, few enough to stay small in memory
-/// (a piece is up to 400 KiB).
-const PIECES: usize = 8;
+use super::sink::{Partial, Sink};
 
 /// Fetches a small blob into memory.
 pub(super) async fn fetch_small(
@@ -53,7 +46,7 @@ pub(super) async fn pull(
     file: &Path,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), RegistryError> {
-    let mut partial = Partial { path: file.to_owned(), keep: false };
+    let mut partial = Partial::new(file);
     let mut retries = Retries::new(session, operation(descriptor));
     let mut wrong = false;
     loop {
@@ -70,9 +63,9 @@ pub(super) async fn pull(
                 }
             }
         };
-        let failure = match transfer.finish().await {
+        let failure = match transfer.sink.finish().await {
             Ok(digest) if end == End::Complete && digest == descriptor.digest => {
-                partial.keep = true;
+                partial.keep();
                 return Ok(());
             }
             Ok(_) => wrong_content(&mut wrong),
@@ -109,21 +102,6 @@ fn wrong_content(wrong: &mut bool) -> Failure {
     if std::mem::replace(wrong, true) { Failure::lasting(cause) } else { Failure::passing(cause) }
 }
 
-/// Removes the file unless it is to be kept, also when the future is dropped.
-struct Partial {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.keep {
-            // It may never have been made; nobody reads it under this name.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// As many bytes as promised.
@@ -132,48 +110,26 @@ enum End {
     TooLong,
 }
 
-/// What is told to the thread that hashes and writes.
-enum Piece {
-    Bytes(Bytes),
-    /// All again from the first byte.
-    Restart,
-}
-
 /// A blob on its way into a file, over as many connections as it takes.
 struct Transfer<'a> {
     session: &'a Session,
     descriptor: &'a Descriptor,
     progress: &'a (dyn Fn(u64) + Send + Sync),
-    path: &'a Path,
     offset: u64,
     /// Whether the registry can continue; some answer 416 to any open-ended range.
     ranges: bool,
     etag: Option<String>,
-    pieces: Option<mpsc::Sender<Piece>>,
-    writer: Option<JoinHandle<io::Result<Digest>>>,
+    sink: Sink,
 }
 
 impl<'a> Transfer<'a> {
     fn new(
         session: &'a Session,
         descriptor: &'a Descriptor,
-        path: &'a Path,
+        path: &Path,
         progress: &'a (dyn Fn(u64) + Send + Sync),
     ) -> Self {
-        let (pieces, received) = mpsc::channel(PIECES);
-        let target = path.to_owned();
-        let writer = tokio::task::spawn_blocking(move || write(&target, received));
-        Self {
-            session,
-            descriptor,
-            progress,
-            path,
-            offset: 0,
-            ranges: true,
-            etag: None,
-            pieces: Some(pieces),
-            writer: Some(writer),
-        }
+        Self { session, descriptor, progress, offset: 0, ranges: true, etag: None, sink: Sink::new(path) }
     }
 
     /// Fetches what is missing, over one connection.
@@ -200,7 +156,8 @@ impl<'a> Transfer<'a> {
         if answer.status() == 200 && self.offset > 0 {
             self.restart().await?;
         }
-        if answer.status() == 206 && range_start(&answer) != Some(self.offset) {
+        if answer.status() == 206 && answer.header("content-range").and_then(range_start) != Some(self.offset)
+        {
             self.ranges = false;
             return Err(Failure::network("the registry continued at another byte than it was asked to"));
         }
@@ -210,7 +167,7 @@ impl<'a> Transfer<'a> {
             if offset > self.descriptor.size {
                 return Ok(End::TooLong);
             }
-            self.pass_on(Piece::Bytes(bytes)).await?;
+            self.sink.write(bytes).await?;
             self.offset = offset;
             (self.progress)(offset);
         }
@@ -223,53 +180,11 @@ impl<'a> Transfer<'a> {
     async fn restart(&mut self) -> Result<(), Failure> {
         self.offset = 0;
         (self.progress)(0);
-        self.pass_on(Piece::Restart).await
-    }
-
-    async fn pass_on(&mut self, piece: Piece) -> Result<(), Failure> {
-        let sent = match &self.pieces {
-            Some(pieces) => pieces.send(piece).await.is_ok(),
-            None => false,
-        };
-        if sent {
-            return Ok(());
-        }
-        // The writer ends early only because it failed.
-        self.finish().await.map(drop)
-    }
-
-    /// Waits until all is written; returns its digest.
-    async fn finish(&mut self) -> Result<Digest, Failure> {
-        drop(self.pieces.take());
-        let ended = || io::Error::other("the writing thread has ended");
-        let result = match self.writer.take() {
-            Some(writer) => writer.await.unwrap_or_else(|_| Err(ended())),
-            None => Err(ended()),
-        };
-        result.map_err(|error| Failure::local(format!("failed to write {}", self.path.display()), error))
+        self.sink.restart().await
     }
 }
 
-fn write(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> io::Result<Digest> {
-    let mut file = std::fs::File::create(path)?;
-    let mut hasher = Sha256::new();
-    while let Some(piece) = pieces.blocking_recv() {
-        match piece {
-            Piece::Bytes(bytes) => {
-                hasher.update(&bytes);
-                file.write_all(&bytes)?;
-            }
-            Piece::Restart => {
-                hasher = Sha256::new();
-                file.set_len(0)?;
-                file.rewind()?;
-            }
-        }
-    }
-    Ok(hasher.finish())
-}
-
-/// First byte of `Content-Range: bytes 7-9/10`.
-fn range_start(answer: &Answer) -> Option<u64> {
-    answer.header("content-range")?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+/// First byte of a `Content-Range`, e.g. of `bytes 7-9/10`.
+pub(super) fn range_start(text: &str) -> Option<u64> {
+    text.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }

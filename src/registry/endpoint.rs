@@ -110,14 +110,14 @@ pub(super) fn same_origin(base: &Url, url: &Url) -> bool {
 pub(super) fn locate(transport: &Transport, base: &Url, from: &Url, location: &str) -> Result<Url, Failure> {
     let mut url = from
         .join(location)
-        .map_err(|_| Failure::protocol("the registry answered with an unusable Location"))?;
+        .map_err(|_| Failure::protocol("the server answered with an unusable Location"))?;
     if url.scheme() == "http" && base.scheme() == "https" && authority(&url) == authority(base) {
         url = Url::parse(&url.as_str().replacen("http://", "https://", 1))
-            .map_err(|_| Failure::protocol("the registry answered with an unusable Location"))?;
+            .map_err(|_| Failure::protocol("the server answered with an unusable Location"))?;
     }
     // User and password in a URL would become an Authorization header.
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Failure::protocol("the registry answered with a Location that holds credentials"));
+        return Err(Failure::protocol("the server answered with a Location that holds credentials"));
     }
     match (from.scheme(), url.scheme()) {
         (_, "https") | ("http", "http") => Ok(url),

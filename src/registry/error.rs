@@ -4,7 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::image::Digest;
+
 use super::retry::Advice;
+use super::transport::host_of;
 
 /// Sort of a failure: decides the exit code and whether the same command may work later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub enum ErrorKind {
     Configuration,
 }
 
-/// A failed operation on a registry.
+/// A failed operation on a registry, or a failed download.
 ///
 /// `Display` says what failed, where and why, in one line without secrets; server text in it is
 /// escaped and cut.
@@ -35,7 +38,7 @@ pub enum ErrorKind {
 pub struct RegistryError(Arc<Inner>);
 
 #[derive(Debug, thiserror::Error)]
-#[error("failed to {operation} {} `{place}`: {cause}{}", operation.preposition(), history(earlier))]
+#[error("failed to {}: {cause}{}", operation.at(place), history(earlier))]
 struct Inner {
     host: String,
     place: String,
@@ -51,13 +54,17 @@ pub(super) enum Operation {
     Pull(String),
     /// Writing to the registry.
     Push(String),
+    /// Reading the URL, which is shown without its secrets, from a web server.
+    Download(String),
 }
 
 impl Operation {
-    const fn preposition(&self) -> &'static str {
+    /// What failed, and where.
+    fn at(&self, place: &str) -> String {
         match self {
-            Self::Pull(_) => "from",
-            Self::Push(_) => "to",
+            Self::Pull(what) => format!("pull {what} from `{place}`"),
+            Self::Push(what) => format!("push {what} to `{place}`"),
+            Self::Download(_) => self.to_string(),
         }
     }
 }
@@ -67,6 +74,7 @@ impl std::fmt::Display for Operation {
         match self {
             Self::Pull(what) => write!(f, "pull {what}"),
             Self::Push(what) => write!(f, "push {what}"),
+            Self::Download(url) => write!(f, "download `{url}`"),
         }
     }
 }
@@ -96,6 +104,14 @@ pub(super) enum Cause {
     /// An answer against the rules, or wrong content.
     #[error("{0}")]
     Protocol(String),
+    /// Content that is not what was asked for.
+    #[error("digest mismatch {got}: {wanted}")]
+    Mismatch {
+        /// Digest of what came.
+        got: Digest,
+        /// Digest of what was asked for.
+        wanted: Digest,
+    },
     /// No usable credentials.
     #[error("{0}")]
     Credentials(String),
@@ -146,14 +162,16 @@ impl Cause {
     fn kind(&self, operation: &Operation) -> ErrorKind {
         match self {
             Self::Status { status: 401 | 403 | 407, .. } | Self::Credentials(_) => ErrorKind::Authentication,
-            Self::Status { status: 404, .. } if matches!(operation, Operation::Pull(_)) => {
+            Self::Status { status: 404, .. } if !matches!(operation, Operation::Push(_)) => {
                 ErrorKind::NotFound
             }
             Self::Status { status: 408 | 429 | 500 | 502..=504, .. } | Self::Network(_) => {
                 ErrorKind::Retryable
             }
             Self::Status { .. } => ErrorKind::Refused,
-            Self::Certificate(_) | Self::NotTls | Self::Protocol(_) => ErrorKind::Protocol,
+            Self::Certificate(_) | Self::NotTls | Self::Protocol(_) | Self::Mismatch { .. } => {
+                ErrorKind::Protocol
+            }
             Self::Configuration(_) => ErrorKind::Configuration,
             Self::Local { .. } => ErrorKind::Local,
         }
@@ -231,7 +249,7 @@ impl RegistryError {
         self.0.cause.kind(&self.0.operation)
     }
 
-    /// Host and port of the registry.
+    /// Host and port of the registry or web server.
     pub fn host(&self) -> &str {
         &self.0.host
     }
@@ -261,6 +279,11 @@ impl RegistryError {
     pub fn hint(&self) -> Option<String> {
         let host = &self.0.host;
         let pulls = matches!(self.0.operation, Operation::Pull(_));
+        if matches!(self.0.operation, Operation::Download(_))
+            && let Some(hint) = self.download_hint()
+        {
+            return Some(hint);
+        }
         Some(match (&self.0.cause, self.kind()) {
             (Cause::Status { status: 403, .. }, _) if !pulls => {
                 format!("check that the credentials for {host} may push to this repository")
@@ -275,7 +298,7 @@ impl RegistryError {
             }
             (Cause::Certificate(_), _) => {
                 format!(
-                    "name a file with the registry's CA in SSL_CERT_FILE, or pass --insecure-registry {host} to skip verification"
+                    "name a file with the server's CA in SSL_CERT_FILE, or pass --insecure-registry {host} to skip verification"
                 )
             }
             (Cause::Status { status: 429, .. }, _) => {
@@ -290,9 +313,31 @@ impl RegistryError {
     }
 }
 
+impl RegistryError {
+    /// What to do about a failed download, where it is not the same as for a registry.
+    fn download_hint(&self) -> Option<String> {
+        // Secrets are found by the host without its port.
+        let host = host_of(&self.0.host).trim_start_matches('[').trim_end_matches(']');
+        Some(match (&self.0.cause, self.kind()) {
+            (_, ErrorKind::Authentication) => format!(
+                "give the server's credentials as a secret with the id HTTP_AUTH_TOKEN_{host} or HTTP_AUTH_HEADER_{host}"
+            ),
+            (_, ErrorKind::NotFound) => "check the URL".to_owned(),
+            (Cause::Mismatch { got, .. }, _) => {
+                format!("the server sent {got}: check the URL, and the checksum that was asked for")
+            }
+            (Cause::NotTls, _) => "write http:// if the server speaks plain HTTP".to_owned(),
+            (Cause::Status { status: 429, .. }, _) => {
+                format!("{} limits the number of requests: retry later", self.0.host)
+            }
+            _ => return None,
+        })
+    }
+}
+
 /// Text for a wait that is too long.
 pub(super) fn come_back(wait: Duration) -> String {
-    format!("the registry asks to come back in {} s, which is beyond the retry budget", wait.as_secs().max(1))
+    format!("the server asks to come back in {} s, which is beyond the retry budget", wait.as_secs().max(1))
 }
 
 #[cfg(test)]

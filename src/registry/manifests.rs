@@ -11,7 +11,7 @@ use super::error::{Cause, Failure, Operation, RegistryError};
 use super::exchange::{Answer, Call, scope};
 use super::redact::escape;
 use super::retry::{Advice, Retries};
-use super::session::Session;
+use super::session::{Server as _, Session};
 use super::upload;
 
 /// Longest manifest, in bytes.

@@ -1,10 +1,10 @@
-//! Client for OCI registries: authentication, pull, push.
+//! Client for OCI registries: authentication, pull, push. Also for files on web servers.
 //!
 //! Owns: schemes and TLS, challenges and tokens, credential files and helpers, redirects, retries,
 //! the number of requests in flight per host, resumed downloads, uploads and mounts.
 //! Refuses: content that does not hash to its digest, more bytes than a descriptor promises, plain
-//! HTTP to hosts that are neither loopback nor listed, a plain-text token server behind an HTTPS
-//! registry.
+//! HTTP to registries that are neither loopback nor listed, a plain-text token server behind an HTTPS
+//! registry, a step from HTTPS to plain HTTP.
 //!
 //! Invariants:
 //! - Credentials and tokens go to the registry they are for and to the token server it named, never
@@ -22,6 +22,7 @@ mod challenge;
 mod client;
 mod config;
 mod credentials;
+mod date;
 mod download;
 mod endpoint;
 mod error;
@@ -35,9 +36,12 @@ mod redact;
 mod refusal;
 mod retry;
 mod session;
+mod sink;
 mod token;
 mod transport;
 mod upload;
+mod web;
+mod web_url;
 
 #[cfg(test)]
 mod fake;
@@ -49,3 +53,5 @@ pub use config::{Config, RetryCallback, Timeouts};
 pub use credentials::CredentialFiles;
 pub use error::{ErrorKind, RegistryError};
 pub use retry::{RetryNotice, RetryPolicy};
+pub use web::{Download, Downloaded, WebFile};
+pub use web_url::{Authorization, WebUrl, WebUrlError};

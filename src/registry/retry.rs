@@ -8,9 +8,10 @@ use std::time::Duration;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use tokio::time::Instant;
 
+use super::date::http_date;
 use super::error::{Failure, Operation, RegistryError, come_back};
 use super::exchange::{Answer, Call};
-use super::session::Session;
+use super::session::{Server, Session};
 
 /// Longest wait that a server can ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
@@ -47,7 +48,7 @@ impl Default for RetryPolicy {
 /// A request that failed and is about to be sent again.
 #[derive(Debug, Clone)]
 pub struct RetryNotice {
-    /// Host and port of the registry.
+    /// Host and port of the server.
     pub host: String,
     /// What is being done, e.g. `push blob sha256:…`.
     pub operation: String,
@@ -91,10 +92,9 @@ impl Advice {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     parse_wait(text).or_else(|| {
-        let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp().as_second());
-        let then = date(text)?;
+        let then = http_date(text)?;
         // The server's own clock, where it tells it, so that skew between the two does not matter.
-        let now = headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(date);
+        let now = headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(http_date);
         let now = now.unwrap_or_else(|| jiff::Timestamp::now().as_second());
         Some(Duration::from_secs(then.saturating_sub(now).try_into().unwrap_or(0)))
     })
@@ -172,8 +172,8 @@ impl Bucket {
 /// Every request has tries of its own. Were they shared, or were the whole operation begun anew, a
 /// registry that fails every second request would always fail the same one.
 #[derive(Debug)]
-pub(super) struct Retries<'a> {
-    session: &'a Session,
+pub(super) struct Retries<'a, S = Session> {
+    server: &'a S,
     operation: Operation,
     /// Tries that failed.
     failed: u32,
@@ -185,10 +185,17 @@ pub(super) struct Retries<'a> {
     earlier: Vec<String>,
 }
 
-impl<'a> Retries<'a> {
+impl Retries<'_> {
+    /// Makes the request once.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, Failure> {
+        self.server.send(&self.operation, call).await
+    }
+}
+
+impl<'a, S: Server> Retries<'a, S> {
     /// No try failed yet.
-    pub(super) fn new(session: &'a Session, operation: Operation) -> Self {
-        Self { session, operation, failed: 0, counted: 0, answers: None, since: None, earlier: Vec::new() }
+    pub(super) fn new(server: &'a S, operation: Operation) -> Self {
+        Self { server, operation, failed: 0, counted: 0, answers: None, since: None, earlier: Vec::new() }
     }
 
     /// The last try got further than the one before: tries are counted anew.
@@ -202,14 +209,9 @@ impl<'a> Retries<'a> {
         self.failed
     }
 
-    /// Makes the request once.
-    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, Failure> {
-        self.session.send(&self.operation, call).await
-    }
-
     /// Ends the operation with `failure`.
     pub(super) fn error(&self, failure: Failure) -> RegistryError {
-        self.session.error(self.operation.clone(), failure)
+        self.server.error(self.operation.clone(), failure)
     }
 
     /// Waits for the next try; without one, the operation ends.
@@ -227,17 +229,17 @@ impl<'a> Retries<'a> {
     ///
     /// Returns the failure, now a lasting one, when another try makes no sense or no tries are left.
     pub(super) async fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
-        let policy = self.session.retry_policy();
+        let policy = self.server.retry_policy();
         self.failed += 1;
         // With many requests at once it is chance which of them a host fails that fails every second.
-        let answers = self.session.bucket().answers.load(Ordering::Relaxed);
+        let answers = self.server.bucket().answers.load(Ordering::Relaxed);
         let alive = self.answers.replace(answers).is_some_and(|before| before != answers);
         if !alive || failure.advice != Advice::Backoff {
             self.counted += 1;
         }
         let since = *self.since.get_or_insert_with(Instant::now);
         let spent = self.counted >= policy.tries || self.failed >= policy.tries.saturating_mul(PATIENCE);
-        if failure.advice == Advice::Never || spent || !self.session.bucket().take() {
+        if failure.advice == Advice::Never || spent || !self.server.bucket().take() {
             return Err(self.spent(failure));
         }
         let wait = backoff(policy, self.counted, failure.advice);
@@ -245,8 +247,8 @@ impl<'a> Retries<'a> {
             self.earlier.push(come_back(wait));
             return Err(self.spent(failure));
         }
-        self.session.notify(&RetryNotice {
-            host: self.session.registry().to_owned(),
+        self.server.notify(&RetryNotice {
+            host: self.server.name().to_owned(),
             operation: self.operation.to_string(),
             reason: failure.cause.to_string(),
             wait,

@@ -59,17 +59,77 @@ impl Shared {
 
     /// The session for `repository`.
     pub(super) fn session(self: &Arc<Self>, repository: &Repository) -> Session {
-        let registry = repository.registry();
+        let host = self.host(repository.registry());
+        Session { shared: Arc::clone(self), host, repository: repository.clone() }
+    }
+
+    /// What requests to the host named `name` (`host[:port]`) share.
+    pub(super) fn host(&self, name: &str) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = hosts.entry(registry.to_owned()).or_insert_with(|| {
+        let host = hosts.entry(name.to_owned()).or_insert_with(|| {
             Arc::new(Host {
-                endpoint: Endpoint::new(registry),
-                auth: Authenticator::new(registry),
+                endpoint: Endpoint::new(name),
+                auth: Authenticator::new(name),
                 limiter: Limiter::new(self.config.parallel),
                 bucket: Bucket::default(),
             })
         });
-        Session { shared: Arc::clone(self), host: Arc::clone(host), repository: repository.clone() }
+        Arc::clone(host)
+    }
+}
+
+/// What requests are made to, and tried again: a repository at a registry, or a web server.
+pub(super) trait Server: std::fmt::Debug {
+    /// What all requests share.
+    fn shared(&self) -> &Shared;
+
+    /// What all requests to the host share.
+    fn host(&self) -> &Host;
+
+    /// Host and port.
+    fn name(&self) -> &str;
+
+    /// What stands in errors for the place: the repository or the URL, without secrets.
+    fn place(&self) -> String;
+
+    /// How often to try.
+    fn retry_policy(&self) -> &RetryPolicy {
+        &self.shared().config.retry
+    }
+
+    /// The retry budget of the host.
+    fn bucket(&self) -> &Bucket {
+        &self.host().bucket
+    }
+
+    /// Tells of a retry.
+    fn notify(&self, notice: &RetryNotice) {
+        if let Some(callback) = &self.shared().config.on_retry {
+            callback(notice);
+        }
+    }
+
+    /// The final error of an operation.
+    fn error(&self, operation: Operation, failure: Failure) -> RegistryError {
+        RegistryError::new(self.name(), self.place(), operation, failure)
+    }
+}
+
+impl Server for Session {
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn name(&self) -> &str {
+        self.registry()
+    }
+
+    fn place(&self) -> String {
+        self.repository.to_string()
     }
 }
 
@@ -82,27 +142,5 @@ impl Session {
     /// Host and port, as in references.
     pub(super) fn registry(&self) -> &str {
         self.repository.registry()
-    }
-
-    /// How often to try.
-    pub(super) fn retry_policy(&self) -> &RetryPolicy {
-        &self.shared.config.retry
-    }
-
-    /// The retry budget of the host.
-    pub(super) fn bucket(&self) -> &Bucket {
-        &self.host.bucket
-    }
-
-    /// Tells of a retry.
-    pub(super) fn notify(&self, notice: &RetryNotice) {
-        if let Some(callback) = &self.shared.config.on_retry {
-            callback(notice);
-        }
-    }
-
-    /// The final error of an operation.
-    pub(super) fn error(&self, operation: Operation, failure: Failure) -> RegistryError {
-        RegistryError::new(self.registry(), self.repository.to_string(), operation, failure)
     }
 }

@@ -12,7 +12,7 @@ use super::client::Pushed;
 use super::error::{Cause, Failure, Operation, RegistryError};
 use super::exchange::{Answer, Call, FilePart, scope};
 use super::retry::{Advice, Retries};
-use super::session::Session;
+use super::session::{Server as _, Session};
 
 /// Size of a chunk where the registry asks for no larger one; some take no more.
 const CHUNK: u64 = 4 * 1024 * 1024;

@@ -40,11 +40,15 @@ pub(super) fn execute(spec: &RunSpec, home: &str) -> Failure {
 }
 
 fn try_execute(spec: &RunSpec, home: &str) -> Result<(Errno, String), Failure> {
-    let mut env = Vec::with_capacity(spec.env.len() + 1);
-    for (name, value) in &spec.env {
+    let mut env = Vec::with_capacity(spec.env.len() + spec.hidden_env.len() + 1);
+    let hidden = |name: &[u8]| spec.hidden_env.iter().any(|(other, _)| other == name);
+    for (name, value) in spec.env.iter().filter(|(name, _)| !hidden(name)) {
         env.push([&name[..], b"=", value].concat());
     }
-    if !spec.env.iter().any(|(name, _)| name == b"HOME") {
+    for (name, value) in &spec.hidden_env {
+        env.push([&name[..], b"=", value.bytes()].concat());
+    }
+    if !hidden(b"HOME") && !spec.env.iter().any(|(name, _)| name == b"HOME") {
         env.push([b"HOME=", home.as_bytes()].concat());
     }
     let strings = |values: Vec<Vec<u8>>| values.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();

@@ -35,7 +35,7 @@ fn help(socket: &UnixStream, null: &fs::File, stdout: &OwnedFd, stderr: &OwnedFd
     let Message::Spec(spec) = Message::receive(socket)? else {
         return Err(io::Error::other("not a step description"));
     };
-    let result = RunSpec::decode(&spec)
+    let result = RunSpec::decode(spec.bytes())
         .map_err(io::Error::other)
         .step("reading the step description")
         .and_then(|spec| run(&spec, socket, null));

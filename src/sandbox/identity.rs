@@ -90,7 +90,7 @@ pub(super) fn assume(identity: &Identity) -> Result<(), Failure> {
 }
 
 /// The kernel calls an id that the namespace does not have an invalid argument.
-fn unmapped(error: Errno) -> io::Error {
+pub(super) fn unmapped(error: Errno) -> io::Error {
     match error {
         Errno::INVAL => io::Error::other(
             "an id of the user is beyond the ids of this user namespace; more subordinate ids \

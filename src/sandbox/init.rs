@@ -25,6 +25,7 @@ use super::exec;
 use super::identity;
 use super::mounts;
 use super::overlay;
+use super::requested;
 use super::root::{Kind, Root};
 use super::spec::{Network, RunSpec};
 use super::sys;
@@ -92,7 +93,7 @@ fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<
 
 /// Mounts the root with all that belongs into it, and makes it the root of this process.
 fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> {
-    overlay::mount(&spec.lowers, &spec.upper, &spec.work, &spec.merged)
+    overlay::mount(&spec.lowers, Some((&spec.upper, &spec.work)), &spec.merged)
         .map_err(|error| overlay::explain(error, &spec.upper))
         .step("mounting the layers")?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -105,11 +106,8 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
     );
     let identity = accounts.identity(&spec.user).map_err(io::Error::other).step("user")?;
     let null = fill_root(spec, &mut root)?;
+    let cwd = open_cwd(spec, &mut root);
     Message::Stubs(root.stubs().to_vec()).send(helper).step("answering")?;
-    let cwd = root.open(&spec.cwd, flags).map_err(|error| {
-        let path = String::from_utf8_lossy(&spec.cwd);
-        io::Error::other(format!("workdir `{path}` does not exist: {error}"))
-    });
     let cwd = cwd.step("workdir")?;
 
     rustix::process::fchdir(root.directory()).step("fchdir")?;
@@ -125,7 +123,22 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
     Ok(Prepared { identity, null })
 }
 
-/// Mounts what every command has. Gives an open /dev/null of the root.
+/// Opens the working directory. The layers have it; where a mount hides it, it is made in the mount.
+fn open_cwd(spec: &RunSpec, root: &mut Root) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let cwd = match root.open(&spec.cwd, flags) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !spec.mounts.is_empty() => {
+            root.mount_point(&spec.cwd, Kind::Directory)
+        }
+        other => other,
+    };
+    cwd.map_err(|error| {
+        let path = String::from_utf8_lossy(&spec.cwd);
+        io::Error::other(format!("workdir `{path}` does not exist: {error}"))
+    })
+}
+
+/// Mounts what every command has, and then what this one has. Gives an open /dev/null of the root.
 fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
     let proc = mounts::proc(root).step("mounting /proc")?;
     let (dev, covers) = mounts::dev(root, spec.shm_size).step("mounting /dev")?;
@@ -135,13 +148,7 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
     mounts::file(&spec.resolv_conf, &target).step("mounting /etc/resolv.conf")?;
     let target = root.mount_point(b"/etc/hosts", Kind::File).step("/etc/hosts")?;
     mounts::hosts(&spec.hosts, &spec.extra_hosts, &dev, &target).step("mounting /etc/hosts")?;
-    for bind in &spec.binds {
-        let step = format!("mounting {}", String::from_utf8_lossy(&bind.target));
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let source = rustix::fs::open(&bind.root, flags, Mode::empty()).step(&step)?;
-        let source = Root::new(source).step(&step)?;
-        mounts::bind(&source, &bind.source, root, &bind.target, bind.read_only).step(&step)?;
-    }
+    requested::mount(spec, root)?;
     // On the read-only mount: through another descriptor of the host's node, its owner could
     // change its mode.
     rustix::fs::openat(&dev, "null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())

@@ -11,6 +11,8 @@
 //!   belongs into a process with threads.
 //! - A command sees descriptors 0, 1 and 2 alone, no environment but its own, no process but its
 //!   own, and cannot change anything of the host, also when host root started the build.
+//! - A secret is in the memory of the processes that set up its command, in a file system in memory
+//!   that vanishes with the command, and in the environment of the command: nowhere else.
 //!
 //! Needs Linux 5.12 (mount_setattr); 5.11 brought overlay mounts in user namespaces, 6.7 private
 //! handlers.
@@ -25,19 +27,23 @@
 
 mod apart;
 mod binfmt;
+mod codec;
 mod enter;
 mod exec;
 mod helper;
+mod hidden;
 mod identity;
 mod idmap;
 mod init;
 mod launcher;
 mod mapping;
+mod mount;
 mod mounts;
 mod overlay;
 mod probe;
 mod refusal;
 mod remove;
+mod requested;
 mod root;
 mod run;
 mod spec;
@@ -47,12 +53,14 @@ mod wire;
 pub use apart::apart;
 pub use binfmt::{Binfmt, BinfmtError};
 pub use enter::{Config, Ended, Entered, Sandbox, enter, probe_isolation};
+pub use hidden::Hidden;
 pub use launcher::hidden_entry;
 pub use mapping::{IdRange, Mapping};
+pub use mount::{Discard, Mount};
 pub use overlay::{OverlayError, probe_overlay};
 pub use probe::{ProbeOutcome, execute_probe};
 pub use refusal::EnterError;
 pub use remove::remove_tree;
 pub use root::prepare_stubs;
 pub use run::{Killer, RunEnd, RunError, Running, Spawned};
-pub use spec::{Bind, Network, RunSpec};
+pub use spec::{Network, RunSpec};

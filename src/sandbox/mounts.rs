@@ -94,7 +94,7 @@ pub(super) fn new_file_system(
 ///
 /// Always with all below: mounts that came along from a more privileged namespace cannot be
 /// uncovered.
-fn clone(at: impl std::os::fd::AsFd, path: impl rustix::path::Arg) -> io::Result<OwnedFd> {
+pub(super) fn clone(at: impl std::os::fd::AsFd, path: impl rustix::path::Arg) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE
@@ -103,7 +103,7 @@ fn clone(at: impl std::os::fd::AsFd, path: impl rustix::path::Arg) -> io::Result
     Ok(rustix::mount::open_tree(at, path, flags)?)
 }
 
-fn attach(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+pub(super) fn attach(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     Ok(rustix::mount::move_mount(tree, "", target, "", flags)?)
 }
@@ -281,23 +281,4 @@ pub(super) fn hosts(
     sys::set_mount_attributes(&tree, MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
     attach(&tree, target)?;
     Ok(rustix::fs::unlinkat(dev, name, AtFlags::empty())?)
-}
-
-/// Mounts `source` of another root over `target` of this one.
-pub(super) fn bind(
-    source_root: &Root,
-    source: &[u8],
-    root: &mut Root,
-    target: &[u8],
-    read_only: bool,
-) -> io::Result<()> {
-    let source = source_root.open(source, OFlags::PATH)?;
-    let mode = rustix::fs::fstat(&source)?.st_mode;
-    let directory = rustix::fs::FileType::from_raw_mode(mode).is_dir();
-    let kind = if directory { Kind::Directory } else { Kind::File };
-    let tree = clone(&source, "")?;
-    let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
-    attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
-    sys::set_mount_attributes(&tree, attributes, true)?;
-    attach(&tree, &root.mount_point(target, kind)?)
 }

@@ -42,11 +42,15 @@ pub enum OverlayError {
     },
 }
 
-/// Mounts an overlay on `merged`. The lower directories come lowest first.
-pub(super) fn mount(lowers: &[PathBuf], upper: &Path, work: &Path, merged: &Path) -> io::Result<()> {
-    match mount_by_descriptor(lowers, upper, work, merged) {
+/// Where the changes of an overlay go: the upper directory, and one for the kernel's own use.
+pub(super) type Changes<'a> = Option<(&'a Path, &'a Path)>;
+
+/// Mounts an overlay on `merged`. The lower directories come lowest first; without a place for
+/// changes there are at least two.
+pub(super) fn mount(lowers: &[PathBuf], changes: Changes<'_>, merged: &Path) -> io::Result<()> {
+    match mount_by_descriptor(lowers, changes, merged) {
         // The option `lowerdir+` is newer than overlay mounts in user namespaces are.
-        Err(Errno::INVAL | Errno::NOSYS) => mount_by_options(lowers, upper, work, merged),
+        Err(Errno::INVAL | Errno::NOSYS) => mount_by_options(lowers, changes, merged),
         result => result.map_err(io::Error::from),
     }
 }
@@ -61,16 +65,18 @@ fn name(directory: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", directory.as_raw_fd())
 }
 
-fn mount_by_descriptor(lowers: &[PathBuf], upper: &Path, work: &Path, merged: &Path) -> Result<(), Errno> {
+fn mount_by_descriptor(lowers: &[PathBuf], changes: Changes<'_>, merged: &Path) -> Result<(), Errno> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "source", "fanfold")?;
     rustix::mount::fsconfig_set_flag(&context, "userxattr")?;
-    rustix::mount::fsconfig_set_flag(&context, "volatile")?;
     for lower in lowers.iter().rev() {
         rustix::mount::fsconfig_set_string(&context, "lowerdir+", name(&open(lower)?))?;
     }
-    for (key, path) in [("upperdir", upper), ("workdir", work)] {
-        rustix::mount::fsconfig_set_string(&context, key, name(&open(path)?))?;
+    if let Some((upper, work)) = changes {
+        rustix::mount::fsconfig_set_flag(&context, "volatile")?;
+        for (key, path) in [("upperdir", upper), ("workdir", work)] {
+            rustix::mount::fsconfig_set_string(&context, key, name(&open(path)?))?;
+        }
     }
     rustix::mount::fsconfig_create(&context)?;
     let tree = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
@@ -80,16 +86,16 @@ fn mount_by_descriptor(lowers: &[PathBuf], upper: &Path, work: &Path, merged: &P
 
 /// The options are limited to one page, so the directories are named by descriptor numbers, from
 /// inside /proc/self/fd.
-fn mount_by_options(lowers: &[PathBuf], upper: &Path, work: &Path, merged: &Path) -> io::Result<()> {
+fn mount_by_options(lowers: &[PathBuf], changes: Changes<'_>, merged: &Path) -> io::Result<()> {
     let lowers = lowers.iter().rev().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
-    let (upper, work, merged) = (open(upper)?, open(work)?, open(merged)?);
+    let changes = changes.map(|(upper, work)| Ok::<_, Errno>((open(upper)?, open(work)?))).transpose()?;
+    let merged = open(merged)?;
     let numbers: Vec<String> = lowers.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
-    let options = format!(
-        "userxattr,volatile,lowerdir={},upperdir={},workdir={}",
-        numbers.join(":"),
-        upper.as_raw_fd(),
-        work.as_raw_fd()
-    );
+    let mut options = format!("userxattr,lowerdir={}", numbers.join(":"));
+    if let Some((upper, work)) = &changes {
+        let (upper, work) = (upper.as_raw_fd(), work.as_raw_fd());
+        options.push_str(&format!(",volatile,upperdir={upper},workdir={work}"));
+    }
     let options = std::ffi::CString::new(options)?;
     let back = open(Path::new("."))?;
     rustix::process::chdir("/proc/self/fd")?;
@@ -119,7 +125,7 @@ pub fn probe_overlay(directory: &Path) -> Result<(), OverlayError> {
         fs::create_dir_all(path).map_err(broken("temporary directory"))?;
     }
     fs::write(lower.join("dir/sub/file"), "x").map_err(broken("temporary directory"))?;
-    if let Err(error) = mount(&[lower], &upper, &work, &merged) {
+    if let Err(error) = mount(&[lower], Some((&upper, &work)), &merged) {
         return Err(if on_overlay(&upper) {
             OverlayError::UpperOnOverlay
         } else {

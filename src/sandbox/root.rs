@@ -44,12 +44,29 @@ pub(super) struct Root {
     /// The file system of the root: only what is made on it goes into the diff.
     device: u64,
     stubs: Vec<Stub>,
+    /// Directories that no target may lie in, by device and inode number.
+    closed: Vec<(u64, u64)>,
+}
+
+/// Something to mount on, that a Dockerfile asks for.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) point: OwnedFd,
+    /// Whether it was there before.
+    pub(super) existed: bool,
+}
+
+/// Where a walk has ended.
+struct Walked {
+    entry: OwnedFd,
+    existed: bool,
+    is_root: bool,
 }
 
 impl Root {
     pub(super) fn new(directory: OwnedFd) -> io::Result<Self> {
         let device = rustix::fs::fstat(&directory)?.st_dev;
-        Ok(Self { directory, device, stubs: Vec::new() })
+        Ok(Self { directory, device, stubs: Vec::new(), closed: Vec::new() })
     }
 
     pub(super) fn directory(&self) -> &OwnedFd {
@@ -103,7 +120,7 @@ impl Root {
     /// The file or directory to mount on for `path`, which is made when it is missing.
     pub(super) fn mount_point(&mut self, path: &[u8], kind: Kind) -> io::Result<OwnedFd> {
         let found = match self.open(path, OFlags::PATH) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make(path, kind)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.walk(path, kind)?.entry,
             other => other?,
         };
         let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) == FileType::Directory;
@@ -114,11 +131,41 @@ impl Root {
         }
     }
 
+    /// Lets no [`Root::target`] lie in the directory at `path`.
+    pub(super) fn close(&mut self, path: &[u8]) -> io::Result<()> {
+        let found = rustix::fs::fstat(self.open(path, OFlags::PATH)?)?;
+        self.closed.push((found.st_dev, found.st_ino));
+        Ok(())
+    }
+
+    /// As [`Root::mount_point`], for a path that a Dockerfile names.
+    ///
+    /// # Errors
+    ///
+    /// Refuses the root, what lies in a closed directory, and what is of the other kind. Errors of
+    /// this sort carry a text instead of an error number.
+    pub(super) fn target(&mut self, path: &[u8], kind: Kind) -> io::Result<Target> {
+        let Walked { entry, existed, is_root } = self.walk(path, kind).map_err(explain)?;
+        if is_root {
+            return Err(io::Error::other("nothing can be mounted on the root"));
+        }
+        let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&entry)?.st_mode).is_dir();
+        match (kind, is_directory) {
+            (Kind::Directory, false) => {
+                Err(io::Error::other("a directory cannot be mounted on it: it is a file"))
+            }
+            (Kind::File, true) => Err(io::Error::other("a file cannot be mounted on it: it is a directory")),
+            _ => Ok(Target { point: entry, existed }),
+        }
+    }
+
     /// Walks `path` one name at a time, follows links inside the root, and makes what is missing.
     ///
-    /// Nothing runs in the root yet, and each name is opened without following it: the walk
-    /// cannot be led out.
-    fn make(&mut self, path: &[u8], kind: Kind) -> io::Result<OwnedFd> {
+    /// Each name is opened without following it, and `..` goes back to the directory that was come
+    /// from: the walk cannot be led out, also where it crosses a mount in which another command is
+    /// at work.
+    fn walk(&mut self, path: &[u8], kind: Kind) -> io::Result<Walked> {
+        let mut existed = true;
         let mut stack = vec![self.directory.try_clone()?];
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut queue = components(path);
@@ -143,11 +190,19 @@ impl Root {
                         path.extend_from_slice(&name);
                         self.stubs.push(Stub { path, directory });
                     }
+                    existed = false;
                     entry
                 }
-                other => other?,
+                other => {
+                    existed = true;
+                    other?
+                }
             };
-            match FileType::from_raw_mode(rustix::fs::fstat(&entry)?.st_mode) {
+            let found = rustix::fs::fstat(&entry)?;
+            if self.closed.contains(&(found.st_dev, found.st_ino)) {
+                return Err(io::Error::other("nothing can be mounted in /proc or /sys"));
+            }
+            match FileType::from_raw_mode(found.st_mode) {
                 FileType::Symlink => {
                     links += 1;
                     if links > LINK_LIMIT {
@@ -166,11 +221,24 @@ impl Root {
                     names.push(name);
                     stack.push(entry);
                 }
-                _ if queue.is_empty() => return Ok(entry),
+                _ if queue.is_empty() => return Ok(Walked { entry, existed, is_root: false }),
                 _ => return Err(Errno::NOTDIR.into()),
             }
         }
-        Ok(stack.pop().expect("the root stays on the stack"))
+        let entry = stack.pop().expect("the root stays on the stack");
+        Ok(Walked { entry, existed, is_root: stack.is_empty() })
+    }
+}
+
+/// Says in words why a path of a Dockerfile cannot be mounted on.
+fn explain(error: io::Error) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOTDIR) => io::Error::other("a part of the path is a file"),
+        Some(Errno::LOOP) => io::Error::other("there are too many links on the way"),
+        Some(Errno::ROFS) => {
+            io::Error::other("it does not exist, and cannot be made, as it lies in what is mounted read-only")
+        }
+        _ => error,
     }
 }
 
@@ -340,6 +408,53 @@ mod tests {
         symlink(canary.path(), path.join("made")).unwrap();
         assert_eq!(remove_stubs(path, root.stubs()).len(), 2);
         assert!(canary.path().join("file").exists());
+    }
+
+    #[test]
+    fn targets_stay_inside_and_leave_no_trace() {
+        let (directory, mut root) = root();
+        let path = directory.path();
+        let outside = tempfile::tempdir().unwrap();
+        fs::create_dir_all(path.join("srv/there")).unwrap();
+        fs::create_dir(path.join("proc")).unwrap();
+        fs::write(path.join("file"), "").unwrap();
+        symlink(outside.path(), path.join("absolute")).unwrap();
+        symlink("../../../..", path.join("up")).unwrap();
+        symlink("proc", path.join("kernel")).unwrap();
+        symlink("loop", path.join("loop")).unwrap();
+        root.close(b"/proc").unwrap();
+        for (target, kind, want) in [
+            ("/", Kind::Directory, Err("on the root")),
+            ("/up", Kind::Directory, Err("on the root")),
+            ("/srv/..", Kind::Directory, Err("on the root")),
+            ("/proc", Kind::Directory, Err("/proc or /sys")),
+            ("/proc/x", Kind::File, Err("/proc or /sys")),
+            ("/kernel/x", Kind::File, Err("/proc or /sys")),
+            ("/loop/x", Kind::File, Err("too many links")),
+            ("/file/x", Kind::File, Err("is a file")),
+            ("/file", Kind::Directory, Err("it is a file")),
+            ("/srv", Kind::File, Err("it is a directory")),
+            ("/srv/there", Kind::Directory, Ok(true)),
+            ("/file", Kind::File, Ok(true)),
+            ("/srv/new/file", Kind::File, Ok(false)),
+            ("/srv/new", Kind::Directory, Ok(true)),
+            ("/absolute/in", Kind::Directory, Ok(false)),
+            ("/up/made", Kind::Directory, Ok(false)),
+        ] {
+            let found = root.target(target.as_bytes(), kind);
+            match (&found, want) {
+                (Ok(found), Ok(existed)) => assert_eq!(found.existed, existed, "{target}"),
+                (Err(error), Err(text)) => {
+                    assert!(error.to_string().contains(text) && error.raw_os_error().is_none(), "{target}");
+                }
+                _ => panic!("{target}: {found:?}"),
+            }
+        }
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert!(path.join("made").is_dir());
+        assert_eq!(remove_stubs(path, root.stubs()), Vec::<Vec<u8>>::new());
+        assert!(!path.join("made").exists() && !path.join("srv/new").exists());
+        assert!(path.join("srv/there").exists() && path.join("absolute").is_symlink());
     }
 
     #[test]

@@ -13,7 +13,9 @@ use rustix::process::{
 };
 
 use super::enter::{Ended, Sandbox};
+use super::hidden::Hidden;
 use super::launcher::Launcher;
+use super::mount::Mount;
 use super::overlay::LOWER_LIMIT;
 use super::spec::RunSpec;
 use super::wire::{Failure, Message};
@@ -21,6 +23,9 @@ use nix::libc;
 
 /// The step at which the program itself is executed.
 pub(super) const EXEC: &str = "exec";
+
+/// The step at which a mount was refused for what is in the image or in the source of the mount.
+pub(super) const MOUNT: &str = "mount";
 
 /// A command could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,12 @@ pub enum RunError {
         /// What was being set up.
         step: String,
         /// Why it failed.
+        message: String,
+    },
+    /// One of [`RunSpec::mounts`] does not fit the root; the message is complete and names it.
+    #[error("{message}")]
+    Mount {
+        /// Which mount, and why.
         message: String,
     },
     /// The program could not be executed; the message is complete.
@@ -112,8 +123,13 @@ impl Sandbox {
     ///
     /// Fails when there are too many layers, or no process can be started.
     pub fn spawn(&self, spec: &RunSpec) -> Result<Spawned, RunError> {
-        if spec.lowers.len() > LOWER_LIMIT {
-            return Err(RunError::TooManyLayers(spec.lowers.len()));
+        let stacks = spec.mounts.iter().filter_map(|mount| match mount {
+            Mount::Layers { lowers, .. } => Some(lowers),
+            _ => None,
+        });
+        let most = stacks.chain([&spec.lowers]).map(Vec::len).max().unwrap_or(0);
+        if most > LOWER_LIMIT {
+            return Err(RunError::TooManyLayers(most));
         }
         let (socket, theirs) = UnixStream::pair().map_err(RunError::Helper)?;
         let (stdout, their_stdout) = pipe().map_err(RunError::Helper)?;
@@ -162,7 +178,7 @@ fn wait_for_exit(process: &OwnedFd) -> io::Result<()> {
 
 /// Hands over the description and takes hold of process 1.
 fn begin(socket: &UnixStream, spec: &RunSpec) -> Result<Killer, RunError> {
-    Message::Spec(spec.encode()).send(socket).map_err(RunError::Helper)?;
+    Message::Spec(Hidden::new(spec.encode())).send(socket).map_err(RunError::Helper)?;
     let pid = match Message::receive(socket).map_err(RunError::Helper)? {
         Message::Started(pid) => pid,
         Message::Failed(failure) => return Err(failure.into()),
@@ -177,6 +193,9 @@ fn begin(socket: &UnixStream, spec: &RunSpec) -> Result<Killer, RunError> {
 
 impl From<Failure> for RunError {
     fn from(failure: Failure) -> Self {
+        if failure.step == MOUNT {
+            return Self::Mount { message: failure.message };
+        }
         if failure.step != EXEC {
             return Self::Setup { step: failure.step, message: failure.message };
         }

@@ -1,11 +1,10 @@
 //! What to run and in which root, and how that goes to the helper process.
-//!
-//! The form is private to one executable: strings with a 32-bit length before them, in the order
-//! of the fields, as arguments and environment may be any bytes.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use super::codec::{Malformed, Reader, Writer};
+use super::hidden::Hidden;
+use super::mount::Mount;
 
 /// A command, its root, and what it may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +22,8 @@ pub struct RunSpec {
     pub argv: Vec<Vec<u8>>,
     /// The whole environment, except that `HOME` is added where it is missing.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Variables with values that only the command may see; they replace those of `env`.
+    pub hidden_env: Vec<(Vec<u8>, Hidden)>,
     /// Working directory, absolute in the root; it must exist.
     pub cwd: Vec<u8>,
     /// USER text, `user[:group]`; empty means root.
@@ -37,8 +38,11 @@ pub struct RunSpec {
     pub hosts: PathBuf,
     /// Name and address of hosts that are added to `/etc/hosts`.
     pub extra_hosts: Vec<(String, String)>,
-    /// Further mounts, in order.
-    pub binds: Vec<Bind>,
+    /// Further mounts, in order: a later one may lie inside an earlier one.
+    pub mounts: Vec<Mount>,
+    /// Existing empty directory for what has to be mounted somewhere before a part of it can be
+    /// mounted in the root; commands may share it, and none sees it.
+    pub aside: PathBuf,
     /// Bytes of `/dev/shm`; 64 MiB where nothing is said.
     pub shm_size: Option<u64>,
     /// Limits as name (`nofile`, `nproc`, ...), soft and hard value; [`u64::MAX`] is no limit.
@@ -56,94 +60,21 @@ pub enum Network {
     None,
 }
 
-/// A file or directory of another root that is mounted into the root of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bind {
-    /// Directory that `source` cannot lead out of.
-    pub root: PathBuf,
-    /// Path inside `root`; links are resolved there.
-    pub source: Vec<u8>,
-    /// Path in the root of the command, made when it is missing and removed again afterwards.
-    pub target: Vec<u8>,
-    /// Whether the command may only read it.
-    pub read_only: bool,
-}
-
-/// Bytes that are no [`RunSpec`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed step description")]
-pub(super) struct Malformed;
-
-#[derive(Default)]
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn number(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn bytes(&mut self, value: &[u8]) {
-        self.number(value.len() as u64);
-        self.0.extend_from_slice(value);
-    }
-
-    fn path(&mut self, value: &Path) {
-        self.bytes(value.as_os_str().as_bytes());
-    }
-
-    fn list<T>(&mut self, values: &[T], write: impl Fn(&mut Self, &T)) {
-        self.number(values.len() as u64);
-        for value in values {
-            write(self, value);
-        }
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take(&mut self, count: usize) -> Result<&[u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn number(&mut self) -> Result<u64, Malformed> {
-        let bytes = self.take(8)?.try_into().map_err(|_| Malformed)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>, Malformed> {
-        let count = usize::try_from(self.number()?).map_err(|_| Malformed)?;
-        Ok(self.take(count)?.to_vec())
-    }
-
-    fn text(&mut self) -> Result<String, Malformed> {
-        String::from_utf8(self.bytes()?).map_err(|_| Malformed)
-    }
-
-    fn path(&mut self) -> Result<PathBuf, Malformed> {
-        Ok(OsString::from_vec(self.bytes()?).into())
-    }
-
-    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
-        let count = self.number()?;
-        // No allocation ahead: a false count ends at the end of the bytes.
-        (0..count).map(|_| read(self)).collect()
-    }
-}
-
 impl RunSpec {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.list(&self.lowers, |out, path| out.path(path));
-        for path in [&self.upper, &self.work, &self.merged, &self.resolv_conf, &self.hosts] {
+        for path in [&self.upper, &self.work, &self.merged, &self.resolv_conf, &self.hosts, &self.aside] {
             out.path(path);
         }
         out.list(&self.argv, |out, argument| out.bytes(argument));
         out.list(&self.env, |out, (name, value)| {
             out.bytes(name);
             out.bytes(value);
+        });
+        out.list(&self.hidden_env, |out, (name, value)| {
+            out.bytes(name);
+            out.bytes(value.bytes());
         });
         out.bytes(&self.cwd);
         out.bytes(self.user.as_bytes());
@@ -153,12 +84,7 @@ impl RunSpec {
             out.bytes(name.as_bytes());
             out.bytes(address.as_bytes());
         });
-        out.list(&self.binds, |out, bind| {
-            out.path(&bind.root);
-            out.bytes(&bind.source);
-            out.bytes(&bind.target);
-            out.number(u64::from(bind.read_only));
-        });
+        out.list(&self.mounts, |out, mount| mount.encode(out));
         out.list(self.shm_size.as_slice(), |out, size| out.number(*size));
         out.list(&self.ulimits, |out, (name, soft, hard)| {
             out.bytes(name.as_bytes());
@@ -166,15 +92,15 @@ impl RunSpec {
             out.number(*hard);
         });
         out.number(u64::from(self.linux32));
-        out.0
+        out.finish()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut input = Reader(bytes);
+        let mut input = Reader::new(bytes);
         let input = &mut input;
         let lowers = input.list(Reader::path)?;
-        let [upper, work, merged, resolv_conf, hosts] =
-            [input.path()?, input.path()?, input.path()?, input.path()?, input.path()?];
+        let [upper, work, merged, resolv_conf, hosts, aside] =
+            [input.path()?, input.path()?, input.path()?, input.path()?, input.path()?, input.path()?];
         let spec = Self {
             lowers,
             upper,
@@ -182,6 +108,7 @@ impl RunSpec {
             merged,
             argv: input.list(Reader::bytes)?,
             env: input.list(|input| Ok((input.bytes()?, input.bytes()?)))?,
+            hidden_env: input.list(|input| Ok((input.bytes()?, Hidden::new(input.bytes()?))))?,
             cwd: input.bytes()?,
             user: input.text()?,
             network: if input.number()? == 0 { Network::Host } else { Network::None },
@@ -189,25 +116,24 @@ impl RunSpec {
             resolv_conf,
             hosts,
             extra_hosts: input.list(|input| Ok((input.text()?, input.text()?)))?,
-            binds: input.list(|input| {
-                Ok(Bind {
-                    root: input.path()?,
-                    source: input.bytes()?,
-                    target: input.bytes()?,
-                    read_only: input.number()? != 0,
-                })
-            })?,
+            mounts: input.list(Mount::decode)?,
+            aside,
             shm_size: input.list(Reader::number)?.first().copied(),
             ulimits: input.list(|input| Ok((input.text()?, input.number()?, input.number()?)))?,
             linux32: input.number()? != 0,
         };
-        if input.0.is_empty() { Ok(spec) } else { Err(Malformed) }
+        input.finish()?;
+        Ok(spec)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
+    use crate::sandbox::mount::Discard;
 
     fn spec() -> RunSpec {
         RunSpec {
@@ -217,6 +143,7 @@ mod tests {
             merged: "/m".into(),
             argv: vec![b"/bin/sh".to_vec(), b"-c".to_vec(), b"echo \xfe".to_vec(), Vec::new()],
             env: vec![(b"A".to_vec(), b"\xff=\n".to_vec()), (b"B".to_vec(), Vec::new())],
+            hidden_env: vec![(b"TOKEN".to_vec(), Hidden::new(b"hunter2".to_vec()))],
             cwd: b"/".to_vec(),
             user: "app:web".into(),
             network: Network::None,
@@ -224,12 +151,33 @@ mod tests {
             resolv_conf: "/r".into(),
             hosts: "/h".into(),
             extra_hosts: vec![("a".into(), "10.0.0.1".into())],
-            binds: vec![Bind {
-                root: "/b".into(),
-                source: b"s".to_vec(),
-                target: b"/t".to_vec(),
-                read_only: true,
-            }],
+            mounts: vec![
+                Mount::Layers {
+                    lowers: vec!["/b".into()],
+                    discard: None,
+                    source: b"s".to_vec(),
+                    target: b"/t".to_vec(),
+                },
+                Mount::Layers {
+                    lowers: Vec::new(),
+                    discard: Some(Discard { upper: "/du".into(), work: "/dw".into() }),
+                    source: b"\xff".to_vec(),
+                    target: b"/\xfe".to_vec(),
+                },
+                Mount::Directory { path: "/c".into(), target: b"/c".to_vec(), read_only: true },
+                Mount::Directory { path: "/c".into(), target: b"/d".to_vec(), read_only: false },
+                Mount::Tmpfs { target: b"/m".to_vec(), size: Some(4096) },
+                Mount::Tmpfs { target: b"/n".to_vec(), size: None },
+                Mount::File {
+                    content: Hidden::new(b"hunter2\0\xff".to_vec()),
+                    target: b"/run/secrets/a".to_vec(),
+                    mode: 0o400,
+                    uid: 1000,
+                    gid: 1001,
+                },
+                Mount::Socket { path: "/s".into(), target: b"/run/s".to_vec() },
+            ],
+            aside: "/a".into(),
             shm_size: Some(1 << 30),
             ulimits: vec![("nofile".into(), 10, u64::MAX)],
             linux32: true,
@@ -251,5 +199,12 @@ mod tests {
         }
         assert_eq!(RunSpec::decode(&[&bytes[..], b"x"].concat()), Err(Malformed));
         assert_eq!(RunSpec::decode(&[0xff; 64]), Err(Malformed));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = format!("{:?} {:#?}", spec(), spec());
+        assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
+        assert!(shown.contains("7 bytes") && shown.contains("9 bytes"), "{shown}");
     }
 }

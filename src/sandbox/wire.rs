@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use super::enter::Ended;
+use super::hidden::Hidden;
 use super::root::Stub;
 
 /// More than the kernel takes as arguments and environment together.
@@ -42,8 +43,8 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// The encoded description of a step.
-    Spec(Vec<u8>),
+    /// The encoded description of a step, which may hold secrets.
+    Spec(Hidden),
     /// The id of the step's process 1, as the coordinator sees it.
     Started(i32),
     /// The coordinator holds process 1 and can kill it.
@@ -59,7 +60,7 @@ pub(super) enum Message {
 impl Message {
     fn encode(&self) -> (u8, Vec<u8>) {
         match self {
-            Self::Spec(bytes) => (b's', bytes.clone()),
+            Self::Spec(bytes) => (b's', bytes.bytes().to_vec()),
             Self::Started(pid) => (b'p', pid.to_le_bytes().to_vec()),
             Self::Go => (b'g', Vec::new()),
             Self::Stubs(stubs) => {
@@ -97,7 +98,7 @@ impl Message {
             paths.map(<[u8]>::to_vec).collect()
         };
         Some(match kind {
-            b's' => Self::Spec(bytes),
+            b's' => Self::Spec(Hidden::new(bytes)),
             b'p' => Self::Started(number(&bytes)?),
             b'g' => Self::Go,
             b'm' => Self::Stubs(
@@ -160,7 +161,7 @@ mod tests {
         let (a, b) = UnixStream::pair().unwrap();
         let failure = Failure { step: "exec".into(), message: "sh: not found".into(), errno: 2 };
         for message in [
-            Message::Spec(vec![0, 1, 255]),
+            Message::Spec(Hidden::new([0, 1, 255])),
             Message::Started(77),
             Message::Go,
             Message::Stubs(vec![

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
 
-use super::SourceError;
 use super::facts::Facts;
+use super::select::{Selected, select};
+use super::{SourceError, sockets};
+use crate::dockerfile::Selection;
 use crate::dockerfile::ignore::{Ignore, Verdict};
 use crate::layer::{Change, Content, Entry, EntryKind, LayerIndex, LayerPath, Tree};
 
@@ -23,7 +26,8 @@ pub struct Context {
     ignore: Ignore,
     tree: Tree,
     facts: Mutex<HashMap<LayerPath, Arc<Facts>>>,
-    skipped: Vec<String>,
+    sockets: Vec<LayerPath>,
+    hint: String,
 }
 
 impl Context {
@@ -37,34 +41,55 @@ impl Context {
         let root = rustix::fs::open(directory, flags, Mode::empty())
             .map_err(|errno| SourceError::io("open the build context", directory, errno))?;
         let mut walk =
-            Walk { ignore: &ignore, changes: Vec::new(), links: BTreeMap::new(), skipped: Vec::new() };
+            Walk { ignore: &ignore, changes: Vec::new(), links: BTreeMap::new(), sockets: Vec::new() };
         walk.directory(root.as_fd(), &LayerPath::root(), &Verdict::root())?;
-        let Walk { changes, skipped, .. } = walk;
+        let Walk { changes, sockets, .. } = walk;
         let index = LayerIndex::from_changes(&changes, None)?;
         Ok(Self {
-            files: Files::Beneath(Arc::new(root)),
-            tree: Tree::new(vec![Arc::new(index)]),
             ignore,
-            facts: Mutex::default(),
-            skipped,
+            sockets,
+            ..Self::new(Files::Beneath(Arc::new(root)), Tree::new(vec![Arc::new(index)]))
         })
     }
 
-    /// A context of files that were gathered from somewhere else. Nothing of it is ignored.
+    /// A context of files that were gathered from somewhere else. Nothing of it is ignored, and of
+    /// two entries with one path the later counts.
     ///
     /// # Errors
     ///
-    /// Fails where two entries have one path.
+    /// Fails for a file below a file, and for hard links between files that one of two entries replaces.
     pub fn gathered(changes: Vec<Change>) -> Result<Self, SourceError> {
         let index = LayerIndex::from_changes(&changes, None)?;
-        let contents = changes.into_iter().map(|change| (change.entry.path, change.content));
-        Ok(Self {
-            files: Files::Gathered(contents.collect()),
-            tree: Tree::new(vec![Arc::new(index)]),
+        let contents = changes.into_iter().map(|change| (change.entry.path, change.content)).collect();
+        Ok(Self::of(index, contents))
+    }
+
+    /// A context without any file. `why` is what people are told when a copy finds nothing in it,
+    /// e.g. that standard input holds a Dockerfile alone.
+    pub fn empty(why: impl Into<String>) -> Self {
+        Self::new(Files::Gathered(HashMap::new()), Tree::default()).with_hint(why)
+    }
+
+    /// Files whose data is kept at `contents`.
+    pub(super) fn of(index: LayerIndex, contents: HashMap<LayerPath, Content>) -> Self {
+        Self::new(Files::Gathered(contents), Tree::new(vec![Arc::new(index)]))
+    }
+
+    fn new(files: Files, tree: Tree) -> Self {
+        Self {
+            files,
             ignore: Ignore::none(),
+            tree,
             facts: Mutex::default(),
-            skipped: Vec::new(),
-        })
+            sockets: Vec::new(),
+            hint: "paths are relative to the build context".to_owned(),
+        }
+    }
+
+    /// The same files, with other advice for people whose copy finds nothing.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: hint.into(), ..self }
     }
 
     /// What is in the context.
@@ -72,9 +97,32 @@ impl Context {
         &self.tree
     }
 
-    /// Paths that no image can hold, e.g. sockets.
-    pub fn skipped(&self) -> &[String] {
-        &self.skipped
+    /// What a selection takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`select`]; a path that `.dockerignore` hides is not found, with the rule.
+    pub fn select(&self, selection: &Selection) -> Result<Vec<Selected>, SourceError> {
+        select(self.tree(), selection).map_err(|error| match error {
+            SourceError::NotFound { path, .. } if sockets::leads_to(&self.tree, &self.sockets, &path) => {
+                SourceError::Socket { path }
+            }
+            SourceError::NotFound { path, hint, .. } => SourceError::NotFound {
+                ignored_by: self.ignored_by(path.as_bytes()),
+                hint: hint.or_else(|| Some(self.hint.clone())),
+                path,
+            },
+            other => other,
+        })
+    }
+
+    /// The sockets that a selection would take if an image could hold any.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::select`].
+    pub fn sockets_in(&self, selection: &Selection) -> Result<Vec<LayerPath>, SourceError> {
+        sockets::taken(&self.tree, &self.sockets, selection)
     }
 
     /// The data of a regular file.
@@ -85,6 +133,34 @@ impl Context {
             }
             Files::Gathered(contents) => contents.get(path).cloned().unwrap_or(Content::Empty),
         }
+    }
+
+    /// The whole of a small file; `None` where nothing is at the path. Links are followed inside
+    /// the context.
+    ///
+    /// # Errors
+    ///
+    /// Fails for what is no regular file, for one of more than `limit` bytes, and where it cannot
+    /// be read.
+    pub fn read_file(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        let resolved = self.tree.resolve(path.as_bytes(), &LayerPath::root(), true)?;
+        if resolved.node.is_none() {
+            return Ok(None);
+        }
+        let unreadable = |reason| SourceError::Unreadable { path: path.to_owned(), reason };
+        let Some(file) = self.tree.file(&resolved.path) else {
+            return Err(unreadable("is not a regular file".to_owned()));
+        };
+        let mut bytes = Vec::new();
+        let opened = self.content(&file.path).open()?;
+        opened
+            .take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|error| SourceError::io("read", file.path.as_os_path(), error))?;
+        if bytes.len() as u64 > limit {
+            return Err(unreadable(format!("is larger than {limit} bytes")));
+        }
+        Ok(Some(bytes))
     }
 
     /// The directory whose files these are, if they are one's.
@@ -121,7 +197,7 @@ struct Walk<'a> {
     ignore: &'a Ignore,
     changes: Vec<Change>,
     links: BTreeMap<(u64, u64), LayerPath>,
-    skipped: Vec<String>,
+    sockets: Vec<LayerPath>,
 }
 
 impl Walk<'_> {
@@ -188,7 +264,7 @@ impl Walk<'_> {
                 minor: rustix::fs::minor(stat.st_rdev),
             },
             _ => {
-                self.skipped.push(path.to_string());
+                self.sockets.push(path);
                 return Ok(());
             }
         };
@@ -209,3 +285,7 @@ impl Walk<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "context_tests.rs"]
+mod tests;

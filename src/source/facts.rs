@@ -1,6 +1,7 @@
 //! What identifies the files that a copy takes: data and attributes, read once and in parallel.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, fgetxattr, flistxattr, openat2};
 
-use super::select::{Selected, select};
 use super::{Context, SourceError};
+use crate::dockerfile::Selection;
 use crate::image::{Digest, HashingReader, Sha256};
-use crate::layer::{Entry, EntryKind, LayerPath, Xattrs, keep_xattr};
+use crate::layer::{Entry, EntryKind, LayerPath, Node, Xattrs, keep_xattr};
 
 /// Data and attributes of one file, or the attributes of a directory.
 #[derive(Debug, Clone)]
@@ -26,21 +27,23 @@ pub(super) struct Facts {
 const WORTH_THREADS: usize = 64;
 
 impl Context {
-    /// Digest of all that these words of a COPY or ADD take from the context.
+    /// Digest of all that a selection takes from the context.
     ///
     /// # Errors
     ///
     /// Fails where a word without wildcards finds nothing, and where a file cannot be read.
-    pub fn digest(&self, words: &[String]) -> Result<Digest, SourceError> {
-        let selected = self.select(words)?;
+    pub fn digest(&self, selection: &Selection) -> Result<Digest, SourceError> {
+        let selected = self.select(selection)?;
         let mut wanted = BTreeSet::new();
-        for item in &selected {
-            for (path, entry) in self.taken(item) {
-                match entry.kind {
-                    EntryKind::File { .. } | EntryKind::Directory => drop(wanted.insert(path)),
-                    EntryKind::HardLink { target } => drop(wanted.insert(target)),
-                    _ => {}
+        for node in selected.iter().flat_map(|item| &item.entries) {
+            match &node.entry.kind {
+                EntryKind::File { .. } | EntryKind::Directory => {
+                    wanted.insert(node.entry.path.clone());
                 }
+                EntryKind::HardLink { target } => {
+                    wanted.insert(target.clone());
+                }
+                _ => {}
             }
         }
         self.learn(&wanted)?;
@@ -48,39 +51,25 @@ impl Context {
         for item in &selected {
             hasher.field(&item.word.to_le_bytes());
             hasher.field(&item.name);
-            for (path, entry) in self.taken(item) {
-                hasher.field(path.strip_prefix(&item.path).unwrap_or_default());
-                self.hash_entry(&mut hasher, &entry, &path, &item.path);
+            hasher.field(&[item.shape as u8]);
+            hasher.field(&item.entries.len().to_le_bytes());
+            // The files of one thing that were seen, by the name that holds their data.
+            let mut firsts = HashMap::new();
+            for Node { entry, .. } in &item.entries {
+                let below = entry.path.strip_prefix(&item.path).unwrap_or_default();
+                hasher.field(below);
+                self.hash_entry(&mut hasher, entry, below, &mut firsts);
             }
         }
         Ok(hasher.finish())
     }
 
-    /// The paths that the words of a COPY or ADD mean.
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::digest`]; a path that `.dockerignore` hides is not found, with the rule.
-    pub fn select(&self, words: &[String]) -> Result<Vec<Selected>, SourceError> {
-        select(self.tree(), words).map_err(|error| match error {
-            SourceError::NotFound { path, .. } => {
-                let ignored_by = self.ignored_by(path.as_bytes());
-                SourceError::NotFound { path, ignored_by }
-            }
-            other => other,
-        })
-    }
-
-    /// Everything that one selected thing stands for: a file, or what is below a directory.
-    fn taken(&self, item: &Selected) -> Vec<(LayerPath, Entry)> {
-        match self.tree().get(&item.path) {
-            Some(node) if !node.entry.is_directory() => vec![(item.path.clone(), node.entry)],
-            _ => self.tree().walk(&item.path).into_iter().map(|(path, node)| (path, node.entry)).collect(),
-        }
-    }
-
-    /// The extended attributes of a file or directory that was part of a digest.
+    /// The extended attributes of a file or directory; those of a directory of the machine are
+    /// known once it was part of a digest.
     pub fn xattrs(&self, path: &LayerPath) -> Xattrs {
+        if self.directory().is_none() {
+            return self.tree().get(path).map(|node| node.entry.xattrs).unwrap_or_default();
+        }
         self.facts(path).map(|facts| facts.xattrs.clone()).unwrap_or_default()
     }
 
@@ -88,7 +77,13 @@ impl Context {
         self.known_facts().lock().ok()?.get(path).cloned()
     }
 
-    fn hash_entry(&self, hasher: &mut Sha256, entry: &Entry, path: &LayerPath, top: &LayerPath) {
+    fn hash_entry<'a>(
+        &self,
+        hasher: &mut Sha256,
+        entry: &'a Entry,
+        below: &'a [u8],
+        firsts: &mut HashMap<&'a LayerPath, &'a [u8]>,
+    ) {
         let mut field = |tag: &str, bytes: &[u8]| {
             hasher.field(tag.as_bytes());
             hasher.field(bytes);
@@ -96,19 +91,24 @@ impl Context {
         field("mode", &entry.mode.to_le_bytes());
         let mut file = None;
         match &entry.kind {
-            EntryKind::File { .. } => {
-                field("file", b"");
-                file = Some(path);
-            }
-            EntryKind::HardLink { target } => {
+            EntryKind::File { .. } | EntryKind::HardLink { .. } => {
+                let path = match &entry.kind {
+                    EntryKind::HardLink { target } => target,
+                    _ => &entry.path,
+                };
                 // A link within the copied files is one thing, a second file of equal data another.
-                let group = if target.starts_with(top) { target.as_bytes() } else { b"" };
-                field("link", group);
-                file = Some(target);
+                match firsts.entry(path) {
+                    Slot::Occupied(first) => field("link", first.get()),
+                    Slot::Vacant(slot) => {
+                        slot.insert(below);
+                        field("file", b"");
+                    }
+                }
+                file = Some(path);
             }
             EntryKind::Directory => {
                 field("directory", b"");
-                file = Some(path);
+                file = Some(&entry.path);
             }
             EntryKind::Symlink { target } => field("symlink", target),
             EntryKind::Fifo => field("fifo", b""),
@@ -178,18 +178,6 @@ impl Context {
             return Ok(Facts { digest: None, xattrs });
         }
         Ok(Facts { digest: Some(digest(file).map_err(fail)?), xattrs })
-    }
-
-    /// Opens a regular file; `None` for anything else.
-    ///
-    /// # Errors
-    ///
-    /// Fails where it cannot be read.
-    pub fn open_file(&self, path: &LayerPath) -> Result<Option<Box<dyn Read + Send>>, SourceError> {
-        match self.tree().file(path) {
-            Some(file) => Ok(Some(self.content(&file.path).open()?)),
-            None => Ok(None),
-        }
     }
 }
 

@@ -14,6 +14,8 @@ use crate::layer::Content;
 pub struct Spool {
     file: Arc<File>,
     length: u64,
+    /// Many files are small: one buffer serves them all.
+    buffer: Vec<u8>,
 }
 
 impl Spool {
@@ -25,7 +27,7 @@ impl Spool {
     pub fn new(directory: &Path) -> Result<Self, SourceError> {
         let file = tempfile::tempfile_in(directory)
             .map_err(|error| SourceError::io("make a file in", directory, error))?;
-        Ok(Self { file: Arc::new(file), length: 0 })
+        Ok(Self { file: Arc::new(file), length: 0, buffer: vec![0; 64 << 10] })
     }
 
     /// Takes all that `reader` has, and gives it as a content, with its length in bytes.
@@ -35,15 +37,14 @@ impl Spool {
     /// Fails where reading or writing fails, e.g. on a full disk.
     pub fn add(&mut self, reader: &mut dyn Read) -> io::Result<(Content, u64)> {
         let offset = self.length;
-        let mut buffer = vec![0; 64 << 10];
         loop {
-            let count = match reader.read(&mut buffer) {
+            let count = match reader.read(&mut self.buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            (&*self.file).write_all(&buffer[..count])?;
+            (&*self.file).write_all(&self.buffer[..count])?;
             self.length += count as u64;
         }
         let length = self.length - offset;

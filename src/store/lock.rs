@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::StoreError;
 
-/// An exclusive lock, given up when dropped or when its process dies, however it dies.
+/// A lock, exclusive unless something else is said, given up when dropped or when its process dies, however it dies.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -36,8 +36,21 @@ impl Lock {
     ///
     /// As [`Lock::wait`].
     pub fn attempt(path: &Path) -> Result<Option<Self>, StoreError> {
+        Self::attempt_as(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Takes the lock together with others who share it, if nobody has it alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::wait`].
+    pub fn attempt_shared(path: &Path) -> Result<Option<Self>, StoreError> {
+        Self::attempt_as(path, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn attempt_as(path: &Path, operation: FlockOperation) -> Result<Option<Self>, StoreError> {
         let file = open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match flock(&file, operation) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(StoreError::at("lock", path)(errno.into())),

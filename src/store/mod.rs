@@ -9,6 +9,9 @@
 //! layers/<hex>/blob.json   diff id and descriptor of the layer's blob
 //! steps/<hex>              cache record: step key -> layer
 //! refs/<hex>               an image name and the digest that it stood for when last asked
+//! downloads/<hex>          what a URL gave: digest and validators, under the digest of the URL
+//! git/<hex>/               a bare repository that commits are fetched into
+//! caches/<hex>/<n>/        a directory of RUN --mount=type=cache; <n>.lock is held while it is used
 //! locks/<hex>              taken while one of several builds makes a thing that all of them want
 //! scratch/<build>/         work in progress; removed by the next build when its owner has died
 //! ```
@@ -16,10 +19,14 @@
 //! Invariants:
 //! - Nothing has its final name before it is whole: files and directories are made in scratch space
 //!   and renamed. A build that is killed leaves only scratch space behind.
+//! - Commands write into a cache directory while it has its name, and what they left is kept, whether
+//!   they failed or not: its content is hostile, and nothing here looks at it.
 //! - A layer directory never changes once it has its name; forms are added to it, never replaced.
 //! - A record that cannot be read is a miss, never a failure and never a wrong result.
 
 mod blobs;
+mod caches;
+mod downloads;
 mod error;
 mod layers;
 mod lock;
@@ -27,6 +34,8 @@ mod records;
 mod root;
 mod scratch;
 
+pub use caches::{CacheDirectory, CacheSharing};
+pub use downloads::DownloadRecord;
 pub use error::StoreError;
 pub use layers::{BlobRecord, LayerId, NewLayer};
 pub use lock::Lock;

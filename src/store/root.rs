@@ -8,6 +8,12 @@ use super::scratch::Scratch;
 use super::{Leftovers, Lock, ScratchDir, ScratchFile, StoreError};
 use crate::image::Digest;
 
+/// The directories below the root, closed to everybody else.
+const PLACES: [&str; 9] =
+    ["blobs", "layers", "steps", "refs", "downloads", "git", "caches", "locks", "scratch"];
+/// Where the blobs of the only algorithm are.
+const BLOBS: &str = "blobs/sha256";
+
 /// A store on disk, open for one build.
 #[derive(Debug)]
 pub struct Store {
@@ -22,17 +28,16 @@ impl Store {
     ///
     /// Fails where the directories cannot be created.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for place in ["blobs/sha256", "layers", "steps", "refs", "locks", "scratch"] {
+        for place in PLACES {
             let path = root.join(place);
             fs::create_dir_all(&path).map_err(StoreError::at("create", &path))?;
-        }
-        // Images hold programs that run as their owner, and layers are unpacked with real owners:
-        // nobody else may reach them.
-        for place in ["blobs", "layers", "steps", "refs", "locks", "scratch"] {
-            let path = root.join(place);
+            // Images hold programs that run as their owner, and layers are unpacked with real owners:
+            // nobody else may reach them.
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
                 .map_err(StoreError::at("protect", &path))?;
         }
+        let blobs = root.join(BLOBS);
+        fs::create_dir_all(&blobs).map_err(StoreError::at("create", &blobs))?;
         let root = fs::canonicalize(root).map_err(StoreError::at("open", root))?;
         let scratch = Scratch::new(&root.join("scratch"))?;
         Ok(Self { root, scratch })
@@ -41,6 +46,11 @@ impl Store {
     /// The absolute path of the store.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where bare git repositories are kept between builds.
+    pub fn repositories(&self) -> PathBuf {
+        self.root.join("git")
     }
 
     pub(super) fn place(&self, kind: &str, digest: &Digest) -> PathBuf {

@@ -7,22 +7,32 @@
 
 #![allow(dead_code, unused_imports, reason = "every test program uses a part of this")]
 
+mod agent;
+mod archive;
 mod elf;
 mod fixtures;
+mod git;
 mod host;
+mod http;
 mod image;
 mod proxy;
 mod registry;
 mod run;
+mod search;
 mod tree;
 mod world;
 
+pub(crate) use agent::SshAgent;
+pub(crate) use archive::{Item, archive, compressed};
 pub(crate) use elf::machine as elf_machine;
 pub(crate) use fixtures::{BASE_PLATFORMS, base, busybox, debian, registry as shared_registry};
+pub(crate) use git::{GitServer, Repository};
 pub(crate) use host::HostState;
+pub(crate) use http::{HttpRequest, HttpServer, Page, basic, closed_port};
 pub(crate) use image::{Image, Index, Layer, sha256};
 pub(crate) use proxy::{Fault, Proxy};
 pub(crate) use registry::{Registry, RegistryOptions};
 pub(crate) use run::{Outcome, Run, layout, tool};
+pub(crate) use search::found_nowhere;
 pub(crate) use tree::{Kind, Node, Tree, escape};
 pub(crate) use world::{User, World, is_root, native_platform, users};

@@ -176,7 +176,7 @@ rm -rf "$1"
 "#;
 
 /// A port that nobody listens on, below those that the kernel gives to whoever asks for any.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     loop {
         let port = 10_000 + (RandomState::new().build_hasher().finish() % 20_000) as u16;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
@@ -235,7 +235,7 @@ fn write_config(dir: &Path, port: u16, options: &RegistryOptions, tokens: Option
 }
 
 /// An authority, and a certificate of it for localhost.
-fn make_certificates(dir: &Path) {
+pub(super) fn make_certificates(dir: &Path) {
     let run = |args: &str| {
         let args = args.replace("DIR", dir.to_str().expect("UTF-8"));
         tool("openssl", args.split(' ')).success();

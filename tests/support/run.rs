@@ -1,6 +1,6 @@
 //! Runs a program to its end, with a time limit, and asserts on what it said.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,12 +16,13 @@ const LIMIT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) struct Run {
     command: Command,
+    input: Option<Vec<u8>>,
 }
 
 impl Run {
     /// Will run `command`.
     pub(crate) fn new(command: Command) -> Self {
-        Self { command }
+        Self { command, input: None }
     }
 
     /// Adds one argument.
@@ -48,6 +49,13 @@ impl Run {
         self
     }
 
+    /// Gives it these bytes on standard input, through a pipe.
+    pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.command.stdin(Stdio::piped());
+        self.input = Some(bytes.into());
+        self
+    }
+
     /// Runs to the end.
     pub(crate) fn run(self) -> Outcome {
         self.start().finish()
@@ -58,6 +66,10 @@ impl Run {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let shown = format!("{:?}", self.command);
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
+        if let (Some(bytes), Some(mut stdin)) = (self.input, child.stdin.take()) {
+            // Who does not read it all may close the pipe.
+            std::thread::spawn(move || drop(stdin.write_all(&bytes)));
+        }
         Running {
             started: Instant::now(),
             stdout: collect(child.stdout.take().expect("piped")),

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
+use super::super::properties;
 use super::*;
+
+mod table;
 
 fn ignored(file: &str, path: &str) -> bool {
     Ignore::parse(file.as_bytes()).unwrap().verdict_of(path.as_bytes()).ignored
@@ -212,9 +215,13 @@ proptest! {
 
     #[test]
     fn any_file(file in proptest::collection::vec(any::<u8>(), 0..40), path in "[a/!*.]{0,8}") {
-        if let Ok(ignore) = Ignore::parse(&file) {
-            let _ = ignore.may_reinclude_below(path.as_bytes());
-        }
+        let data = [&file, b"\0".as_slice(), path.as_bytes()].concat();
+        prop_assert_eq!(properties::ignore(&data), Ok(()));
+    }
+
+    #[test]
+    fn any_lines(file in r"([ab!*?\[\]^\\/.# -]{0,8}\n){0,6}", path in "[ab]{1,3}(/[ab]{1,2}){0,3}") {
+        prop_assert_eq!(properties::ignore(format!("{file}\0{path}").as_bytes()), Ok(()));
     }
 
     #[test]

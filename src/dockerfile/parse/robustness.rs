@@ -2,12 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::super::ast::Kind;
-use super::super::excerpt;
+use super::super::properties;
 use super::*;
 
 /// Pieces of Dockerfiles, to be put together at random.
-const TOKENS: [&str; 57] = [
+const TOKENS: [&str; 61] = [
     "FROM",
     "RUN",
     "COPY",
@@ -46,6 +45,10 @@ const TOKENS: [&str; 57] = [
     "--from=",
     "--link",
     "--mount=",
+    "--mount=type=cache,target=/c ",
+    "--mount=type=secret,id=$",
+    ",target=",
+    "type=tmpfs",
     "--interval=1s",
     "<<",
     "<<-",
@@ -68,25 +71,8 @@ const TOKENS: [&str; 57] = [
 ];
 
 fn holds(source: &[u8]) {
-    let text = String::from_utf8_lossy(source);
-    match parse(source) {
-        Ok(file) => {
-            assert!(!file.stages.is_empty());
-            for instruction in file.stages.iter().flat_map(|stage| &stage.instructions) {
-                assert!(instruction.span.first <= instruction.span.last);
-                excerpt::excerpt(&text, instruction.span, None);
-                if let Kind::Run(run) = &instruction.kind {
-                    run.script();
-                }
-                if let Kind::Onbuild(trigger) = &instruction.kind {
-                    assert!(parse_trigger(trigger, file.escape).is_ok(), "{trigger:?}");
-                }
-            }
-        }
-        Err(error) => {
-            assert!(error.line >= 1 && error.columns.is_none_or(|(first, end)| first >= 1 && first < end));
-            excerpt::excerpt(&text, Span { first: error.line, last: error.line }, None);
-        }
+    if let Err(fault) = properties::dockerfile(source) {
+        panic!("{fault}\n{:?}", String::from_utf8_lossy(source));
     }
 }
 

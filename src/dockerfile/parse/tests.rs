@@ -115,6 +115,16 @@ fn faults_of_instructions() {
         ("RUN --security=x y", "security \"x\" is not valid"),
         ("RUN --mount x", "missing a value on flag: --mount"),
         ("RUN --mout=type=tmpfs x", "unknown flag: --mout (did you mean mount?)"),
+        ("RUN --mount=type=cahce,target=/x y", "unsupported mount type \"cahce\" (did you mean cache?)"),
+        ("RUN --mount=type=$T,tgt=/x y", "unexpected key 'tgt' in 'tgt=/x' (did you mean dst?)"),
+        (
+            "ONBUILD RUN --mount=from=$X,target=/x y",
+            "'from' doesn't support variable expansion, define alias stage instead",
+        ),
+        (
+            "RUN --mount='type=secret,target=\\'/x' y",
+            "failed to process \"'/x\": unexpected end of statement while looking for matching single-quote",
+        ),
         ("RUN --network=none --network=host x", "duplicate flag specified: --network"),
         ("RUN <<a/b\n#!/bin/sh\na/b", "heredoc name \"a/b\" cannot be a file name"),
         (
@@ -193,6 +203,12 @@ fn faults_know_their_columns() {
         ("FROM a\nHEALTHCHECK NOPE\n", 2, Some((13, 17))),
         ("FROM a\nONBUILD RNU x\n", 2, Some((9, 12))),
         ("FROM a\nUSER\n", 2, None),
+        ("FROM a\nRUN --network=x y\n", 2, Some((5, 16))),
+        ("FROM a\nRUN --mount=type=tmpfs \\\n --mount=type=tmpfs,id=x y\n", 3, Some((21, 25))),
+        ("FROM a\nRUN --mount=\"type=ssh\",target,required y\n", 2, Some((24, 30))),
+        ("FROM a\nRUN --mount=type=secret y\n", 2, Some((5, 24))),
+        ("FROM a\nRUN --mount=type=tmpfs,\\\nid=x y\n", 3, Some((1, 5))),
+        ("FROM a\nRUN --mount=type=tm\"p\"fss y\n", 2, Some((5, 26))),
     ] {
         let error = parse(source.as_bytes()).unwrap_err();
         assert_eq!((error.line, error.columns), (line, columns), "{source:?}");
@@ -225,6 +241,80 @@ fn directives_are_given_back() {
     assert_eq!(file.directives.check.as_deref(), Some("skip=X"));
     let Kind::Copy(copy) = &file.stages[0].instructions[0].kind else { panic!() };
     assert_eq!(copy.destination, "c:\\");
+}
+
+/// Rows that say exactly what one line of the reference says.
+#[test]
+fn lines_and_words() {
+    let shell = |text: &str| Command::Shell(text.to_owned());
+    for (source, want) in [
+        // A comment ends no continuation, and is not continued itself.
+        ("RUN a \\\n# b \\\n c", "a  c"),
+        ("RUN a \\\n   # b\n c", "a  c"),
+        ("RUN a # b", "a # b"),
+        // A doubled escape character ends the line; blanks behind one do not matter.
+        ("RUN a\\\\", "a\\\\"),
+        ("RUN a \\  \t\n  b", "a   b"),
+        ("RUN a \\\n  \\\n b", "a    b"),
+        ("RUN a \\\n\n\n b", "a  b"),
+        ("RUN a \\\r\n b\r\n", "a  b"),
+        ("RUN a \\", "a"),
+        // The word ends at any of these blanks.
+        ("run\ta", "a"),
+        ("RuN\u{b}\u{c}a", "a"),
+        ("RUN -- --mount=x", "--mount=x"),
+        ("RUN --network=none -- a", "a"),
+        ("RUN - a", "- a"),
+        ("RUN [\"a\", \"b\"", "[\"a\", \"b\""),
+        ("RUN [\"a\"] b", "[\"a\"] b"),
+        ("RUN ['echo','x']", "['echo','x']"),
+    ] {
+        assert_eq!(run(source).command, shell(want), "{source:?}");
+    }
+    assert_eq!(run("RUN \u{2003} [ \"a\" ,\t\"\\u0062\" ]  ").command, Command::Exec(owned(&["a", "b"])));
+    // Quotes and escapes of flags, in both kinds of quotes.
+    for (flag, want) in [
+        ("--exclude=a\\ b", "a b"),
+        ("--exclude='a b'", "a b"),
+        ("--exclude=\"a\\\"b\"", "a\"b"),
+        ("--exclude='a\\'b'", "a'b"),
+        ("--ex\"clude=\"x", "x"),
+        ("--exclude=\u{e9}*", "\u{e9}*"),
+    ] {
+        assert_eq!(copy(&format!("COPY {flag} a b")).exclude, owned(&[want]), "{flag}");
+    }
+    for (line, link, parents) in [
+        ("COPY --link --parents a b", true, true),
+        ("COPY --link=True --parents=FALSE a b", true, false),
+        ("COPY --link=false a b", false, false),
+    ] {
+        let found = copy(line);
+        assert_eq!((found.link, found.parents), (link, parents), "{line}");
+    }
+}
+
+#[test]
+fn heredocs_of_files() {
+    for (source, names) in [
+        ("COPY <<a <<b /d/\n1\na\n2\nb", vec![("a", "1\n"), ("b", "2\n")]),
+        ("COPY <<-a /d\n\t\t1\n\t2\n\ta", vec![("a", "1\n2\n")]),
+        ("COPY <<a /d\n\t1\n a\na ", vec![]),
+        ("COPY <<a /d\n1\r\na\r\n", vec![("a", "1\r\n")]),
+        ("COPY <<a /d\n# 1 \\\n\na", vec![("a", "# 1 \\\n\n")]),
+        ("COPY <<a /d\na", vec![("a", "")]),
+        ("COPY x <<\"a b\" \\\n  /d\n1\na b", vec![("a b", "1\n")]),
+    ] {
+        let text = format!("FROM a\n{source}");
+        let Ok(file) = parse(text.as_bytes()) else {
+            assert!(names.is_empty(), "{source:?}");
+            continue;
+        };
+        let Kind::Copy(copy) = &file.stages[0].instructions[0].kind else { panic!("{source:?}") };
+        let found: Vec<_> = copy.heredocs.iter().map(|h| (h.name.as_str(), h.body.as_str())).collect();
+        assert_eq!(found, names, "{source:?}");
+        let heredoc_words = parse(text.replace("COPY", "ONBUILD ADD").as_bytes()).unwrap();
+        assert!(matches!(&heredoc_words.stages[0].instructions[0].kind, Kind::Onbuild(_)), "{source:?}");
+    }
 }
 
 #[test]
@@ -296,7 +386,17 @@ fn scripts_of_heredocs() {
         ("RUN [\"a\", \"<<E\"]", Script::Exec(owned(&["a", "<<E"]))),
     ] {
         assert_eq!(run(source).script(), want, "{source:?}");
+        let lone = run(source).lone_heredoc().map(|heredoc| heredoc.body.clone());
+        let whole = match want {
+            Script::Text(text) if text != source["RUN ".len()..] => Some(text),
+            Script::Shebang { body, .. } => Some(body),
+            _ => None,
+        };
+        assert!(lone.is_none() || lone == whole, "{source:?}: {lone:?}");
     }
+    assert!(
+        run("RUN <<E\na\nE").lone_heredoc().is_some() && run("RUN sh <<E\na\nE").lone_heredoc().is_none()
+    );
     let heredocs = run("RUN cat <<A 3<<-'B'\nA\n\tx\n\tB").heredocs;
     assert_eq!((heredocs[0].expand, heredocs[0].fd, heredocs[0].body.as_str()), (true, None, ""));
     assert_eq!((heredocs[1].expand, heredocs[1].fd, heredocs[1].body.as_str()), (false, Some(3), "x\n"));

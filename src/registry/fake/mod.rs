@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::image::Digest;
 
-pub(super) use replies::basic;
+pub(super) use replies::{File, basic};
 use replies::{Reply, Store};
 
 /// A running registry on a loopback port; ends with the test.
@@ -116,6 +116,11 @@ impl Fake {
     pub(super) fn add_blob(&self, repository: &str, bytes: &[u8]) {
         let key = (repository.to_owned(), Digest::of(bytes).to_string());
         self.state.store.lock().unwrap().blobs.insert(key, bytes.to_vec());
+    }
+
+    /// Puts a file outside the registry, e.g. at `/a/b.tar`.
+    pub(super) fn add_file(&self, path: &str, file: File) {
+        self.state.store.lock().unwrap().files.insert(path.to_owned(), file);
     }
 
     pub(super) fn add_manifest(&self, repository: &str, name: &str, media_type: &str, bytes: &[u8]) {

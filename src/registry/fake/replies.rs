@@ -16,8 +16,18 @@ pub(super) struct Store {
     /// By repository and digest or tag.
     pub(super) manifests: HashMap<(String, String), (String, Vec<u8>)>,
     pub(super) uploads: HashMap<String, Vec<u8>>,
+    /// Files outside the registry, by path.
+    pub(super) files: HashMap<String, File>,
     sessions: usize,
     tokens: usize,
+}
+
+/// A file as a web server has it.
+#[derive(Clone, Default)]
+pub(in crate::registry) struct File {
+    pub(in crate::registry) bytes: Vec<u8>,
+    pub(in crate::registry) etag: Option<&'static str>,
+    pub(in crate::registry) last_modified: Option<&'static str>,
 }
 
 pub(super) struct Reply {
@@ -44,7 +54,7 @@ impl State {
             return self.token(request, query);
         }
         let Some(rest) = path.strip_prefix("/v2/") else {
-            return Reply::error(404, "NOPE");
+            return self.refuse(request, "", false).unwrap_or_else(|| self.file(request, path));
         };
         let writes = !matches!(request.method.as_str(), "GET" | "HEAD");
         let (repository, rest) = ["/blobs/", "/manifests/"]
@@ -156,6 +166,32 @@ impl State {
                 Reply::new(206, &[("Content-Range", &range)], &bytes[start..])
             }
             None => Reply::new(200, &[("ETag", "\"e\"")], bytes.clone()),
+        }
+    }
+
+    fn file(&self, request: &Seen, path: &str) -> Reply {
+        let Some(file) = self.store.lock().unwrap().files.get(path).cloned() else {
+            return Reply::new(404, &[("Content-Type", "text/html")], "<html>gone</html>");
+        };
+        let mut headers = vec![("Date", "Tue, 06 Jan 2026 00:00:00 GMT")];
+        headers.extend(file.etag.map(|etag| ("ETag", etag)));
+        headers.extend(file.last_modified.map(|date| ("Last-Modified", date)));
+        let same = |name: &str, value: Option<&str>| value.is_some() && request.header(name) == value;
+        let asked_by_tag = request.header("if-none-match").is_some();
+        if same("if-none-match", file.etag)
+            || (!asked_by_tag && same("if-modified-since", file.last_modified))
+        {
+            return Reply::new(304, &headers, "");
+        }
+        let start = request.header("range").and_then(|range| range.strip_prefix("bytes="));
+        let start = start.and_then(|start| start.strip_suffix('-')?.parse::<usize>().ok());
+        match start {
+            Some(start) if same("if-range", file.etag) || same("if-range", file.last_modified) => {
+                let range = format!("bytes {start}-{}/{}", file.bytes.len() - 1, file.bytes.len());
+                headers.push(("Content-Range", &range));
+                Reply::new(206, &headers, &file.bytes[start..])
+            }
+            _ => Reply::new(200, &headers, file.bytes),
         }
     }
 

@@ -1,9 +1,10 @@
-//! The client against a scripted registry.
+//! The client against a scripted registry and web server.
 
 mod access;
 mod pull;
 mod push;
 mod uploads;
+mod web;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

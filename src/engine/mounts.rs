@@ -1,0 +1,279 @@
+//! What the mounts of one command need outside of its root, for as long as it runs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::agent::{Access, Relay};
+use super::discarded::Discarded;
+use super::run::make_upper;
+use super::staging::Staging;
+use super::{Engine, EngineError, State, StepFailure};
+use crate::dockerfile::Sharing;
+use crate::image::Digest;
+use crate::layer::{Content, Entry, EntryKind, LayerPath, Tree, write_directory};
+use crate::plan::{MountFrom, RunMount, StepId};
+use crate::sandbox::{Discard, Hidden, Mount};
+use crate::store::{CacheDirectory, CacheSharing};
+
+/// Where programs look for an ssh agent.
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
+const REPAIRS: &str = "repairs";
+const UPPER: &str = "upper";
+const WORK: &str = "work";
+
+/// The mounts of one command, with all that they stand on.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// In order.
+    pub(super) mounts: Vec<Mount>,
+    /// Variables that come with them.
+    pub(super) env: Vec<(String, String)>,
+    /// Variables with secrets.
+    pub(super) hidden_env: Vec<(Vec<u8>, Hidden)>,
+    scratch: Vec<Discarded>,
+    caches: Vec<CacheDirectory>,
+    relays: Vec<Relay>,
+}
+
+/// A cache that a command mounts, under however many names.
+struct Cache<'a> {
+    sharing: CacheSharing,
+    /// The mount that says how a new one looks.
+    first: &'a RunMount,
+    /// Positions among the mounts.
+    places: Vec<usize>,
+}
+
+impl Engine {
+    /// Makes ready what a command mounts. `empty` is an empty directory.
+    ///
+    /// Caches come last, so that none is held while layers are unpacked, and in the order of their
+    /// digests, so that no two commands wait for each other.
+    pub(super) fn asked_mounts(
+        &self,
+        mounts: &[RunMount],
+        inputs: &BTreeMap<StepId, State>,
+        empty: &Path,
+    ) -> Result<Asked, EngineError> {
+        let mut asked = Asked::default();
+        let mut caches: BTreeMap<Digest, Cache<'_>> = BTreeMap::new();
+        for mount in mounts {
+            match mount {
+                RunMount::Bind { target, from, source, read_only } => {
+                    let state = source_state(*from, inputs)?;
+                    let stack = self.stack(&state, empty, target, source, *read_only)?;
+                    asked.mounts.push(stack.0);
+                    asked.scratch.push(stack.1);
+                }
+                RunMount::Cache { target, cache, sharing, read_only, .. } => {
+                    let sharing = cache_sharing(*sharing);
+                    let cache =
+                        caches.entry(*cache).or_insert(Cache { sharing, first: mount, places: Vec::new() });
+                    // A command that mounts one cache twice has it once.
+                    cache.sharing = cache.sharing.max(sharing);
+                    cache.places.push(asked.mounts.len());
+                    let target = target.clone().into_bytes();
+                    asked.mounts.push(Mount::Directory {
+                        path: PathBuf::new(),
+                        target,
+                        read_only: *read_only,
+                    });
+                }
+                RunMount::Tmpfs { target, size } => {
+                    asked.mounts.push(Mount::Tmpfs { target: target.clone().into_bytes(), size: *size });
+                }
+                RunMount::Secret { .. } => self.secret(mount, &mut asked)?,
+                RunMount::Ssh { .. } => self.ssh(mount, &mut asked)?,
+                RunMount::Script { target, content } => asked.mounts.push(Mount::File {
+                    content: Hidden::new(content.as_bytes()),
+                    target: target.clone().into_bytes(),
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                }),
+            }
+        }
+        for (digest, cache) in caches {
+            let directory = self.cache(&digest, &cache, inputs)?;
+            for place in cache.places {
+                if let Mount::Directory { path, .. } = &mut asked.mounts[place] {
+                    *path = directory.path().to_owned();
+                }
+            }
+            asked.caches.push(directory);
+        }
+        Ok(asked)
+    }
+
+    /// A part of a stack of layers. The scratch space holds what is written there.
+    fn stack(
+        &self,
+        state: &State,
+        empty: &Path,
+        target: &str,
+        source: &str,
+        read_only: bool,
+    ) -> Result<(Mount, Discarded), EngineError> {
+        let tree = self.tree(state)?;
+        if !tree.resolve(source.as_bytes(), &LayerPath::root(), true).is_ok_and(|found| found.exists) {
+            return Err(not_found(source, target, &tree));
+        }
+        let scratch = Discarded::new(self.store().scratch_file());
+        fs::create_dir(scratch.path()).map_err(EngineError::io("create a directory for a mount"))?;
+        let lowers = self.lowers(state, &tree, empty.to_owned(), &scratch.join(REPAIRS))?;
+        let discard = if read_only {
+            None
+        } else {
+            let discard = Discard { upper: scratch.join(UPPER), work: scratch.join(WORK) };
+            make_upper(&discard.upper, &tree)
+                .and_then(|()| fs::create_dir(&discard.work))
+                .map_err(EngineError::io("create a directory for a mount"))?;
+            Some(discard)
+        };
+        let (source, target) = (source.as_bytes().to_vec(), target.as_bytes().to_vec());
+        Ok((Mount::Layers { lowers, discard, source, target }, scratch))
+    }
+
+    fn secret(&self, mount: &RunMount, asked: &mut Asked) -> Result<(), EngineError> {
+        let RunMount::Secret { id, target, env, mode, uid, gid } = mount else { return Ok(()) };
+        let value = self.settings.secrets.get(id).ok_or_else(|| {
+            StepFailure::refused(format!("secret {id}: not found"))
+                .with_hint(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME"))
+        })?;
+        if let Some(name) = env {
+            if value.contains(&0) {
+                return Err(StepFailure::refused(format!(
+                    "secret {id}: it holds a NUL byte and cannot be the variable {name}"
+                ))
+                .with_hint("mount it as a file: leave out env")
+                .into());
+            }
+            asked.hidden_env.push((name.clone().into_bytes(), Hidden::new(&**value)));
+        }
+        if let Some(target) = target {
+            asked.mounts.push(Mount::File {
+                content: Hidden::new(&**value),
+                target: target.clone().into_bytes(),
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+            });
+        }
+        Ok(())
+    }
+
+    fn ssh(&self, mount: &RunMount, asked: &mut Asked) -> Result<(), EngineError> {
+        let RunMount::Ssh { id, target, mode, uid, gid } = mount else { return Ok(()) };
+        let agent = self.settings.ssh.get(id).ok_or_else(|| {
+            StepFailure::refused(format!("ssh agent {id}: not found"))
+                .with_hint(format!("give it with --ssh {id}, or --ssh {id}=SOCKET"))
+        })?;
+        let access = Access { mode: *mode, uid: *uid, gid: *gid };
+        let relay = Relay::start(self.store().scratch_dir()?, agent, access).map_err(|error| {
+            StepFailure::refused(format!("ssh agent {id}: {}: {error}", agent.display()))
+                .with_hint("look whether the agent runs: ssh-add -l")
+        })?;
+        if asked.relays.is_empty() {
+            asked.env.push((AGENT_VARIABLE.to_owned(), target.clone()));
+        }
+        asked.mounts.push(Mount::Socket { path: relay.socket(), target: target.clone().into_bytes() });
+        asked.relays.push(relay);
+        Ok(())
+    }
+
+    /// A directory of a cache; waits for it where it is not shared.
+    fn cache(
+        &self,
+        digest: &Digest,
+        cache: &Cache<'_>,
+        inputs: &BTreeMap<StepId, State>,
+    ) -> Result<CacheDirectory, EngineError> {
+        let fill = |path: &Path| self.fill_cache(cache.first, inputs, path);
+        self.store()
+            .cache_directory(digest, cache.sharing, &fill, &|| self.cancel.is_cancelled())?
+            .ok_or(EngineError::Cancelled)
+    }
+
+    /// Gives a new cache its first content, owner and mode.
+    fn fill_cache(
+        &self,
+        mount: &RunMount,
+        inputs: &BTreeMap<StepId, State>,
+        into: &Path,
+    ) -> Result<(), EngineError> {
+        let RunMount::Cache { target, initial, mode, uid, gid, .. } = mount else { return Ok(()) };
+        // Whose id the namespace does not have is recorded as in a layer.
+        let mut top = Entry::new(LayerPath::root(), EntryKind::Directory, *mode);
+        (top.uid, top.gid, top.mtime) = (*uid, *gid, self.file_time());
+        let nothing = Tree::default();
+        let mut staging = Staging::new(&nothing, self.file_time());
+        let contents;
+        match initial {
+            None => staging.put(top, Content::Empty, None),
+            Some((from, source)) => {
+                let state = source_state(*from, inputs)?;
+                let tree = self.tree(&state)?;
+                let found = tree.resolve(source.as_bytes(), &LayerPath::root(), true);
+                let Some(node) = found.ok().and_then(|found| found.node) else {
+                    return Err(not_found(source, target, &tree));
+                };
+                if !node.entry.is_directory() {
+                    let text = format!("failed to mount {target}: \"{source}\" is not a directory");
+                    return Err(StepFailure::refused(text).into());
+                }
+                let base = node.entry.path.clone();
+                let entries = tree.walk(&base);
+                let files = entries.iter().filter_map(|(path, _)| tree.file(path));
+                contents = self.contents(&state, files.map(|file| (file.layer, file.path)))?;
+                staging.put(Entry { path: LayerPath::root(), ..node.entry }, Content::Empty, None);
+                for (path, node) in entries {
+                    let below = LayerPath::new(path.strip_prefix(&base).unwrap_or_default())?;
+                    let mut entry = Entry { path: below, ..node.entry };
+                    match tree.file(&path) {
+                        Some(file) => {
+                            entry.kind = file.entry.kind;
+                            let content = contents.get(file.layer, &file.path)?;
+                            staging.put(entry, content, Some((0, file.layer, file.path)));
+                        }
+                        None => staging.put(entry, Content::Empty, None),
+                    }
+                }
+            }
+        }
+        write_directory(&staging.into_changes(), self.settings.epoch, into)?;
+        Ok(())
+    }
+}
+
+fn source_state(from: MountFrom, inputs: &BTreeMap<StepId, State>) -> Result<State, EngineError> {
+    match from {
+        MountFrom::Nothing => Ok(State::default()),
+        MountFrom::Step(step) => inputs.get(&step).cloned().ok_or(EngineError::NoContent),
+    }
+}
+
+fn cache_sharing(sharing: Sharing) -> CacheSharing {
+    match sharing {
+        Sharing::Shared => CacheSharing::Shared,
+        Sharing::Private => CacheSharing::Private,
+        Sharing::Locked => CacheSharing::Locked,
+    }
+}
+
+/// A source that is not there, with what is there instead.
+fn not_found(source: &str, target: &str, tree: &Tree) -> EngineError {
+    /// As many names as fit on a line.
+    const SHOWN: usize = 8;
+    let source = format!("/{}", source.trim_start_matches('/'));
+    let names = tree.children(&LayerPath::root());
+    let mut listed: Vec<_> = names.keys().take(SHOWN).map(|name| name.escape_ascii().to_string()).collect();
+    if names.len() > SHOWN {
+        listed.push("...".to_owned());
+    }
+    let held =
+        if listed.is_empty() { "holds nothing".to_owned() } else { format!("holds {}", listed.join(", ")) };
+    StepFailure::refused(format!("failed to mount {target}: \"{source}\": not found"))
+        .with_hint(format!("what it is looked for in {held}"))
+        .into()
+}
