@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,8 +15,8 @@ use super::environment::Environment;
 use super::errors::{self, Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
-use super::{check, report, signals, sites};
-use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Finished, Options, Outcome};
+use super::{check, inputs, report, signals, sites};
+use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Finished, Options, Outcome, Remotes};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self, iidfile, metadata, write_metadata};
@@ -123,7 +124,7 @@ fn unexpected(sites: &[RunSite]) -> Failure {
 }
 
 /// The exit code of the process that has built.
-fn exit_code(ended: Ended) -> Result<u8, Failure> {
+pub(super) fn exit_code(ended: Ended) -> Result<u8, Failure> {
     match ended {
         Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(1)),
         Ended::Signaled(SIGKILL) => Err(Failure::new(
@@ -179,30 +180,39 @@ fn inside(
     sites: &[RunSite],
     umask: Umask,
 ) -> Result<Ending, Failure> {
-    let store = Store::open(&prepared.root).map_err(|error| {
-        let full = error.is_disk_full();
-        let error = BuildError::from(error);
-        if full {
-            return Failure::from(error);
-        }
-        // What cannot be opened now cannot be opened later.
-        let hint = "name a folder that you can write to with --root";
-        Failure::from(BuildError { kind: ErrorKind::Invalid, ..error }.with_hint(hint))
-    })?;
+    let store = open_store(&prepared.root)?;
     let store = Arc::new(store);
     let emulation = match sandbox {
         Some(_) => prove(arguments, environment, &prepared, &store, sites)?,
         None => Emulation::default(),
     };
+    let runtime = runtime()?;
+    let sandbox = sandbox.map(Arc::new);
+    runtime.block_on(build(arguments, environment, prepared, store, sandbox, emulation, umask))
+}
+
+/// Opens the store; one that cannot be opened now cannot be opened later.
+pub(super) fn open_store(root: &Path) -> Result<Store, Failure> {
+    Store::open(root).map_err(|error| {
+        let full = error.is_disk_full();
+        let error = BuildError::from(error);
+        if full {
+            return Failure::from(error);
+        }
+        let hint = "name a folder that you can write to with --root";
+        Failure::from(BuildError { kind: ErrorKind::Invalid, ..error }.with_hint(hint))
+    })
+}
+
+/// Threads that wait.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     // Fails only where a provider is installed already, which serves as well.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WAITING_THREADS)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Kind::Retryable, format!("failed to start threads: {error}")))?;
-    let sandbox = sandbox.map(Arc::new);
-    runtime.block_on(build(arguments, environment, prepared, store, sandbox, emulation, umask))
+        .map_err(|error| Failure::new(Kind::Retryable, format!("failed to start threads: {error}")))
 }
 
 /// Proves that every platform whose commands will run can be run, before anything is pulled.
@@ -268,6 +278,10 @@ async fn build(
         secrets: prepared.secrets.clone(),
         ssh: agents.sockets.clone(),
     };
+    let agent = agents.sockets.get("default").cloned();
+    let repositories =
+        inputs::repositories(environment, Arc::clone(&store), &prepared.secrets, cancel.clone(), agent);
+    let remotes = Remotes { client: client.clone(), progress: progress.clone(), repositories };
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
@@ -297,6 +311,7 @@ async fn build(
         engine: Arc::clone(&engine),
         cancel,
         client: client.clone(),
+        remotes,
         progress: progress.clone(),
         remarks,
     };
@@ -339,12 +354,17 @@ async fn build(
 }
 
 /// Seconds since 1970.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn client(arguments: &InputArgs, environment: &Environment, progress: &Progress) -> Result<Client, Failure> {
+/// What speaks with registries and web servers.
+pub(super) fn client(
+    arguments: &InputArgs,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<Client, Failure> {
     let heard = progress.clone();
     let on_retry: RetryCallback = Arc::new(move |notice: &registry::RetryNotice| {
         heard.send(Event::Retry {

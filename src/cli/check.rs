@@ -1,5 +1,6 @@
 //! `fanfold check`: finds mistakes in a Dockerfile, and says what is in it. It builds nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::args::{BuildArgs, CheckArgs, FormatArg, InputArgs};
@@ -10,6 +11,7 @@ use super::outline::{self, Outline};
 use super::{options, report};
 use crate::coordinator::{BuildError, Check, Checked, Options};
 use crate::dockerfile::{Dockerfile, suggest};
+use crate::progress::Mode;
 use crate::registry::{self, Client, RetryPolicy};
 use crate::store::Store;
 
@@ -100,20 +102,26 @@ fn parse_call(text: &str) -> Result<(Option<Method>, bool), Failure> {
 
 /// Answers a question, and gives the exit code.
 pub(super) fn answer(query: &Query<'_>, environment: &Environment) -> Result<u8, Failure> {
-    let text = options::read(query.input, environment)?;
-    let dockerfile = match text.parse() {
+    // A check needs nothing of what is kept in the store.
+    let temporary = tempfile::tempdir()
+        .map_err(|error| Failure::new(Kind::Retryable, format!("no temporary folder: {error}")))?;
+    let root = query.input.root.clone().or_else(|| environment.default_root());
+    let root = root.filter(|root| Store::open(root).is_ok()).unwrap_or_else(|| temporary.path().to_owned());
+    let begun = options::begin(query.input, environment, &root, Mode::Auto)?;
+    let dockerfile = match begun.parse() {
         Ok(dockerfile) => dockerfile,
-        Err(error) => return Ok(show(&Findings::of_syntax(&text.source, &error), query.json)),
+        Err(error) => return Ok(show(&Findings::of_syntax(&begun.source, &error), query.json)),
     };
-    let inputs = options::inputs(query.input, environment, &text, &dockerfile, query.timestamp)?;
+    let request = options::request(query.input, environment, &begun, &dockerfile, query.timestamp)?;
     if query.method == Method::Targets {
-        report::result(&outline::targets(&dockerfile, inputs.request.target.as_deref(), query.json));
+        report::result(&outline::targets(&dockerfile, request.target.as_deref(), query.json));
         return Ok(0);
     }
+    let source = begun.source;
     let options = Arc::new(Options {
-        request: inputs.request,
-        context: inputs.context,
-        named: inputs.named,
+        request,
+        context: begun.context,
+        named: begun.named,
         no_cache: false,
         pull: query.input.pull,
         jobs: 1,
@@ -121,12 +129,12 @@ pub(super) fn answer(query: &Query<'_>, environment: &Environment) -> Result<u8,
         annotations: Vec::new(),
         emulators: Vec::new(),
     });
-    let checked = survey(query, environment, &dockerfile, &options)?;
-    let findings = Findings::of_check(&text.source, &dockerfile, &checked);
+    let checked = survey(query, environment, &root, &dockerfile, &options)?;
+    let findings = Findings::of_check(&source, &dockerfile, &checked);
     if query.method == Method::Check {
         return Ok(show(&findings, query.json));
     }
-    let outline = Outline::new(&text.source.name, &dockerfile, &checked.survey, &options.request);
+    let outline = Outline::new(&source.name, &dockerfile, &checked.survey, &options.request);
     outline::show(&outline, query.input, environment, query.json)
 }
 
@@ -140,20 +148,11 @@ fn show(findings: &Findings, json: bool) -> u8 {
 fn survey(
     query: &Query<'_>,
     environment: &Environment,
+    root: &Path,
     dockerfile: &Dockerfile,
     options: &Arc<Options>,
 ) -> Result<Checked, Failure> {
-    let no_place = |error| Failure::new(Kind::Retryable, format!("no temporary folder: {error}"));
-    let root = query.input.root.clone().or_else(|| environment.default_root());
-    let mut temporary = None;
-    let store = match root.and_then(|root| Store::open(&root).ok()) {
-        Some(store) => store,
-        // A check needs nothing of what is kept there.
-        None => {
-            let folder = temporary.insert(tempfile::tempdir().map_err(no_place)?);
-            Store::open(folder.path()).map_err(|error| Failure::from(BuildError::from(error)))?
-        }
-    };
+    let store = Store::open(root).map_err(|error| Failure::from(BuildError::from(error)))?;
     // Fails only where a provider is installed already, which serves as well.
     drop(rustls::crypto::ring::default_provider().install_default());
     let client = Client::new(registry::Config {

@@ -9,6 +9,7 @@ use fanfold_platforms::Platform;
 use super::errors::Failure;
 use crate::coordinator::ContextAt;
 use crate::dockerfile::ignore::Ignore;
+use crate::dockerfile::{GitAddress, without_userinfo};
 use crate::image::Reference;
 use crate::plan::{ContextKind, ImageName, NamedContext};
 
@@ -25,7 +26,7 @@ pub(super) fn named(texts: &[String]) -> Result<Vec<Named>, Failure> {
 }
 
 fn one_named(text: &str) -> Result<Named, Failure> {
-    let fault = |why: String| Failure::usage(format!("--build-context {}: {why}", text));
+    let fault = |why: String| Failure::usage(format!("--build-context {}: {why}", without_userinfo(text)));
     let (name, place) = text
         .split_once('=')
         .filter(|(name, place)| !name.is_empty() && !place.is_empty())
@@ -38,6 +39,7 @@ fn one_named(text: &str) -> Result<Named, Failure> {
             (name, Some(platform))
         }
     };
+    let is_git = GitAddress::parse_context(place).map_err(|error| fault(error.to_string()))?.is_some();
     let (holds, files) = if let Some(image) = place.strip_prefix("docker-image://") {
         match image {
             "scratch" => (ContextKind::Scratch, None),
@@ -49,7 +51,7 @@ fn one_named(text: &str) -> Result<Named, Failure> {
         }
     } else if let Some(layout) = place.strip_prefix("oci-layout://") {
         (ContextKind::Image(ImageName::Layout(layout.to_owned())), None)
-    } else if is_git(place) {
+    } else if is_git {
         (ContextKind::Files, Some(ContextAt::Git(place.to_owned())))
     } else if is_web(place) {
         (ContextKind::Files, Some(ContextAt::Web(place.to_owned())))
@@ -99,10 +101,7 @@ pub(super) fn ignore(context: &Path, dockerfile: Option<&Path>) -> Result<Ignore
     Ok(Ignore::none())
 }
 
-fn is_web(place: &str) -> bool {
+/// Whether a place is on a web server.
+pub(super) fn is_web(place: &str) -> bool {
     place.starts_with("http://") || place.starts_with("https://")
-}
-
-fn is_git(place: &str) -> bool {
-    place.starts_with("git://") || place.starts_with("git@") || place.starts_with("ssh://")
 }

@@ -4,9 +4,16 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::progress;
 use crate::registry::CredentialFiles;
+use crate::source::git::GitEnvironment;
+
+/// Proxies, in both cases.
+const NETWORK: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+/// How long `git` may take for one repository.
+const GIT_TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// The variables that mean something here.
 #[derive(Debug, Clone)]
@@ -66,6 +73,21 @@ impl Environment {
     /// Certificate authorities that are trusted beside the system's.
     pub(super) fn ca_file(&self) -> Option<PathBuf> {
         self.path("SSL_CERT_FILE")
+    }
+
+    /// What `git` gets of this machine.
+    pub(super) fn git(&self) -> GitEnvironment {
+        let network = NETWORK.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_lowercase()]);
+        let network = network.filter_map(|name| Some((name.clone(), self.os(&name)?)));
+        GitEnvironment {
+            path: self.search_path(),
+            network: network
+                .chain(self.os("SSL_CERT_FILE").map(|file| ("SSL_CERT_FILE".to_owned(), file)))
+                .collect(),
+            ssh_agent: self.path("SSH_AUTH_SOCK"),
+            known_hosts: self.path("HOME").map(|home| home.join(".ssh/known_hosts")),
+            time_limit: GIT_TIME_LIMIT,
+        }
     }
 
     /// What progress needs to know.

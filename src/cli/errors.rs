@@ -104,6 +104,16 @@ impl Failure {
         Self { kind, text }
     }
 
+    /// A failure that another process has told of.
+    pub(super) fn silent(code: u8) -> Self {
+        let kind =
+            [Kind::Step, Kind::Usage, Kind::Authentication, Kind::Registry, Kind::Platform, Kind::Retryable]
+                .into_iter()
+                .find(|kind| kind.code() == code)
+                .unwrap_or(Kind::Interrupted(i32::from(code & 0x7f)));
+        Self { kind, text: String::new() }
+    }
+
     /// A wrong command line.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
@@ -117,7 +127,9 @@ impl Failure {
     /// Shows the failure where there is no progress yet, and gives the exit code.
     pub(super) fn report(&self) -> u8 {
         // There is nobody left to tell where this fails.
-        drop(writeln!(std::io::stderr(), "{}", escape::text(self.text.trim_end())));
+        if !self.text.is_empty() {
+            drop(writeln!(std::io::stderr(), "{}", escape::text(self.text.trim_end())));
+        }
         self.kind.code()
     }
 }

@@ -17,6 +17,7 @@ mod environment;
 mod errors;
 mod findings;
 mod host;
+mod inputs;
 mod options;
 mod outline;
 mod platforms;

@@ -2,8 +2,7 @@
 //! line is found here, before anything begins.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{self, Read};
+
 use std::path::{Path, PathBuf};
 
 use fanfold_platforms::{Platform, parse_list};
@@ -12,12 +11,13 @@ use super::agents::{self, Agent};
 use super::args::{BuildArgs, InputArgs, NetworkArg, ProgressArg};
 use super::environment::Environment;
 use super::errors::{Failure, Source, render_syntax};
+use super::inputs::{self, Inputs};
 use super::{contexts, secrets, values};
 use crate::coordinator::{Annotation, ContextAt, Scope};
 use crate::dockerfile::{self, CheckOptions, Dockerfile, Kind, SyntaxError};
 use crate::image::Reference;
 use crate::output::{OutputSpec, check_destinations};
-use crate::plan::{Network, Request};
+use crate::plan::{NamedContext, Network, Request};
 use crate::progress::Mode;
 use crate::secrets::Secrets;
 
@@ -48,24 +48,23 @@ pub(super) struct Prepared {
 /// Reads everything that the flags name.
 pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Result<Prepared, Failure> {
     arguments.refused.refuse()?;
-    let text = read(&arguments.input, environment)?;
-    let dockerfile = text.parse().map_err(|error| Failure::rendered(render_syntax(&error, &text.source)))?;
+    let input = &arguments.input;
+    let root = input.root.clone().or_else(|| environment.default_root()).ok_or_else(|| {
+        Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR")
+    })?;
+    let begun = begin(input, environment, &root, progress_mode(arguments))?;
+    let dockerfile =
+        begun.parse().map_err(|error| Failure::rendered(render_syntax(&error, &begun.source)))?;
     let names = arguments.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let outputs = outputs(arguments, &names)?;
-    let inputs = inputs(&arguments.input, environment, &text, &dockerfile, arguments.timestamp)?;
-    let request = Request {
-        shared_caches: arguments.shared_cache_mount.iter().cloned().collect(),
-        ..request(arguments, inputs.request)?
-    };
+    let asked = request(input, environment, &begun, &dockerfile, arguments.timestamp)?;
+    let request = for_build(arguments, asked)?;
     let annotations = annotations(arguments, &request)?;
     let files = [&arguments.metadata_file, &arguments.iidfile];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
     check_destinations(&outputs, &files)?;
-    let root = arguments.input.root.clone().or_else(|| environment.default_root());
     Ok(Prepared {
-        root: root.ok_or_else(|| {
-            Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR")
-        })?,
+        root,
         mode: mode(arguments, &outputs)?,
         jobs: match arguments.jobs {
             Some(0) => return Err(Failure::usage("--jobs 0: write 1 or more")),
@@ -73,32 +72,63 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
             None => std::thread::available_parallelism().map_or(1, usize::from),
         },
         dockerfile,
-        source: text.source,
+        source: begun.source,
         request,
-        context: inputs.context,
-        named: inputs.named,
-        secrets: inputs.secrets,
-        agents: inputs.agents,
+        context: begun.context,
+        named: begun.named,
+        secrets: begun.secrets,
+        agents: begun.agents,
         annotations,
         names,
         outputs,
     })
 }
 
-/// The Dockerfile as it was read, with what decides how it is parsed.
+/// What a build and a check begin with.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(super) struct Begun {
     pub(super) source: Source,
+    /// The Dockerfile as it was found.
     bytes: Vec<u8>,
-    /// Its path, where it is a file.
-    path: Option<PathBuf>,
-    context: PathBuf,
+    pub(super) context: ContextAt,
+    contexts: Vec<NamedContext>,
+    pub(super) named: Vec<Option<ContextAt>>,
+    secrets: Secrets,
+    agents: BTreeMap<String, Agent>,
     build_args: BTreeMap<String, String>,
+    /// What stands for the `check` directive.
     checks: Option<CheckOptions>,
 }
 
-impl Text {
-    /// Parses it.
+/// Finds the build context and the Dockerfile, and whatever else is named.
+pub(super) fn begin(
+    arguments: &InputArgs,
+    environment: &Environment,
+    root: &Path,
+    mode: Mode,
+) -> Result<Begun, Failure> {
+    let secrets = secrets::read(&arguments.secret, environment)?;
+    let agents = agents::read(&arguments.ssh, environment)?;
+    let build_args = build_args(arguments, environment)?;
+    let checks = match build_args.get(CHECKS) {
+        None => None,
+        Some(text) => Some(
+            CheckOptions::parse(text)
+                .map_err(|error| Failure::usage(format!("the build argument {CHECKS}: {error}")))?,
+        ),
+    };
+    let (contexts, named) = contexts::named(&arguments.build_context)?
+        .into_iter()
+        .map(|named| (named.context, named.files))
+        .unzip();
+    let Inputs { context, name, bytes } = inputs::read(arguments, environment, root, &secrets, mode)?;
+    // The parser says where text is not UTF-8; an excerpt shows it as well as it can.
+    let source = Source { name, text: String::from_utf8_lossy(&bytes).into_owned() };
+    Ok(Begun { source, bytes, context, contexts, named, secrets, agents, build_args, checks })
+}
+
+impl Begun {
+    /// Parses the Dockerfile.
     pub(super) fn parse(&self) -> Result<Dockerfile, SyntaxError> {
         let parsed = dockerfile::parse_with_checks(&self.bytes, self.checks.clone())?;
         match std::str::from_utf8(&self.bytes) {
@@ -113,113 +143,14 @@ impl Text {
     }
 }
 
-/// Reads the Dockerfile.
-pub(super) fn read(arguments: &InputArgs, environment: &Environment) -> Result<Text, Failure> {
-    let context = context(&arguments.context)?;
-    let (name, bytes, path) = dockerfile_text(arguments, &context)?;
-    let build_args = build_args(arguments, environment)?;
-    let checks = match build_args.get(CHECKS) {
-        None => None,
-        Some(text) => Some(
-            CheckOptions::parse(text)
-                .map_err(|error| Failure::usage(format!("the build argument {CHECKS}: {error}")))?,
-        ),
-    };
-    // The parser says where text is not UTF-8; an excerpt shows it as well as it can.
-    let source = Source { name, text: String::from_utf8_lossy(&bytes).into_owned() };
-    Ok(Text { source, bytes, path, context, build_args, checks })
-}
-
-/// What a build and a check have in common, beside the Dockerfile.
-#[derive(Debug)]
-pub(super) struct Inputs {
-    /// With defaults for all that only a build can be told.
-    pub(super) request: Request,
-    pub(super) context: ContextAt,
-    pub(super) named: Vec<Option<ContextAt>>,
-    pub(super) secrets: Secrets,
-    pub(super) agents: BTreeMap<String, Agent>,
-}
-
-/// Understands the flags that a build and a check have in common.
-pub(super) fn inputs(
-    arguments: &InputArgs,
-    environment: &Environment,
-    text: &Text,
-    dockerfile: &Dockerfile,
-    timestamp: Option<i64>,
-) -> Result<Inputs, Failure> {
-    let platforms = platforms(&arguments.platform)?;
-    let (contexts, named) = contexts::named(&arguments.build_context)?
-        .into_iter()
-        .map(|named| (named.context, named.files))
-        .unzip();
-    let secrets = secrets::read(&arguments.secret, environment)?;
-    let agents = agents::read(&arguments.ssh, environment)?;
-    let mut build_args = text.build_args.clone();
-    let epoch = epoch(timestamp, environment, dockerfile, &mut build_args)?;
-    let request = Request {
-        explicit_platforms: !platforms.is_empty(),
-        platforms: if platforms.is_empty() { vec![Platform::host()] } else { platforms },
-        build_platform: Platform::host(),
-        build_args,
-        target: arguments.target.clone().filter(|target| !target.is_empty()),
-        labels: Vec::new(),
-        network: Network::Host,
-        extra_hosts: Vec::new(),
-        shm_size: None,
-        ulimits: Vec::new(),
-        contexts,
-        secrets: secrets.ids().map(str::to_owned).collect(),
-        agents: agents.keys().cloned().collect(),
-        shared_caches: BTreeSet::new(),
-        epoch,
-    };
-    let ignore = contexts::ignore(&text.context, text.path.as_deref())?;
-    let context = ContextAt::Folder { ignore, path: text.context.clone() };
-    Ok(Inputs { request, context, named, secrets, agents })
-}
-
-fn context(text: &str) -> Result<PathBuf, Failure> {
-    let remote = ["http://", "https://", "git://", "ssh://", "git@", "github.com/"];
-    if text == "-" || remote.iter().any(|prefix| text.starts_with(prefix)) {
-        return Err(Failure::usage(format!("the build context `{text}` is not supported: only folders are"))
-            .with_hint("unpack or clone it, and name the folder"));
+/// The value of one `--build-arg`.
+pub(super) fn build_argument(arguments: &InputArgs, environment: &Environment, name: &str) -> Option<String> {
+    let mut given = arguments.build_arg.iter().rev();
+    let text = given.find(|text| text.split_once('=').map_or(text.as_str(), |(name, _)| name) == name)?;
+    match text.split_once('=') {
+        Some((_, value)) => Some(value.to_owned()),
+        None => environment.text(name),
     }
-    let path = PathBuf::from(text);
-    match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() => Ok(path),
-        Ok(_) => Err(Failure::usage(format!("the build context `{text}` is not a folder")).with_hint(
-            "the last argument is the folder with the files to copy; the Dockerfile goes with -f",
-        )),
-        Err(error) => Err(Failure::usage(format!("the build context `{text}` cannot be read: {error}"))),
-    }
-}
-
-/// The Dockerfile's name and text, and its path where it is a file.
-fn dockerfile_text(
-    arguments: &InputArgs,
-    context: &Path,
-) -> Result<(String, Vec<u8>, Option<PathBuf>), Failure> {
-    Ok(match &arguments.file {
-        Some(path) if path.as_os_str() == "-" => {
-            let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes).map_err(|error| {
-                Failure::usage(format!("the Dockerfile on standard input cannot be read: {error}"))
-            })?;
-            ("-".to_owned(), bytes, None)
-        }
-        given => {
-            let path = given.clone().unwrap_or_else(|| context.join("Dockerfile"));
-            let bytes = fs::read(&path).map_err(|error| {
-                let failure =
-                    Failure::usage(format!("failed to read the Dockerfile `{}`: {error}", path.display()));
-                if given.is_none() { failure.with_hint("name it with -f FILE") } else { failure }
-            })?;
-            let name = if given.is_none() { "Dockerfile".to_owned() } else { path.display().to_string() };
-            (name, bytes, Some(path))
-        }
-    })
 }
 
 fn tag(text: &str) -> Result<Reference, Failure> {
@@ -296,13 +227,16 @@ fn build_args(arguments: &InputArgs, environment: &Environment) -> Result<BTreeM
     Ok(build_args)
 }
 
-/// The time that no new file may be younger than, which is a build argument too.
-fn epoch(
-    timestamp: Option<i64>,
+/// What is asked for, with defaults for all that only a build can be told.
+pub(super) fn request(
+    arguments: &InputArgs,
     environment: &Environment,
+    begun: &Begun,
     dockerfile: &Dockerfile,
-    build_args: &mut BTreeMap<String, String>,
-) -> Result<Option<i64>, Failure> {
+    timestamp: Option<i64>,
+) -> Result<Request, Failure> {
+    let platforms = platforms(&arguments.platform)?;
+    let mut build_args = begun.build_args.clone();
     let epoch = match timestamp {
         Some(seconds) => Some(seconds),
         None => {
@@ -324,11 +258,27 @@ fn epoch(
         }
         build_args.entry(EPOCH.to_owned()).or_insert_with(|| seconds.to_string());
     }
-    Ok(epoch)
+    Ok(Request {
+        explicit_platforms: !platforms.is_empty(),
+        platforms: if platforms.is_empty() { vec![Platform::host()] } else { platforms },
+        build_platform: Platform::host(),
+        build_args,
+        target: arguments.target.clone().filter(|target| !target.is_empty()),
+        labels: Vec::new(),
+        network: Network::Host,
+        extra_hosts: Vec::new(),
+        shm_size: None,
+        ulimits: Vec::new(),
+        contexts: begun.contexts.clone(),
+        secrets: begun.secrets.ids().map(str::to_owned).collect(),
+        agents: begun.agents.keys().cloned().collect(),
+        shared_caches: BTreeSet::new(),
+        epoch,
+    })
 }
 
-/// Adds to a request what only a build can be told.
-fn request(arguments: &BuildArgs, request: Request) -> Result<Request, Failure> {
+/// Adds what only a build can be told.
+fn for_build(arguments: &BuildArgs, request: Request) -> Result<Request, Failure> {
     let labels =
         arguments.label.iter().map(|text| values::pair("--label", text)).collect::<Result<_, _>>()?;
     Ok(Request {
@@ -340,6 +290,7 @@ fn request(arguments: &BuildArgs, request: Request) -> Result<Request, Failure> 
         extra_hosts: arguments.add_host.iter().map(|text| values::host(text)).collect::<Result<_, _>>()?,
         shm_size: arguments.shm_size.as_deref().map(|text| values::size("--shm-size", text)).transpose()?,
         ulimits: arguments.ulimit.iter().map(|text| values::ulimit(text)).collect::<Result<_, _>>()?,
+        shared_caches: arguments.shared_cache_mount.iter().cloned().collect(),
         ..request
     })
 }
@@ -363,15 +314,20 @@ fn annotations(arguments: &BuildArgs, request: &Request) -> Result<Vec<Annotatio
     Ok(all)
 }
 
-fn mode(arguments: &BuildArgs, outputs: &[OutputSpec]) -> Result<Mode, Failure> {
-    let mode = match arguments.progress {
+/// How progress is shown, as far as the flags say.
+pub(super) fn progress_mode(arguments: &BuildArgs) -> Mode {
+    match arguments.progress {
         _ if arguments.quiet => Mode::Quiet,
         ProgressArg::Auto => Mode::Auto,
         ProgressArg::Tty => Mode::Tty,
         ProgressArg::Plain => Mode::Plain,
         ProgressArg::Json | ProgressArg::Rawjson => Mode::Json,
         ProgressArg::Quiet | ProgressArg::None => Mode::Quiet,
-    };
+    }
+}
+
+fn mode(arguments: &BuildArgs, outputs: &[OutputSpec]) -> Result<Mode, Failure> {
+    let mode = progress_mode(arguments);
     let stdout_taken = outputs.iter().any(OutputSpec::is_stdout);
     if stdout_taken && (mode == Mode::Json || arguments.quiet) {
         return Err(Failure::usage(

@@ -6,11 +6,13 @@ use std::fmt;
 use fanfold_platforms::{Platform, choose};
 use futures::future::try_join_all;
 
+use super::remotes::explain;
 use super::{BuildError, ErrorKind};
 use crate::dockerfile::{Dockerfile, suggest};
 use crate::image::{Descriptor, Document, ImageConfig, ImageManifest, Index, RawManifest, Reference};
 use crate::plan::{ImageName, ResolvedImage, WantedImage};
 use crate::registry::Client;
+use crate::source::{Layout, Selector};
 use crate::store::Store;
 
 /// Configs are small; anything larger is an attack.
@@ -29,19 +31,26 @@ pub(super) struct Bases<'a> {
 enum Place {
     /// In a registry.
     Registry(Reference),
+    /// In an OCI layout on this machine, with the name that it was given.
+    Layout(Box<Layout>, Selector, String),
 }
 
 impl Place {
     fn of(name: &ImageName) -> Result<Self, BuildError> {
         match name {
             ImageName::Registry(reference) => Ok(Self::Registry(reference.clone())),
-            ImageName::Layout(layout) => Err(BuildError::new(ErrorKind::Invalid, layout.clone())),
+            ImageName::Layout(text) => {
+                let (path, selector) = Selector::split(text).map_err(|error| explain(error, text))?;
+                let layout = Layout::open(&path).map_err(|error| explain(error, text))?;
+                Ok(Self::Layout(Box::new(layout), selector, text.clone()))
+            }
         }
     }
 
     fn name(&self) -> ImageName {
         match self {
             Self::Registry(reference) => ImageName::Registry(reference.clone()),
+            Self::Layout(_, _, text) => ImageName::Layout(text.clone()),
         }
     }
 }
@@ -84,7 +93,13 @@ impl Bases<'_> {
 
     /// The document that a name stands for.
     async fn top(&self, place: &Place) -> Result<RawManifest, BuildError> {
-        let Place::Registry(reference) = place;
+        let reference = match place {
+            Place::Registry(reference) => reference,
+            Place::Layout(layout, selector, text) => {
+                let read = || layout.manifest(&layout.resolve(selector)?);
+                return read().map_err(|error| explain(error, text));
+            }
+        };
         if !self.ask_always
             && let Some(descriptor) = self.store.reference(reference)
             && let Some(bytes) = self.store.read_blob(&descriptor.digest)
@@ -159,8 +174,12 @@ impl Bases<'_> {
         if let Some(bytes) = self.store.read_blob(&descriptor.digest) {
             return Ok(RawManifest { media_type: descriptor.media_type.clone(), bytes });
         }
-        let Place::Registry(reference) = place;
-        let raw = self.client.manifest(reference.repository(), descriptor).await?;
+        let raw = match place {
+            Place::Registry(reference) => self.client.manifest(reference.repository(), descriptor).await?,
+            Place::Layout(layout, _, text) => {
+                layout.manifest(descriptor).map_err(|error| explain(error, text))?
+            }
+        };
         self.store.put_blob(&raw.bytes)?;
         Ok(raw)
     }
@@ -176,9 +195,16 @@ impl Bases<'_> {
         let bytes = match self.store.read_blob(&manifest.config.digest) {
             Some(bytes) => bytes,
             None => {
-                let Place::Registry(reference) = place;
-                let repository = reference.repository();
-                let bytes = self.client.fetch_small(repository, &manifest.config, LARGEST_CONFIG).await?;
+                let bytes = match place {
+                    Place::Registry(reference) => {
+                        let repository = reference.repository();
+                        self.client.fetch_small(repository, &manifest.config, LARGEST_CONFIG).await?
+                    }
+                    Place::Layout(layout, _, text) => {
+                        let read = layout.read(&manifest.config, LARGEST_CONFIG);
+                        read.map_err(|error| explain(error, text))?
+                    }
+                };
                 self.store.put_blob(&bytes)?;
                 bytes
             }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfold_platforms::{Machine, Platform};
+use futures::future::try_join_all;
 use tokio::sync::watch;
 
 use super::answers::Answers;
 use super::bases::{Bases, or_stage};
 use super::demand::Demand;
 use super::execute::{Done, Executor, shown};
-use super::{BuildError, ErrorKind, Options, Source, fold};
+use super::{BuildError, ErrorKind, Options, Remotes, Source, fold};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Built, Cancel, Engine};
 use crate::plan::{self, Graph, Op, RunSite, StepId, Wanted, plan};
@@ -33,6 +34,8 @@ pub struct Build {
     pub cancel: Cancel,
     /// Speaks with registries.
     pub client: Client,
+    /// Fetches files from elsewhere.
+    pub remotes: Remotes,
     /// Hears what happens.
     pub progress: Progress,
     /// What is to be said before anything is done.
@@ -174,9 +177,9 @@ impl Build {
                         }
                         answers.learn(wanted.name, wanted.platform, image);
                     }
-                    if let Some(item) = files.first() {
-                        let text = format!("{:?}", item.source);
-                        return Err(vec![BuildError::new(super::ErrorKind::Invalid, text)]);
+                    let fetched = files.into_iter().map(|item| self.remotes.files(item, &self.options));
+                    for (source, context) in try_join_all(fetched).await.map_err(|error| vec![error])? {
+                        answers.learn_files(source, context);
                     }
                 }
             }

@@ -77,6 +77,12 @@ impl BuildError {
         self
     }
 
+    /// The same failure, with the instruction's lines.
+    pub(super) fn spanning(mut self, span: Span) -> Self {
+        self.span.get_or_insert(span);
+        self
+    }
+
     /// Joins an error with its sources, which say why.
     pub fn describe(error: &dyn std::error::Error) -> String {
         let mut text = error.to_string();

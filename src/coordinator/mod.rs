@@ -19,6 +19,7 @@ mod execute;
 mod fold;
 mod options;
 mod pull;
+mod remotes;
 mod schedule;
 mod source;
 
@@ -26,4 +27,5 @@ pub use build::{Build, Finished, Outcome};
 pub use check::{Check, Checked};
 pub use error::{BuildError, ErrorKind};
 pub use options::{Annotation, ContextAt, Emulator, Options, Scope};
+pub use remotes::{Remotes, Repositories, WebFile, explain};
 pub use source::Source;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use tokio::task::spawn_blocking;
 
-use super::{BuildError, ErrorKind};
+use super::BuildError;
+use super::remotes::explain;
 use crate::engine::{Engine, Layer};
 use crate::image::Descriptor;
 use crate::plan::{ImageName, ResolvedImage};
 use crate::progress::{Progress, TransferEnd, TransferKind, human};
 use crate::registry::Client;
+use crate::source::{Layout, Selector};
 use crate::store::{BlobRecord, Lock};
 
 /// What is to be made of a base's layers once they are here.
@@ -78,8 +80,12 @@ async fn pull_blob(
     if store.has_blob(descriptor) {
         return Ok(true);
     }
-    let Some(repository) = name.repository() else {
-        return Err(BuildError::new(ErrorKind::Invalid, name.to_string()));
+    let repository = match name {
+        ImageName::Registry(reference) => reference.repository(),
+        ImageName::Layout(text) => {
+            copy_blob(engine, text, descriptor)?;
+            return Ok(false);
+        }
     };
     let digest = descriptor.digest.to_string();
     let transfer = progress.transfer(
@@ -94,6 +100,19 @@ async fn pull_blob(
     store.adopt_blob(&file, &descriptor.digest)?;
     transfer.finish(TransferEnd::Transferred);
     Ok(false)
+}
+
+/// Copies one blob out of an OCI layout.
+fn copy_blob(engine: &Engine, layout: &str, descriptor: &Descriptor) -> Result<(), BuildError> {
+    let store = engine.store();
+    let scratch = store.scratch_dir()?;
+    let file = scratch.path().join("blob");
+    let copy = || {
+        let (path, _) = Selector::split(layout)?;
+        Layout::open(&path)?.copy_blob(descriptor, &file)
+    };
+    tokio::task::block_in_place(copy).map_err(|error| explain(error, layout))?;
+    Ok(store.adopt_blob(&file, &descriptor.digest)?)
 }
 
 /// Waits for a lock on a thread that may wait.

@@ -165,10 +165,11 @@ impl Engine {
         let selection = &part.selection;
         let (tree, selected) = match source {
             CopySource::Context(context) => {
+                let selected = context.select(selection)?;
                 for path in context.sockets_in(selection)? {
                     notes.push(format!("{path} is a socket, which no image can hold: it is not copied"));
                 }
-                (context.tree().clone(), context.select(selection)?)
+                (context.tree().clone(), selected)
             }
             CopySource::State(state) => {
                 let tree = self.tree(state)?;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
@@ -5,6 +6,7 @@ use crate::dockerfile::Selection;
 use crate::engine::{Cancel, Settings};
 use crate::layer::TarWriter;
 use crate::plan::{CopyFrom, Inline};
+use crate::secrets::Secrets;
 use crate::store::Store;
 
 /// When the steps of these tests are carried out.
@@ -27,6 +29,8 @@ impl Bench {
             cpu_models: Vec::new(),
             resolv_conf: "/etc/resolv.conf".into(),
             hosts: "/etc/hosts".into(),
+            secrets: Secrets::default(),
+            ssh: BTreeMap::new(),
         };
         let open = Arc::new(Store::open(store.path()).unwrap());
         Self { engine: Engine::new(open, settings, Cancel::default()).unwrap(), steps: 0, _store: store }
@@ -480,5 +484,6 @@ fn sockets_are_remarked_where_they_are_met() {
     let note = "/sock is a socket, which no image can hold: it is not copied";
     assert_eq!(copy(&op(&["."], "/o")).unwrap().notes, [note]);
     assert!(copy(&without(op(&["."], "/o"), &["s*"])).unwrap().notes.is_empty());
+    assert_eq!(copy(&op(&["nope"], "/o")).unwrap_err(), "\"/nope\": not found");
     assert_eq!(copy(&op(&["sock"], "/o")).unwrap_err(), "\"/sock\" is a socket, which no image can hold");
 }

@@ -8,7 +8,9 @@ use super::stage::{display_name, find};
 use super::{
     ContextKind, CopyFrom, CopyOp, CopyPart, FileSource, Inline, Op, Origin, PlanError, StepId, contexts,
 };
-use crate::dockerfile::{Add, Copy, Heredoc, Instruction, Selection, Span, expand, suggest};
+use crate::dockerfile::{
+    Add, Copy, GitAddress, Heredoc, Instruction, Selection, Span, expand, suggest, without_userinfo,
+};
 
 /// What COPY and ADD have in common, before expansion.
 struct Words<'a> {
@@ -45,11 +47,15 @@ impl StageBuilder<'_, '_> {
     pub(super) fn copy(&mut self, copy: &Copy, instruction: &Instruction) -> Result<(), Stop> {
         let span = instruction.span;
         for source in &copy.sources {
-            if let Some(kind) = remote_kind(source) {
-                return Err(PlanError::at(span, format!("source can't be a {kind} for COPY"))
-                    .with_word(source)
-                    .into());
-            }
+            let kind = match remote(source, span) {
+                Ok(None) => continue,
+                Ok(Some(Remote::Url)) => "URL",
+                Ok(Some(Remote::Git)) | Err(_) => "git ref",
+            };
+            return Err(PlanError::at(span, format!("source can't be a {kind} for COPY"))
+                .with_hint("use ADD")
+                .with_word(source)
+                .into());
         }
         let from = match copy.from.as_deref() {
             None => CopyFrom::Files(FileSource::Context),
@@ -225,7 +231,8 @@ impl StageBuilder<'_, '_> {
         flags.extend(words.parents.then(|| "--parents".to_owned()));
         flags.extend(chown.iter().map(|value| format!("--chown={value}")));
         flags.extend(chmod.iter().map(|value| format!("--chmod={value}")));
-        let created_by = history::copy(words.instruction, &flags, sources, &names, &destination);
+        let shown: Vec<_> = sources.iter().map(|source| without_userinfo(source)).collect();
+        let created_by = history::copy(words.instruction, &flags, &shown, &names, &destination);
         let op = CopyOp {
             instruction: words.instruction,
             parts,
@@ -270,7 +277,7 @@ fn add_parts(
     checksum: Option<&str>,
     span: Span,
 ) -> Result<Vec<CopyPart>, PlanError> {
-    let kinds: Vec<_> = sources.iter().map(|source| remote_kind(source)).collect();
+    let kinds = sources.iter().map(|source| remote(source, span)).collect::<Result<Vec<_>, _>>()?;
     if checksum.is_some() {
         if sources.len() + add.heredocs.len() > 1 {
             return Err(PlanError::at(span, "checksum can't be specified for multiple sources"));
@@ -279,7 +286,7 @@ fn add_parts(
             return Err(PlanError::at(span, "checksum requires HTTP(S) or Git sources"));
         }
     }
-    if add.keep_git_dir && !kinds.contains(&Some(GIT)) {
+    if add.keep_git_dir && !kinds.contains(&Some(Remote::Git)) {
         return Err(PlanError::at(span, "--keep-git-dir requires Git sources"));
     }
     let mut parts: Vec<CopyPart> = Vec::new();
@@ -287,15 +294,15 @@ fn add_parts(
         let exclude = add.exclude.clone();
         let selection = |source: &str| Selection { exclude: exclude.clone(), ..Selection::of([source]) };
         let (from, selection, unpack) = match kind {
-            Some(GIT) => {
+            Some(Remote::Git) => {
                 let files = FileSource::Git {
                     address: source.clone(),
                     keep_git_dir: add.keep_git_dir,
-                    checksum: checksum.map(str::to_owned),
+                    checksum: checksum.map(|text| git_checksum(text, span)).transpose()?,
                 };
                 (files, selection("."), false)
             }
-            Some(_) => {
+            Some(Remote::Url) => {
                 let checksum = checksum.map(str::parse).transpose().map_err(|error| {
                     PlanError::at(span, format!("--checksum={}: {error}", checksum.unwrap_or_default()))
                         .with_word("--checksum")
@@ -320,24 +327,33 @@ fn add_parts(
     Ok(parts)
 }
 
+fn git_checksum(text: &str, span: Span) -> Result<String, PlanError> {
+    GitAddress::read_checksum(text)
+        .map_err(|error| PlanError::at(span, format!("--checksum={text}: {error}")).with_word(text))
+}
+
 /// Whether `--chown` needs no account file.
 fn is_numeric(chown: &str) -> bool {
     chown.chars().all(|character| character.is_ascii_digit() || character == ':')
 }
 
-const GIT: &str = "git ref";
-const URL: &str = "URL";
+/// What a source is that is not a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remote {
+    Url,
+    Git,
+}
 
-/// `URL` or `git ref` where a source is not a path.
-fn remote_kind(source: &str) -> Option<&'static str> {
-    let git = source.starts_with("git://")
-        || source.starts_with("ssh://")
-        || source.starts_with("git@")
-        || (is_http(source) && source.split(['#', '?']).next().is_some_and(|url| url.ends_with(".git")));
-    if git {
-        return Some(GIT);
+/// Whether a source is something else than a path.
+fn remote(source: &str, span: Span) -> Result<Option<Remote>, PlanError> {
+    match GitAddress::parse(source) {
+        Err(error) => {
+            let shown = without_userinfo(source);
+            Err(PlanError::at(span, format!("{shown}: {error}")).with_word(source))
+        }
+        Ok(Some(_)) => Ok(Some(Remote::Git)),
+        Ok(None) => Ok(is_http(source).then_some(Remote::Url)),
     }
-    is_http(source).then_some(URL)
 }
 
 fn is_http(source: &str) -> bool {
@@ -351,16 +367,23 @@ mod tests {
 
     #[test]
     fn remote_sources() {
+        let span = Span { first: 1, last: 1 };
         for (source, want) in [
-            ("https://h/x.tar", Some("URL")),
-            ("HTTP://h/x", Some("URL")),
-            ("https://h/x.git#main:sub", Some("git ref")),
-            ("git@h:x", Some("git ref")),
+            ("https://h/x.tar", Some(Remote::Url)),
+            ("HTTP://h/x", Some(Remote::Url)),
+            ("https://h/x.git#main:sub", Some(Remote::Git)),
+            ("git@h:x", Some(Remote::Git)),
             ("github.com/a/b", None),
             ("http", None),
             ("a.git", None),
         ] {
-            assert_eq!(remote_kind(source), want, "{source}");
+            assert_eq!(remote(source, span).unwrap(), want, "{source}");
         }
+        assert!(remote("https://h/x.git#-x", span).is_err());
+    }
+
+    #[test]
+    fn owners() {
+        assert!(is_numeric("1:2") && is_numeric(":3") && !is_numeric("app") && !is_numeric("1:app"));
     }
 }

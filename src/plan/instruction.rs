@@ -290,7 +290,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
     pub(super) fn origin(&self, instruction: &Instruction) -> Origin {
         Origin {
             stage: display_name(self.planner.dockerfile, self.index),
-            text: instruction.text.clone(),
+            text: dockerfile::without_userinfo(&instruction.text),
             span: instruction.span,
             number: self.number,
             of: self.of,

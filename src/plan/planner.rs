@@ -361,7 +361,7 @@ impl<'a> Planner<'a> {
 
     /// A stage that begins with an image.
     fn on_image(&mut self, image: &Arc<ResolvedImage>, platform: Platform, index: usize) -> StageState {
-        let origin = self.from_origin(index);
+        let origin = self.origin_of(index);
         let tip = self.base(image, platform.clone(), origin);
         super::image::on_image(image, platform, tip)
     }
@@ -377,7 +377,7 @@ impl<'a> Planner<'a> {
                 Ok(self.on_image(&image, platform, index))
             }
             ContextKind::Files => {
-                let origin = self.from_origin(index);
+                let origin = self.origin_of(index);
                 let files = FileSource::Named(place);
                 let tip = self.snapshot(files, ".", "/", platform.clone(), origin)?;
                 let mut state = super::image::on_nothing(platform);
@@ -387,7 +387,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn from_origin(&self, index: usize) -> Origin {
+    fn origin_of(&self, index: usize) -> Origin {
         let stage = &self.dockerfile.stages[index];
         Origin {
             stage: stage::display_name(self.dockerfile, index),

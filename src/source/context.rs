@@ -57,7 +57,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// Fails for a file below a file, and for hard links between files that one of two entries replaces.
+    /// Fails for a file below a file, and for a hard link whose file another entry replaces.
     pub fn gathered(changes: Vec<Change>) -> Result<Self, SourceError> {
         let index = LayerIndex::from_changes(&changes, None)?;
         let contents = changes.into_iter().map(|change| (change.entry.path, change.content)).collect();

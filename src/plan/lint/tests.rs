@@ -8,7 +8,6 @@ use fanfold_platforms::Platform;
 use super::super::{
     ContextError, FileSource, ImageName, Network, Request, ResolvedImage, Resolver, Survey, survey,
 };
-use super::*;
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::{self, CheckOptions, Selection};
 use crate::image::{Descriptor, Digest, ImageConfig, media_type};
