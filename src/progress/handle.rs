@@ -277,7 +277,7 @@ mod tests {
         drop(progress);
         assert_eq!(errors.text(), "error: disk full\n");
         let want = r#"{"event":"note","text":"late"}
-{"error":{"code":75,"kind":"retryable","platform":null,"file":null,"line":null,"message":"disk full","hint":"make room","retryable":true}}
+{"error":{"code":75,"kind":"retryable","platform":null,"file":null,"line":null,"column":null,"message":"disk full","hint":"make room","retryable":true}}
 "#;
         assert_eq!(lines.text(), want);
     }
