@@ -101,7 +101,7 @@ fn ignored_files_are_never_read() {
         world.write("context/closed/inner", "of-the-host\n");
         for name in ["secret", "closed"] {
             // The files are root's where the tests run as root.
-            std::fs::set_permissions(context.join(name), PermissionsExt::from_mode(0)).expect("chmod");
+            std::fs::set_permissions(context.join(name), PermissionsExt::from_mode(0o000)).expect("chmod");
         }
         tool("mkfifo", [context.join("pipe")]).success();
         build(&world).arg(&context).run().success();

@@ -235,6 +235,8 @@ pub fn explain(error: SourceError, what: &str) -> BuildError {
     let (kind, hint) = match &error {
         SourceError::Git(error) if error.is_cancelled() => (ErrorKind::Retryable, None),
         SourceError::Git(error) if error.is_invalid() => (ErrorKind::Invalid, error.hint()),
+        SourceError::Git(error) if error.is_denied() => (ErrorKind::Authentication, error.hint()),
+        SourceError::Git(error) if error.is_missing() => (ErrorKind::Platform, error.hint()),
         SourceError::Git(error) => (ErrorKind::Retryable, error.hint()),
         SourceError::Io { .. } => (ErrorKind::Retryable, None),
         _ => (ErrorKind::Invalid, None),

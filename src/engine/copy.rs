@@ -115,7 +115,8 @@ impl Engine {
         let named: usize = op.parts.iter().map(|part| part.selection.sources.len()).sum();
         let found: usize = parts.iter().map(|part| part.selected.len()).sum();
         let destination = destination::resolve(op, &staging, found.max(named) + op.inline.len())?;
-        let owner = op.chown.as_deref().map(|text| self.owner(text, below)).transpose()?;
+        notes.extend(destination.note.clone());
+        let owner = op.chown.as_deref().map(|text| self.owner(text, &op.stage, below)).transpose()?;
         let chmod = op.chmod.as_deref().map(Chmod::parse).transpose()?;
         let mut copying = Copying { engine: self, op, staging, destination, owner, chmod };
         let mut number = 0;
@@ -137,11 +138,11 @@ impl Engine {
     }
 
     /// User and group that `--chown` names.
-    fn owner(&self, text: &str, below: &State) -> Result<(u32, u32), EngineError> {
+    fn owner(&self, text: &str, stage: &str, below: &State) -> Result<(u32, u32), EngineError> {
         let accounts = self.accounts(below, &self.tree(below)?)?;
         accounts.owner(text).map_err(|error| {
             let unknown = |kind, name: &str, file| {
-                StepFailure::refused(format!("--chown: no {kind} \"{name}\" in {file} of the stage"))
+                StepFailure::refused(format!("--chown: no {kind} \"{name}\" in {file} of stage \"{stage}\""))
                     .with_hint("name a user or group that the stage has, or its number")
             };
             match &error {

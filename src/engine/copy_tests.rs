@@ -119,6 +119,7 @@ fn op(words: &[&str], destination: &str) -> CopyOp {
         chown: None,
         chmod: None,
         link: false,
+        stage: "s".to_owned(),
     }
 }
 
@@ -291,7 +292,7 @@ fn a_link_layer_does_not_depend_on_what_is_below() {
     assert_eq!(copy(&named, &below).unwrap(), ["/o 755 1000:1001 @5000 d", "/o/c.md 644 1000:1001 @9 c"]);
     assert_eq!(
         copy(&named, &State::default()).unwrap_err(),
-        "--chown: no user \"app\" in /etc/passwd of the stage"
+        "--chown: no user \"app\" in /etc/passwd of stage \"s\""
     );
 }
 
@@ -311,8 +312,8 @@ fn owners_are_those_of_the_stage() {
         (":web", Ok("0:33")),
         (":5", Ok("0:5")),
         ("1:2", Ok("1:2")),
-        ("nosuch", Err("--chown: no user \"nosuch\" in /etc/passwd of the stage")),
-        ("app:nosuch", Err("--chown: no group \"nosuch\" in /etc/group of the stage")),
+        ("nosuch", Err("--chown: no user \"nosuch\" in /etc/passwd of stage \"s\"")),
+        ("app:nosuch", Err("--chown: no group \"nosuch\" in /etc/group of stage \"s\"")),
         ("4294967296", Err("--chown=4294967296: `4294967296` is not a user or group id")),
     ] {
         let op = CopyOp { chown: Some(chown.to_owned()), ..op(&["x/y/to", "x/y"], "/o/") };

@@ -11,6 +11,8 @@ pub(super) struct Destination {
     pub(super) path: LayerPath,
     /// Whether files go into it under their own names.
     pub(super) directory: bool,
+    /// What is said of it.
+    pub(super) note: Option<String>,
 }
 
 /// Resolves the destination of a copy of `count` sources.
@@ -37,5 +39,11 @@ pub(super) fn resolve(op: &CopyOp, staging: &Staging<'_>, count: usize) -> Resul
         ))
         .into());
     }
-    Ok(Destination { path, directory })
+    let note = (count > 1 && !says_directory).then(|| {
+        format!(
+            "{} with {count} sources: \"{text}\" is a directory already; write \"{text}/\"",
+            op.instruction
+        )
+    });
+    Ok(Destination { path, directory, note })
 }

@@ -13,7 +13,7 @@ use crate::dockerfile::Sharing;
 use crate::image::Digest;
 use crate::layer::{Content, Entry, EntryKind, LayerPath, Tree, write_directory};
 use crate::plan::{MountFrom, RunMount, StepId};
-use crate::sandbox::{Discard, Hidden, Mount};
+use crate::sandbox::{Discard, Hidden, Mapping, Mount};
 use crate::store::{CacheDirectory, CacheSharing};
 
 /// Where programs look for an ssh agent.
@@ -203,7 +203,14 @@ impl Engine {
         into: &Path,
     ) -> Result<(), EngineError> {
         let RunMount::Cache { target, initial, mode, uid, gid, .. } = mount else { return Ok(()) };
-        // Whose id the namespace does not have is recorded as in a layer.
+        let stranger = |mapping: &Mapping| !mapping.identity && initial.is_none() && !mapping.has(*uid, *gid);
+        if self.settings.sandbox.as_ref().is_some_and(|sandbox| stranger(sandbox.mapping())) {
+            let text = format!(
+                "failed to mount {target}: its owner {uid}:{gid} is beyond this user's subordinate ids"
+            );
+            let hint = "more of them in /etc/subuid and /etc/subgid would help, or a smaller uid and gid";
+            return Err(StepFailure::refused(text).with_hint(hint).into());
+        }
         let mut top = Entry::new(LayerPath::root(), EntryKind::Directory, *mode);
         (top.uid, top.gid, top.mtime) = (*uid, *gid, self.file_time());
         let nothing = Tree::default();
@@ -220,7 +227,7 @@ impl Engine {
                 };
                 if !node.entry.is_directory() {
                     let text = format!("failed to mount {target}: \"{source}\" is not a directory");
-                    return Err(StepFailure::refused(text).into());
+                    return Err(StepFailure::refused(text).with_hint("name a directory with source=").into());
                 }
                 let base = node.entry.path.clone();
                 let entries = tree.walk(&base);

@@ -129,6 +129,9 @@ impl StageBuilder<'_, '_> {
         if let Some(later) = find(dockerfile, name, dockerfile.stages.len()) {
             return Err(self.not_yet(later, name, naming, span).into());
         }
+        if name == "scratch" {
+            return Ok(Place::Nothing);
+        }
         let platform = self.state.platform.clone();
         let image_name = match contexts::find(self.planner.request, name, &platform) {
             None => None,
@@ -242,6 +245,7 @@ impl StageBuilder<'_, '_> {
             chown,
             chmod,
             link: words.link,
+            stage: display_name(self.planner.dockerfile, self.index),
         };
         let key = key.finish();
         if alone {

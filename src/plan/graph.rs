@@ -140,6 +140,8 @@ pub struct CopyOp {
     pub chmod: Option<String>,
     /// `--link`: the layer is made as if nothing lay below it.
     pub link: bool,
+    /// Name of the stage, for messages.
+    pub stage: String,
 }
 
 /// Sources of a copy that lie in one place.

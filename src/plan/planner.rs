@@ -288,6 +288,7 @@ impl<'a> Planner<'a> {
         match stage::find(self.dockerfile, name, self.dockerfile.stages.len()) {
             Some(other) if other < index => drop(self.stage(other, target)),
             Some(_) => {}
+            None if name == "scratch" => {}
             None if contexts::find(self.request, name, platform).is_some() => {}
             None => drop(self.copy_image(name, platform, span)),
         }
@@ -420,6 +421,7 @@ impl<'a> Planner<'a> {
             chown: None,
             chmod: None,
             link: true,
+            stage: origin.stage.clone(),
         };
         Ok(self.intern(key, Op::Copy(op), None, platform, origin))
     }

@@ -102,7 +102,7 @@ impl StageBuilder<'_, '_> {
             .number(request.epoch)
             .digest(&mounts.key.finish())
             .finish();
-        let created_by = history::run(self.state.scope.arguments(), &op.argv);
+        let created_by = history::run(&self.state.scope.current_arguments(), &op.argv);
         self.push(key, Op::Run(op), instruction, created_by);
         Ok(())
     }

@@ -42,6 +42,11 @@ impl Scope {
         &self.arguments
     }
 
+    /// All declared arguments with the values that a command sees: those of a later ENV, too.
+    pub(super) fn current_arguments(&self) -> Vec<(String, Option<String>)> {
+        self.arguments.iter().map(|(name, _)| (name.clone(), self.get(name))).collect()
+    }
+
     /// Names that could have been meant, for suggestions.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.iter().map(|(name, _)| name.as_str())
@@ -71,5 +76,6 @@ mod tests {
         assert_eq!(scope.get("X").as_deref(), Some("env"));
         assert_eq!(scope.get("Y"), None);
         assert_eq!(scope.arguments(), [("X".to_owned(), None), ("Y".to_owned(), None)]);
+        assert_eq!(scope.current_arguments()[0].1.as_deref(), Some("env"));
     }
 }

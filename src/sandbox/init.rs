@@ -27,6 +27,7 @@ use super::mounts;
 use super::overlay;
 use super::requested;
 use super::root::{Kind, Root};
+use super::run::MOUNT;
 use super::spec::{Network, RunSpec};
 use super::sys;
 use super::wire::{Failure, Message, Step};
@@ -108,7 +109,7 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
     let null = fill_root(spec, &mut root)?;
     let cwd = open_cwd(spec, &mut root);
     Message::Stubs(root.stubs().to_vec()).send(helper).step("answering")?;
-    let cwd = cwd.step("workdir")?;
+    let cwd = cwd?;
 
     rustix::process::fchdir(root.directory()).step("fchdir")?;
     rustix::process::pivot_root(".", ".").step("pivot_root")?;
@@ -124,18 +125,20 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
 }
 
 /// Opens the working directory. The layers have it; where a mount hides it, it is made in the mount.
-fn open_cwd(spec: &RunSpec, root: &mut Root) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let cwd = match root.open(&spec.cwd, flags) {
+fn open_cwd(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
+    let shown = String::from_utf8_lossy(&spec.cwd);
+    match root.open(&spec.cwd, OFlags::PATH | OFlags::DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !spec.mounts.is_empty() => {
-            root.mount_point(&spec.cwd, Kind::Directory)
+            root.mount_point(&spec.cwd, Kind::Directory).map_err(|error| Failure {
+                step: MOUNT.to_owned(),
+                message: format!("the working directory {shown} cannot be made in what hides it: {error}"),
+                errno: error.raw_os_error().unwrap_or(0),
+            })
         }
-        other => other,
-    };
-    cwd.map_err(|error| {
-        let path = String::from_utf8_lossy(&spec.cwd);
-        io::Error::other(format!("workdir `{path}` does not exist: {error}"))
-    })
+        other => other
+            .map_err(|error| io::Error::other(format!("workdir `{shown}` does not exist: {error}")))
+            .step("workdir"),
+    }
 }
 
 /// Mounts what every command has, and then what this one has. Gives an open /dev/null of the root.

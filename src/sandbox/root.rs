@@ -250,16 +250,23 @@ fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
         .collect()
 }
 
-/// Makes an empty file or directory without changing its parent's modification time.
+/// Makes an empty file or directory without changing its parent's modification time. In a cache
+/// that others use, one of them may have been first.
 fn make_entry(parent: &OwnedFd, name: &[u8], directory: bool) -> io::Result<OwnedFd> {
     let before = rustix::fs::fstat(parent)?;
-    if directory {
-        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
+    let made = if directory {
+        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
     } else {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644))?;
+        rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+    };
+    match made {
+        Err(Errno::EXIST) => {}
+        other => {
+            other?;
+            restore_mtime(parent, &before)?;
+        }
     }
-    restore_mtime(parent, &before)?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
 }

@@ -30,8 +30,8 @@ pub fn file_name(url: &WebUrl) -> String {
 }
 
 /// The credentials for the host of a URL: those of the secret `HTTP_AUTH_TOKEN_<host>`, sent as a
-/// bearer token, else `HTTP_AUTH_HEADER_<host>`, sent as it is. The host stands there without its
-/// port, and in any case; blanks around the value are no part of it.
+/// bearer token, else `HTTP_AUTH_HEADER_<host>`, sent as it is. The host stands there with or
+/// without its port, and in any case; blanks around the value are no part of it.
 ///
 /// # Errors
 ///
@@ -40,8 +40,10 @@ pub fn file_name(url: &WebUrl) -> String {
 /// Source of the semantics: BuildKit, HTTP sources.
 pub fn authorisation(secrets: &Secrets, url: &WebUrl) -> Result<Option<Authorization>, SourceError> {
     let find = |prefix: &str| {
-        let named =
-            |id: &&str| id.strip_prefix(prefix).is_some_and(|host| host.eq_ignore_ascii_case(url.host()));
+        let authority = url.authority();
+        let names =
+            |host: &str| host.eq_ignore_ascii_case(url.host()) || host.eq_ignore_ascii_case(&authority);
+        let named = |id: &&str| id.strip_prefix(prefix).is_some_and(names);
         let id = secrets.ids().find(named)?;
         Some((id, secrets.get(id)?.trim_ascii()))
     };

@@ -132,7 +132,10 @@ mod tests {
 
     fn open(root: &tempfile::TempDir, sharing: CacheSharing) -> Option<CacheDirectory> {
         let store = Store::open(root.path()).unwrap();
-        let fill = |path: &Path| Ok::<_, StoreError>(fs::write(path.join("first"), "").unwrap());
+        let fill = |path: &Path| {
+            fs::write(path.join("first"), "").unwrap();
+            Ok::<_, StoreError>(())
+        };
         store.cache_directory(&Digest::of(b"cache"), sharing, &fill, &|| true).unwrap()
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::cause::Cause;
 use crate::layer::LayerError;
 
 /// A failed use of a git repository. Addresses are without credentials, texts of git and of servers
@@ -22,8 +23,8 @@ pub enum GitError {
         remote: String,
         /// The last lines that git wrote.
         detail: String,
-        /// What to do.
-        hint: Option<&'static str>,
+        /// Why, as far as that can be told.
+        cause: Cause,
     },
     /// A reference or commit that the repository does not have.
     #[error("repository {remote} does not contain ref {reference:?}{}", .nearest.as_ref().map(|name| format!(" (did you mean {name:?}?)")).unwrap_or_default())]
@@ -127,7 +128,7 @@ impl GitError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotInstalled => Some("install git, e.g. `apt-get install git`"),
-            Self::Failed { hint, .. } => *hint,
+            Self::Failed { cause, .. } => cause.hint(),
             Self::Subdir { .. } => Some("name a directory of the commit itself; links are not followed"),
             Self::Layer(_) => Some("rename the file in the repository"),
             Self::TimedOut { .. } => Some("is the server reachable, and the repository that large?"),
@@ -139,8 +140,27 @@ impl GitError {
     pub fn is_invalid(&self) -> bool {
         matches!(
             self,
-            Self::NoSuchRef { .. } | Self::Subdir { .. } | Self::Invalid(_) | Self::Checksum { .. }
+            Self::NotInstalled
+                | Self::NoSuchRef { .. }
+                | Self::Empty { .. }
+                | Self::Subdir { .. }
+                | Self::Invalid(_)
+                | Self::Checksum { .. }
+                | Self::Refused { .. }
+                | Self::Limit { .. }
+                | Self::Layer(_)
+                | Self::Failed { cause: Cause::Unprepared(_), .. }
         )
+    }
+
+    /// Whether the server wants other credentials.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Failed { cause: Cause::Denied(_), .. })
+    }
+
+    /// Whether the server has no such repository.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Failed { cause: Cause::Missing, .. })
     }
 
     /// Whether the build was stopped from outside.

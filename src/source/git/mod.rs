@@ -18,6 +18,7 @@
 //! Sources: BuildKit's git source; gitmodules(5), git-cat-file(1), git-config(1); the lessons of
 //! CVE-2022-39253, CVE-2025-48384, GHSA-49p4-px3h-rq49 and GHSA-4vrq-3vrq-g6gg.
 
+mod cause;
 mod command;
 mod credentials;
 mod error;
@@ -33,6 +34,7 @@ mod submodules;
 mod tests;
 mod tree;
 
+pub use cause::Cause;
 pub use error::GitError;
 pub use fetch::{fetch, fetch_commit, resolve};
 pub use request::{GitCommit, GitEnvironment, GitRequest, GitTree};

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::cause::Cause;
 use super::command::Host;
 use super::error::GitError;
 
@@ -136,11 +137,11 @@ impl Running<'_> {
 
     fn failure(&self, status: ExitStatus) -> GitError {
         let mut detail = self.host.detail(&self.tail);
-        let hint = hint(&detail);
+        let cause = Cause::of(&detail);
         if detail.is_empty() {
             detail = format!("git ended with {status}");
         }
-        GitError::Failed { action: self.action, remote: self.remote.clone(), detail, hint }
+        GitError::Failed { action: self.action, remote: self.remote.clone(), detail, cause }
     }
 
     /// Waits for output. Takes in complaints; whether there was anything to read.
@@ -195,36 +196,4 @@ impl Drop for Running<'_> {
             drop(self.child.wait());
         }
     }
-}
-
-/// What to do about what git says.
-fn hint(detail: &str) -> Option<&'static str> {
-    const HINTS: [(&[&str], &str); 7] = [
-        (
-            &[
-                "could not read Username",
-                "could not read Password",
-                "Authentication failed",
-                "error: 401",
-                "error: 403",
-            ],
-            "give a token as secret `GIT_AUTH_TOKEN` or `GIT_AUTH_TOKEN.<host>`",
-        ),
-        (
-            &["error: 301", "error: 302", "error: 307", "error: 308"],
-            "with credentials no redirection is followed; write the address that the server redirects to",
-        ),
-        (
-            &["Host key verification failed"],
-            "add the server's key to the file of known hosts, e.g. with `ssh-keyscan`, after checking it",
-        ),
-        (&["Permission denied (publickey"], "give an SSH agent that holds a key for this server"),
-        (&["cannot run ssh", "ssh: not found"], "install ssh, e.g. `apt-get install openssh-client`"),
-        (&["Could not resolve host", "unable to look up"], "is the host name right, and is there a network?"),
-        (
-            &["SSL certificate", "certificate verif", "CAfile"],
-            "install the server's authority, e.g. `apt-get install ca-certificates`, or set SSL_CERT_FILE",
-        ),
-    ];
-    HINTS.iter().find(|(signs, _)| signs.iter().any(|sign| detail.contains(sign))).map(|(_, hint)| *hint)
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
+use super::cause::Cause;
 use super::error::{GitError, shown};
 use super::process::Running;
 use super::repository::{Repository, SHORT};
@@ -255,7 +256,7 @@ fn damaged(repository: &Repository<'_>, hash: &str) -> GitError {
         action: "read the files of",
         remote: repository.remote().to_string(),
         detail: format!("object {hash} is missing or damaged"),
-        hint: None,
+        cause: Cause::Other(None),
     }
 }
 

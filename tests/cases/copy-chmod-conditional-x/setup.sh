@@ -1,1 +1,1 @@
-chmod 700 d/tool; chmod 600 d/plain; chmod 700 d/s
+chmod 704 d/tool; chmod 604 d/plain; chmod 705 d/s

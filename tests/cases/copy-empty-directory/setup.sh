@@ -1,1 +1,1 @@
-mkdir -m 700 d; touch -d @1500000000 d
+mkdir d; touch -d @1500000000 d
