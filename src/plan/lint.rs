@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 use super::instruction::StageBuilder;
 use super::planner::Planner;
 use super::platform_args::is_platform_arg;
-use super::{CopyFrom, CopyPart, Request, Warning, stage};
+use super::{CopyFrom, CopyPart, PlanError, Request, Warning, stage};
 use crate::dockerfile::{Command, Run, Script, Span, expand, ports, shell, suggest};
 use crate::image::Reference;
 
 /// The check that a heredoc stops at its first failing command.
 const HEREDOC: &str = "HeredocWithoutErrexit";
+/// The check that variables have values.
+const UNDEFINED: &str = "UndefinedVar";
 
 impl Planner<'_> {
     /// Notes the finding of a build check, once for all platforms. `word` is the text that it is about.
@@ -35,6 +37,18 @@ impl Planner<'_> {
         if self.noted.insert(warning.clone()) {
             self.graph.warnings.push(warning);
         }
+    }
+
+    /// A fault, with the variables of its instruction that have no value: most often they are why.
+    pub(super) fn blame_variables(&self, fault: PlanError) -> PlanError {
+        let same = |warning: &&Warning| warning.rule == Some(UNDEFINED) && warning.span == fault.span;
+        let mut hints: Vec<String> = fault.hint.iter().cloned().collect();
+        for warning in self.graph.warnings.iter().filter(same) {
+            let name = warning.word.as_deref().unwrap_or_default();
+            let why = warning.hint.as_deref().unwrap_or("no ARG or ENV of the stage sets it");
+            hints.push(format!("${name} is empty here: {why}"));
+        }
+        PlanError { hint: (!hints.is_empty()).then(|| hints.join("; ")), ..fault }
     }
 
     /// Checks the FROM lines of all stages, also of those that are not built.
@@ -114,7 +128,7 @@ impl StageBuilder<'_, '_> {
                 (advice.unwrap_or_default(), hint)
             };
             let message = format!("Usage of undefined variable '${name}'{advice}");
-            self.warn("UndefinedVar", message, span, name, hint);
+            self.warn(UNDEFINED, message, span, name, hint);
         }
     }
 

@@ -50,7 +50,7 @@ pub fn plan(
                 planner.graph.targets.push(finished);
             }
             Err(Stop::Waiting) => {}
-            Err(Stop::Fault(error)) => return Err(error.with_platform(target)),
+            Err(Stop::Fault(error)) => return Err(planner.blame_variables(error).with_platform(target)),
         }
     }
     if planner.wanted.is_empty() {

@@ -164,7 +164,7 @@ impl Planner<'_> {
                 copied.extend(names.iter().filter_map(|name| stage::find(dockerfile, name, index)));
             }
         }
-        let mut found: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+        let mut found: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         for index in copied {
             let Some(root) = chain(index).last().filter(|root| !kept.contains(root)) else { continue };
             let from_image = matches!(bases.get(root), Some(Some(BaseName::Image(_))));
@@ -179,15 +179,20 @@ impl Planner<'_> {
                     on.platform.os() == build.os() && on.platform.architecture() == build.architecture();
                 members.contains(&on.stage) && on.needed && !same && on.steps.iter().any(runs)
             });
-            let platforms: BTreeSet<String> = foreign.map(|on| on.platform.to_string()).collect();
+            let platforms: Vec<String> = foreign.map(|on| on.platform.to_string()).collect();
             if !platforms.is_empty() {
-                found.entry(root).or_default().extend(platforms);
+                let known = found.entry(root).or_default();
+                for platform in platforms {
+                    if !known.contains(&platform) {
+                        known.push(platform);
+                    }
+                }
             }
         }
         for (root, platforms) in found {
             let from = &dockerfile.stages[root];
             let name = stage::display_name(dockerfile, root);
-            let platforms = platforms.into_iter().collect::<Vec<_>>().join(", ");
+            let platforms = platforms.join(", ");
             let message = format!(
                 "Stage '{name}' runs its commands for {platforms}, although only its files are taken; on the build platform they need no emulation"
             );
