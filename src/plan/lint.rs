@@ -11,6 +11,8 @@ use super::{CopyFrom, CopyPart, PlanError, Request, Warning, stage};
 use crate::dockerfile::{Command, Run, Script, Span, expand, ports, shell, suggest};
 use crate::image::Reference;
 
+/// Nobody reads more warnings, and each costs time to show.
+const MOST: usize = 1000;
 /// The check that a heredoc stops at its first failing command.
 const HEREDOC: &str = "HeredocWithoutErrexit";
 /// The check that variables have values.
@@ -34,9 +36,16 @@ impl Planner<'_> {
 
     /// Notes a warning, once.
     pub(super) fn note(&mut self, warning: Warning) {
-        if self.noted.insert(warning.clone()) {
-            self.graph.warnings.push(warning);
+        if self.graph.warnings.len() > MOST || !self.noted.insert(warning.clone()) {
+            return;
         }
+        if self.graph.warnings.len() == MOST {
+            let message = format!("there are more than {MOST} warnings; the others are not listed");
+            let last = Warning { rule: None, message, span: None, word: None, hint: None };
+            self.graph.warnings.push(last);
+            return;
+        }
+        self.graph.warnings.push(warning);
     }
 
     /// A fault, with the variables of its instruction that have no value: most often they are why.

@@ -91,6 +91,15 @@ pub(super) fn undeclared<'a>(
     })
 }
 
+/// How deep stages may be based on stages. No Dockerfile that people write comes near it.
+pub(super) const DEEPEST: usize = 128;
+
+/// The fault of a stage that is based on too many others.
+pub(super) fn too_deep(dockerfile: &Dockerfile, index: usize) -> PlanError {
+    let text = format!("more than {DEEPEST} stages are needed one for the other");
+    PlanError::at(dockerfile.stages[index].span, text).with_hint("make fewer stages of them")
+}
+
 /// The build argument that stands for `--timestamp`.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
@@ -160,6 +169,8 @@ pub(super) struct Planner<'a> {
     by_key: HashMap<Digest, StepId>,
     pub(super) stages: HashMap<(usize, Platform), Result<Rc<StageState>, Stop>>,
     pub(super) wanted: Vec<Wanted>,
+    /// How many stages wait for the one that is planned.
+    depth: usize,
     /// Where this is set, faults are collected here and planning goes on behind them.
     pub(super) faults: Option<Faults>,
 }
@@ -175,6 +186,7 @@ impl<'a> Planner<'a> {
             by_key: HashMap::new(),
             stages: HashMap::new(),
             wanted: Vec::new(),
+            depth: 0,
             faults: None,
         }
     }
@@ -203,7 +215,12 @@ impl<'a> Planner<'a> {
         if let Some(known) = self.stages.get(&memo) {
             return known.clone();
         }
+        if self.depth >= DEEPEST {
+            return Err(too_deep(self.dockerfile, index).into());
+        }
+        self.depth += 1;
         let result = self.plan_stage(index, target);
+        self.depth -= 1;
         self.stages.insert(memo, result.clone());
         result
     }

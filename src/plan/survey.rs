@@ -44,6 +44,9 @@ pub struct StageOn {
     pub needed: bool,
 }
 
+/// Nobody mends more faults at once, and each costs time to show.
+const MOST: usize = 1000;
+
 /// Faults that were found so far, each once, in the order of the lines.
 #[derive(Debug, Default)]
 pub(super) struct Faults(BTreeMap<(u32, String), (PlanError, BTreeSet<Platform>)>);
@@ -52,6 +55,9 @@ impl Faults {
     /// Adds a fault that was found for a target.
     pub(super) fn add(&mut self, fault: PlanError, target: &Platform) {
         let place = fault.span.map_or(0, |span| span.first);
+        if self.0.len() >= MOST && !self.0.contains_key(&(place, fault.message.clone())) {
+            return;
+        }
         let known = self.0.entry((place, fault.message.clone())).or_insert((fault, BTreeSet::new()));
         known.1.insert(target.clone());
     }

@@ -324,3 +324,23 @@ fn stages_tell_what_they_share() {
     assert!(steps[2].iter().all(|step| !steps[3].contains(step)));
     assert_eq!(survey.stages[1].platform.to_string(), "linux/amd64");
 }
+
+#[test]
+fn hostile_files_end() {
+    // As much stack as the main thread has; those of tests have less.
+    let big = std::thread::Builder::new().stack_size(8 << 20);
+    big.spawn(plan_hostile_files).unwrap().join().unwrap();
+}
+
+fn plan_hostile_files() {
+    let chain: String =
+        (1..2000).map(|n| format!("FROM s{} AS s{n}\nCOPY --from=s{0} a b\n", n - 1)).collect();
+    let dockerfile = dockerfile::parse(format!("FROM a AS s0\n{chain}").as_bytes()).unwrap();
+    let deep = survey(&dockerfile, &request(&["linux/amd64"]), &PLAIN);
+    assert!(deep.faults[0].message.contains("more than 128 stages"), "{:?}", deep.faults[0]);
+    assert!(super::super::foresee_runs(&dockerfile, &request(&["linux/amd64"])).is_err());
+    let many: String = (0..5000).map(|n| format!("LABEL a=$U{n}\nSTOPSIGNAL X{n}\n")).collect();
+    let dockerfile = dockerfile::parse(format!("FROM a\n{many}").as_bytes()).unwrap();
+    let found = survey(&dockerfile, &request(&["linux/amd64"]), &PLAIN);
+    assert_eq!((found.graph.warnings.len(), found.faults.len()), (1001, 1000));
+}
