@@ -45,12 +45,23 @@ pub struct BuildError {
     pub word: Option<String>,
     /// What to do.
     pub hint: Option<String>,
+    /// The build check that has a name for it.
+    pub rule: Option<&'static str>,
 }
 
 impl BuildError {
     /// A failure without place.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), platform: None, span: None, step: None, word: None, hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            platform: None,
+            span: None,
+            step: None,
+            word: None,
+            hint: None,
+            rule: None,
+        }
     }
 
     /// The same failure, with advice.
@@ -89,7 +100,7 @@ impl BuildError {
 }
 
 /// Advice where the disk is full.
-const DISK_FULL: &str = "free some space, or put the store on another disk with --root";
+pub(super) const DISK_FULL: &str = "free some space, or put the store on another disk with --root";
 
 impl From<PlanError> for BuildError {
     fn from(error: PlanError) -> Self {
@@ -106,6 +117,7 @@ impl From<PlanError> for BuildError {
             step: None,
             word: error.word,
             hint: error.hint,
+            rule: None,
         }
     }
 }

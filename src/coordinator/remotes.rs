@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
+use super::error::DISK_FULL;
 use super::options::ContextAt;
 use super::{BuildError, ErrorKind, Options};
 use crate::dockerfile::{GitAddress, without_userinfo};
@@ -234,6 +235,7 @@ fn single(file: &WebFile) -> Result<Context, BuildError> {
 pub fn explain(error: SourceError, what: &str) -> BuildError {
     let text = BuildError::describe(&error);
     let (kind, hint) = match &error {
+        error if error.is_disk_full() => (ErrorKind::Retryable, Some(DISK_FULL)),
         SourceError::Git(error) if error.is_cancelled() => (ErrorKind::Retryable, None),
         SourceError::Git(error) if error.is_invalid() => (ErrorKind::Invalid, error.hint()),
         SourceError::Git(error) if error.is_denied() => (ErrorKind::Authentication, error.hint()),

@@ -95,7 +95,11 @@ pub(super) fn display_name(dockerfile: &Dockerfile, index: usize) -> String {
 }
 
 /// Arguments declared before the first FROM, as one target platform sees them.
-fn globals(dockerfile: &Dockerfile, request: &Request, target: &Platform) -> Result<Scope, PlanError> {
+pub(super) fn globals(
+    dockerfile: &Dockerfile,
+    request: &Request,
+    target: &Platform,
+) -> Result<Scope, PlanError> {
     let stage = match &request.target {
         Some(name) => name.clone(),
         None => {
@@ -137,7 +141,7 @@ pub(super) fn from_line(
     let globals = globals(dockerfile, request, target)?;
     let fill = |word: &str| {
         expand::expand(word, dockerfile.escape, &|name| globals.get(name))
-            .map_err(|error| PlanError::at(stage.span, error.to_string()))
+            .map_err(|error| PlanError::at(stage.span, error.to_string()).with_word(word))
     };
     let explicit = match &stage.platform {
         None => None,
@@ -147,10 +151,11 @@ pub(super) fn from_line(
                 return Err(PlanError::at(
                     stage.span,
                     format!("empty platform value from expression {word}"),
-                ));
+                )
+                .with_word(word));
             }
             let platform: Platform = text.parse().map_err(|error| {
-                PlanError::at(stage.span, format!("failed to parse platform {text}: {error}"))
+                PlanError::at(stage.span, format!("failed to parse platform {text}: {error}")).with_word(word)
             })?;
             Some(platform)
         }
@@ -158,7 +163,8 @@ pub(super) fn from_line(
     let expanded = fill(&stage.base)?;
     let name = expanded.text;
     if name.is_empty() {
-        let mut error = PlanError::at(stage.span, format!("base name ({}) should not be blank", stage.base));
+        let text = format!("base name ({}) should not be blank", stage.base);
+        let mut error = PlanError::at(stage.span, text).with_word(&stage.base);
         if let Some(variable) = expanded.undefined.first() {
             error = error.with_hint(undeclared_hint(variable, &globals));
         }
@@ -179,8 +185,14 @@ pub(super) fn from_line(
     Ok(From { base, explicit, globals })
 }
 
+/// What stands for a FROM line that cannot be read, where planning goes on behind it.
+pub(super) fn unreadable(dockerfile: &Dockerfile, request: &Request, target: &Platform) -> From {
+    let globals = globals(dockerfile, request, target).unwrap_or_default();
+    From { base: BaseName::Scratch, explicit: None, globals }
+}
+
 /// FROM takes names alone: a number is an image.
-fn find_by_name(dockerfile: &Dockerfile, name: &str, before: usize) -> Option<usize> {
+pub(super) fn find_by_name(dockerfile: &Dockerfile, name: &str, before: usize) -> Option<usize> {
     let lower = name.to_lowercase();
     dockerfile.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()))
 }
@@ -194,7 +206,8 @@ fn not_a_base(
     let fault = PlanError::at(
         stage.span,
         format!("failed to parse stage name \"{name}\": invalid reference format: {error}"),
-    );
+    )
+    .with_word(&stage.base);
     let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
     match suggest::nearest(name, names) {
         Some(known) => fault.with_hint(format!("did you mean the stage {known}?")),
@@ -226,6 +239,7 @@ pub(super) fn inherited_platform(
             ),
         )
         .with_hint("put --platform on the FROM that names the image, or drop it here")
+        .with_word("--platform")
         .with_kind(PlanErrorKind::Invalid)),
         _ => Ok(inherited.clone()),
     }
