@@ -72,7 +72,7 @@ fn chosen_stages_are_made_anew() {
         let outcome = build(&["--no-cache-filter", stages]).success();
         assert_eq!(outcome.runs("started"), want, "{stages}: {}", outcome.report());
     }
-    build(&["--no-cache-filter", "otter"]).code(2).stdout_has("did you mean other?");
+    build(&["--no-cache-filter", "otter"]).code(2).stderr_has("did you mean other?");
 }
 
 #[test]

@@ -352,7 +352,7 @@ async fn build(
     }));
     progress.finish();
     if arguments.quiet {
-        report::result(&top);
+        report::result(&top)?;
     }
     Ok(Ending::Code(0))
 }

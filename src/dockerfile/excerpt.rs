@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn passwords_are_covered() {
         let source = "ADD https://me:hunter2@host/x.git http://host/@a ftp://t@h /x\n";
-        let want = "  |\n1 | ADD https://**********@host/x.git http://host/@a ftp://*@h /x\n  |                                                               ^^\n";
+        let want = "  |\n1 | ADD https://**********@host/x.git http://host/@a ftp://*@h /x\n  |                                                            ^^\n";
         assert_eq!(excerpt(source, span(1, 1), mark(1, 60, 62)), want);
     }
 
