@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::answers::Answers;
 use super::bases::{Bases, or_stage};
-use super::demand::Demand;
+use super::demand::{self, Demand};
 use super::execute::{Done, Executor, shown};
 use super::{BuildError, ErrorKind, Options, Remotes, Source, fold};
 use crate::dockerfile::Dockerfile;
@@ -74,14 +74,22 @@ impl Build {
         let begun = Instant::now();
         let mut stop = interrupted.clone();
         let prepared = tokio::select! {
-            prepared = self.prepare() => prepared?,
+            prepared = self.prepare() => prepared,
             signal = stopped(&mut stop) => {
                 let kind = super::ErrorKind::Interrupted(signal);
-                return Err(vec![BuildError::new(kind, "the build was interrupted")]);
+                Err(vec![BuildError::new(kind, "the build was interrupted")])
             }
         };
+        // Repositories are read by threads, which nothing else would stop.
+        let prepared = prepared.inspect_err(|_| self.cancel.cancel())?;
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
-        let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
+        let anew = demand::reached(&graph, |step| {
+            self.options.no_cache || self.options.no_cache_stages.contains(&step.origin.stage)
+        });
+        let demand = Arc::new(Demand::new(&graph, |id| match anew.contains(&id) {
+            true => None,
+            false => self.look_up(&graph, id),
+        }));
         let warnings = self.warnings(&graph);
         if let Some(violation) = self.violation(&warnings) {
             self.say(warnings);
@@ -188,9 +196,6 @@ impl Build {
 
     /// The usable result of an earlier build.
     fn look_up(&self, graph: &Graph, id: StepId) -> Option<crate::store::StepRecord> {
-        if self.options.no_cache {
-            return None;
-        }
         let record = self.engine.store().step(&graph.step(id).key)?;
         self.engine.can_use(&record.layer).then_some(record)
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::Needs;
-use crate::plan::{Graph, Op, StepId};
+use crate::plan::{Graph, Op, Step, StepId};
 use crate::store::StepRecord;
 
 /// The part of a graph that a build has to look at.
@@ -104,6 +104,21 @@ impl Demand {
     pub(super) fn needs(&self, id: StepId) -> Needs {
         self.needs.get(&id).copied().unwrap_or_default()
     }
+}
+
+/// The steps that are chosen, and all that are made of them.
+pub(super) fn reached(graph: &Graph, is_chosen: impl Fn(&Step) -> bool) -> BTreeSet<StepId> {
+    let mut reached = BTreeSet::new();
+    // Each step comes after those that it is made of.
+    for id in graph.ids() {
+        let step = graph.step(id);
+        let mut from = step.below.into_iter().chain(step.inputs());
+        let is_base = matches!(step.op, Op::Base(_));
+        if (!is_base && is_chosen(step)) || from.any(|id| reached.contains(&id)) {
+            reached.insert(id);
+        }
+    }
+    reached
 }
 
 /// The steps whose result is known from an earlier build. A result on top of something that would be

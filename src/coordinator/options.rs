@@ -1,5 +1,6 @@
 //! How a build is to be carried out.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +23,9 @@ pub struct Options {
     pub named: Vec<Option<ContextAt>>,
     /// Do not use earlier results.
     pub no_cache: bool,
+    /// Do not use earlier results of these stages, nor what is made of them. In the spelling of
+    /// [`crate::plan::stages`].
+    pub no_cache_stages: BTreeSet<String>,
     /// Ask registries for images even where the store knows them.
     pub pull: bool,
     /// Steps at the same time.

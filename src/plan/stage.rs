@@ -1,5 +1,7 @@
 //! Stages: what they are built on, for which platform, and by which names they are found.
 
+use std::collections::BTreeSet;
+
 use fanfold_platforms::Platform;
 
 use super::platform_args::platform_args;
@@ -57,6 +59,34 @@ pub(super) fn find(dockerfile: &Dockerfile, name: &str, before: usize) -> Option
     let by_name =
         dockerfile.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
     by_name.or_else(|| name.parse().ok().filter(|index| *index < before))
+}
+
+/// The stages that `--no-cache-filter` names, as they are called in [`super::Origin::stage`].
+///
+/// # Errors
+///
+/// Fails for a stage that the Dockerfile does not have.
+pub fn stages<'a>(
+    dockerfile: &Dockerfile,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<BTreeSet<String>, PlanError> {
+    let known: Vec<_> = (0..dockerfile.stages.len()).map(|index| display_name(dockerfile, index)).collect();
+    names
+        .map(|name| {
+            let lower = name.to_lowercase();
+            if known.contains(&lower) {
+                return Ok(lower);
+            }
+            if let Some(index) = find(dockerfile, name, dockerfile.stages.len()) {
+                return Ok(display_name(dockerfile, index));
+            }
+            let error = PlanError::request(format!("--no-cache-filter {name}: there is no such stage"));
+            Err(match suggest::nearest(name, &known) {
+                Some(name) => error.with_hint(format!("did you mean {name}?")),
+                None => error.with_hint(format!("the stages are {}", known.join(", "))),
+            })
+        })
+        .collect()
 }
 
 /// What people call the stage.
