@@ -49,17 +49,15 @@ pub(super) struct Cli {
 
 /// Stands below the options.
 const CLOSING: &str = "\
-A flag can be set by its variable instead. One that can be repeated takes one value a line there; an empty
-variable counts as none, and the command line goes before variables.
-
-Exit codes: 0 done; 1 a step failed; 2 usage or Dockerfile; 3 authentication; 4 the registry refused; 5 a base
-image, platform or download is missing; 75 worth trying again; 128 and the signal's number when interrupted.";
+    A flag can be set by its variable instead. One that can be repeated takes one value a line there; an empty \
+    variable counts as none, and the command line goes before variables.\n\n\
+    Exit codes: 0 done; 1 a step failed; 2 usage or Dockerfile; 3 authentication; 4 the registry refused; 5 a base \
+    image, platform or download is missing; 75 worth trying again; 128 and the signal's number when interrupted.";
 
 /// Stands below the options of a check.
 const CHECKED: &str = "\
-A flag can be set by its variable instead, as in `fanfold build`.
-
-Exit codes: 0 a build would begin; 1 it would fail; 2 usage.";
+    A flag can be set by its variable instead, as in `fanfold build`.\n\n\
+    Exit codes: 0 a build would begin; 1 it would fail; 2 usage.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
