@@ -72,12 +72,14 @@ impl Build {
         let begun = Instant::now();
         let mut stop = interrupted.clone();
         let prepared = tokio::select! {
-            prepared = self.prepare() => prepared?,
+            prepared = self.prepare() => prepared,
             signal = stopped(&mut stop) => {
                 let kind = super::ErrorKind::Interrupted(signal);
-                return Err(vec![BuildError::new(kind, "the build was interrupted")]);
+                Err(vec![BuildError::new(kind, "the build was interrupted")])
             }
         };
+        // The end of a build waits for all of its threads: one that reads a repository must not go on.
+        let prepared = prepared.inspect_err(|_| self.cancel.cancel())?;
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
         let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
         let sites = run_sites(&graph, &demand);
