@@ -144,7 +144,8 @@ impl Agents {
             let added = add.output().map_err(|error| format!("ssh-add cannot be started: {error}"))?;
             if !added.status.success() {
                 let said = String::from_utf8_lossy(&added.stderr);
-                let said: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+                let said: Vec<_> =
+                    said.lines().map(str::trim).filter(|line| line.contains(char::is_alphanumeric)).collect();
                 return Err(format!(
                     "ssh-add does not take the key `{}`; it may have a passphrase: {}",
                     key.display(),
