@@ -226,9 +226,27 @@ fn window(cells: &[String], keep: Range<usize>) -> (String, usize) {
     (text, shift)
 }
 
-/// The printable form of each character of a line.
+/// The printable form of each character of a line, with user and password of URLs covered: what is shown
+/// ends up in logs.
 fn cells(line: &str) -> Vec<String> {
-    line.chars().map(cell).collect()
+    let mut cells = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((userinfo, end)) = userinfo(rest) {
+        cells.extend(rest[..userinfo.start].chars().map(cell));
+        cells.extend(rest[userinfo].chars().map(|_| "*".to_owned()));
+        rest = &rest[end..];
+    }
+    cells.extend(rest.chars().map(cell));
+    cells
+}
+
+/// The bytes of the first user and password of a URL, and where to look for the next.
+fn userinfo(text: &str) -> Option<(Range<usize>, usize)> {
+    let start = text.find("://")? + 3;
+    let ends = |letter: char| letter.is_whitespace() || "/?#\"'".contains(letter);
+    let end = text[start..].find(ends).map_or(text.len(), |end| start + end);
+    let at = text[start..end].rfind('@').map_or(start, |at| start + at);
+    Some((start..at, at))
 }
 
 fn escape(text: &str) -> String {
@@ -274,6 +292,14 @@ mod tests {
 
     fn mark(line: u32, first: u32, end: u32) -> Option<Mark> {
         Some(Mark { line, columns: (first, end) })
+    }
+
+    #[test]
+    fn passwords_are_covered() {
+        let source = "ADD http://me:hunter2@h/a https://h/@b ssh://git@h:x@y /d";
+        let shown = excerpt(source, span(1, 1), mark(1, 56, 58));
+        assert!(shown.contains("ADD http://**********@h/a https://h/@b ssh://*******@y /d\n"), "{shown}");
+        assert!(shown.lines().last().is_some_and(|carets| carets.ends_with(&format!("| {:55}^^", ""))));
     }
 
     #[test]
