@@ -80,7 +80,7 @@ impl Build {
                 Err(vec![BuildError::new(kind, "the build was interrupted")])
             }
         };
-        // Repositories are read by threads, which nothing else would stop.
+        // The end of a build waits for all of its threads: one that reads a repository must not go on.
         let prepared = prepared.inspect_err(|_| self.cancel.cancel())?;
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
         let anew = demand::reached(&graph, |step| {

@@ -183,15 +183,19 @@ impl Remotes {
     ) -> Result<Context, BuildError> {
         let repositories = self.repositories.clone();
         let address = git_address(address, is_context)?;
-        let tree = spawn_blocking(move || repositories.fetch(&address, keep_git_dir, checksum.as_deref()))
-            .await
-            .expect("reading a repository does not panic")?;
+        let tree = spawn_blocking(move || {
+            let stop = || repositories.cancel.is_cancelled();
+            repositories.fetch(&address, keep_git_dir, checksum.as_deref(), &stop)
+        })
+        .await
+        .expect("reading a repository does not panic")?;
         Context::gathered(tree.changes).map_err(|error| explain(error, "the repository"))
     }
 }
 
 impl Repositories {
-    /// Fetches the files of a commit. Nothing but this thread is used.
+    /// Fetches the files of a commit. Nothing but this thread is used. `stop` is asked again and again
+    /// whether to stop.
     ///
     /// # Errors
     ///
@@ -202,11 +206,11 @@ impl Repositories {
         address: &GitAddress,
         keep_git_dir: Option<bool>,
         checksum: Option<&str>,
+        stop: &dyn Fn() -> bool,
     ) -> Result<GitTree, BuildError> {
         let spool = self.store.scratch_dir()?;
         let request = GitRequest { address, checksum, keep_git_dir, now: self.now, environment: &self.git };
-        let cancelled = || self.cancel.is_cancelled();
-        git::fetch(&request, spool.path(), &self.store.repositories(), &self.secrets, &cancelled)
+        git::fetch(&request, spool.path(), &self.store.repositories(), &self.secrets, stop)
             .map_err(|error| explain(error, &address.to_string()))
     }
 }

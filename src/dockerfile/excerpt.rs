@@ -289,6 +289,14 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_covered() {
+        let source = "ADD http://me:hunter2@h/a https://h/@b ssh://git@h:x@y /d";
+        let shown = excerpt(source, span(1, 1), mark(1, 56, 58));
+        assert!(shown.contains("ADD http://**********@h/a https://h/@b ssh://*******@y /d\n"), "{shown}");
+        assert!(shown.lines().last().is_some_and(|carets| carets.ends_with(&format!("| {:55}^^", ""))));
+    }
+
+    #[test]
     fn a_whole_message() {
         let shown = render(
             "error",
@@ -353,13 +361,6 @@ mod tests {
         let shown = excerpt(&long, span(2, 12), mark(12, 1, 3));
         let want = "   |\n 2 | l2\n 3 | l3\n 4 | l4\n...\n10 | l10\n11 | l11\n12 | l12\n   | ^^\n";
         assert_eq!(shown, want);
-    }
-
-    #[test]
-    fn passwords_are_covered() {
-        let source = "ADD https://me:hunter2@host/x.git http://host/@a ftp://t@h /x\n";
-        let want = "  |\n1 | ADD https://**********@host/x.git http://host/@a ftp://*@h /x\n  |                                                            ^^\n";
-        assert_eq!(excerpt(source, span(1, 1), mark(1, 60, 62)), want);
     }
 
     #[test]
