@@ -281,8 +281,19 @@ async fn build(
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
-    let Prepared { dockerfile, source, request, context, named, annotations, names, outputs, jobs, .. } =
-        prepared;
+    let Prepared {
+        dockerfile,
+        source,
+        request,
+        context,
+        named,
+        annotations,
+        index,
+        names,
+        outputs,
+        jobs,
+        ..
+    } = prepared;
     let mut remarks: Vec<_> = dockerfile
         .warnings
         .iter()
@@ -304,6 +315,7 @@ async fn build(
         pull: arguments.pull,
         jobs,
         keep_going: arguments.keep_going,
+        index,
         annotations,
         emulators: emulation.emulators,
     });

@@ -13,7 +13,7 @@ use super::args::BuildArgs;
 use super::contexts::{self, is_web};
 use super::environment::Environment;
 use super::errors::{Failure, Kind};
-use super::{build, options};
+use super::{build, options, values};
 use crate::coordinator::{BuildError, ContextAt, Remotes, Repositories, explain};
 use crate::dockerfile::{GitAddress, without_userinfo};
 use crate::engine::Cancel;
@@ -168,9 +168,9 @@ fn repository(
 ) -> Result<Context, Failure> {
     let store = Arc::new(build::open_store(root)?);
     let keep = options::build_argument(arguments, environment, KEEP_GIT_DIR);
-    let keep = keep.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+    let keep = keep.map(|text| values::switch(&format!("--build-arg {KEEP_GIT_DIR}"), &text)).transpose()?;
     let repositories = repositories(environment, store, secrets, Cancel::default(), None);
-    let tree = repositories.fetch(address, keep.then_some(true), None)?;
+    let tree = repositories.fetch(address, keep.filter(|keep| *keep), None)?;
     Ok(Context::gathered(tree.changes).map_err(|error| explain(error, &address.to_string()))?)
 }
 

@@ -107,10 +107,8 @@ impl Build {
             cancel: self.cancel.clone(),
         };
         let results = executor.execute(interrupted).await?;
-        let built = tokio::task::block_in_place(|| {
-            fold::fold(&graph, &results, &self.engine, &self.options.annotations)
-        })
-        .map_err(|error| vec![error])?;
+        let built = tokio::task::block_in_place(|| fold::fold(&graph, &results, &self.engine, &self.options))
+            .map_err(|error| vec![error])?;
         self.warn_of_foreign_programs(&graph, &results);
         let platforms = self.summarise(&graph, &demand, &results, &built, begun.elapsed());
         Ok(Outcome::Built(Finished { built, platforms }))

@@ -107,12 +107,18 @@ impl Demand {
 }
 
 /// The steps whose result is known from an earlier build. A result on top of something that would be
-/// made anew could contradict it, so that it is not used.
+/// made anew could contradict it, so that it is not used; nor is one that was made of files of a step
+/// that has to be carried out anew.
 fn usable(graph: &Graph, lookup: impl Fn(StepId) -> Option<StepRecord>) -> BTreeMap<StepId, StepRecord> {
     let mut usable = BTreeMap::new();
     let mut known = BTreeSet::new();
+    let mut anew = BTreeSet::new();
     for id in graph.ids() {
         let step = graph.step(id);
+        if step.anew || step.below.into_iter().chain(step.inputs()).any(|id| anew.contains(&id)) {
+            anew.insert(id);
+            continue;
+        }
         let grounded = step.below.is_none_or(|below| known.contains(&below));
         let is_known = match &step.op {
             Op::Base(_) => true,

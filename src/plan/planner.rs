@@ -13,7 +13,7 @@ use super::stage::{self, BaseName};
 use super::{
     BaseOp, ContextKind, CopyFrom, CopyOp, CopyPart, FileSource, Graph, HistoryLine, ImageName, Op, Origin,
     PlanError, PlanErrorKind, Request, ResolvedImage, Resolver, Step, StepId, Target, Wanted, WantedFiles,
-    WantedImage, Warning, contexts,
+    WantedImage, Warning, contexts, history,
 };
 use crate::dockerfile::{Dockerfile, Kind, Selection, Span, suggest};
 use crate::image::{Digest, ImageConfig, Reference};
@@ -48,6 +48,8 @@ pub fn plan(
         by_key: HashMap::new(),
         stages: HashMap::new(),
         wanted: Vec::new(),
+        anew: stage::without_cache(dockerfile, request)?,
+        declared: BTreeSet::new(),
     };
     for target in &request.platforms {
         match planner.stage(target_stage, target) {
@@ -60,8 +62,8 @@ pub fn plan(
         }
     }
     if planner.wanted.is_empty() {
-        let mut graph = planner.graph;
-        graph.warnings.extend(undeclared(dockerfile, request).map(|message| Warning {
+        let Planner { mut graph, declared, .. } = planner;
+        graph.warnings.extend(undeclared(dockerfile, request, &declared).map(|message| Warning {
             rule: None,
             message,
             span: None,
@@ -75,7 +77,11 @@ pub fn plan(
 }
 
 /// Build arguments that no ARG declares: most likely they are misspelt.
-fn undeclared<'a>(dockerfile: &'a Dockerfile, request: &'a Request) -> impl Iterator<Item = String> + 'a {
+fn undeclared<'a>(
+    dockerfile: &'a Dockerfile,
+    request: &'a Request,
+    by_triggers: &'a BTreeSet<String>,
+) -> impl Iterator<Item = String> + 'a {
     let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
     let declared: BTreeSet<&str> = dockerfile
         .preamble
@@ -87,6 +93,7 @@ fn undeclared<'a>(dockerfile: &'a Dockerfile, request: &'a Request) -> impl Iter
         })
         .flatten()
         .map(|declaration| declaration.name.as_str())
+        .chain(by_triggers.iter().map(String::as_str))
         .collect();
     let means_something =
         |name: &str| name == EPOCH || is_proxy(name) || is_platform_arg(name) || is_builder_arg(name);
@@ -162,6 +169,10 @@ pub(super) struct Planner<'a> {
     by_key: HashMap<Digest, StepId>,
     stages: HashMap<(usize, Platform), Option<Rc<StageState>>>,
     wanted: Vec<Wanted>,
+    /// Stages whose earlier results are not used.
+    anew: BTreeSet<usize>,
+    /// Arguments that triggers of bases have declared, beside those of the Dockerfile itself.
+    pub(super) declared: BTreeSet<String>,
 }
 
 impl Planner<'_> {
@@ -182,11 +193,8 @@ impl Planner<'_> {
 
     fn plan_stage(&mut self, index: usize, target: &Platform) -> Result<Rc<StageState>, Stop> {
         let stage = &self.dockerfile.stages[index];
-        if let Some(name) = &stage.name
-            && let Some((place, _)) = contexts::find(self.request, name, target)
-        {
-            // The caller's context stands for the whole stage.
-            return Ok(Rc::new(self.on_context(place, target.clone(), index)?));
+        if let Some((place, platform)) = stage::replacement(self.dockerfile, self.request, index, target)? {
+            return Ok(Rc::new(self.on_context(place, platform, index)?));
         }
         let from = stage::from_line(self.dockerfile, self.request, index, target)?;
         let platform = from.explicit.clone().unwrap_or_else(|| target.clone());
@@ -220,7 +228,7 @@ impl Planner<'_> {
                         _ => Vec::new(),
                     };
                     for name in names {
-                        self.foresee(&name, index, target, from.explicit.as_ref(), instruction.span);
+                        self.foresee(&name, index, target, instruction.span);
                     }
                 }
                 Err(Stop::Waiting)
@@ -230,21 +238,13 @@ impl Planner<'_> {
     }
 
     /// Asks for what `--from` of a stage names, before the stage itself can be planned.
-    fn foresee(
-        &mut self,
-        name: &str,
-        index: usize,
-        target: &Platform,
-        explicit: Option<&Platform>,
-        span: Span,
-    ) {
-        let platform = explicit.unwrap_or(target);
+    fn foresee(&mut self, name: &str, index: usize, target: &Platform, span: Span) {
         match stage::find(self.dockerfile, name, self.dockerfile.stages.len()) {
             Some(other) if other < index => drop(self.stage(other, target)),
             Some(_) => {}
             None if name == "scratch" => {}
-            None if contexts::find(self.request, name, platform).is_some() => {}
-            None => drop(self.copy_image(name, platform, span)),
+            None if contexts::find(self.request, name, target).is_some() => {}
+            None => drop(self.copy_image(name, target, span)),
         }
     }
 
@@ -314,7 +314,7 @@ impl Planner<'_> {
 
     /// A stage that begins with an image.
     fn on_image(&mut self, image: &Arc<ResolvedImage>, platform: Platform, index: usize) -> StageState {
-        let origin = self.origin_of(index);
+        let origin = self.origin_of(index, &image.config.config.on_build);
         let tip = self.base(image, platform.clone(), origin);
         super::image::on_image(image, platform, tip)
     }
@@ -330,24 +330,27 @@ impl Planner<'_> {
                 Ok(self.on_image(&image, platform, index))
             }
             ContextKind::Files => {
-                let origin = self.origin_of(index);
+                let origin = self.origin_of(index, &[]);
                 let files = FileSource::Named(place);
                 let tip = self.snapshot(files, ".", "/", platform.clone(), origin)?;
                 let mut state = super::image::on_nothing(platform);
+                let created_by = history::copy("COPY", &[], &[".".to_owned()], &[], "/");
                 state.tip = Some(tip);
+                state.history.push(HistoryLine { created_by, layer: Some(tip) });
                 Ok(state)
             }
         }
     }
 
-    fn origin_of(&self, index: usize) -> Origin {
+    /// Where the first step of a stage comes from, whose base has left these triggers.
+    fn origin_of(&self, index: usize, triggers: &[String]) -> Origin {
         let stage = &self.dockerfile.stages[index];
         Origin {
             stage: stage::display_name(self.dockerfile, index),
             text: stage.text.clone(),
             span: stage.span,
             number: 1,
-            of: super::instruction::count_steps(stage),
+            of: super::instruction::count_steps(stage, triggers),
         }
     }
 
@@ -398,9 +401,17 @@ impl Planner<'_> {
         }
         let id =
             StepId(u32::try_from(self.graph.steps.len()).expect("a Dockerfile has fewer than 2^32 steps"));
-        self.graph.steps.push(Step { key, op, below, platform, targets: Vec::new(), origin });
+        self.graph.steps.push(Step { key, op, below, platform, anew: false, targets: Vec::new(), origin });
         self.by_key.insert(key, id);
         id
+    }
+
+    /// Has a step of a stage carried out anew if the stage's earlier results are not to be used. A step
+    /// that other stages share is carried out once, so it is made anew for all of them.
+    pub(super) fn renew(&mut self, id: StepId, stage: usize) {
+        if self.anew.contains(&stage) {
+            self.graph.steps[id.0 as usize].anew = true;
+        }
     }
 
     fn target(&self, index: usize, target: &Platform, state: &StageState) -> Result<Target, PlanError> {
