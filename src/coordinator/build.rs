@@ -79,7 +79,11 @@ impl Build {
             }
         };
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
-        let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
+        let demand = Arc::new(Demand::new(
+            &graph,
+            |id| self.look_up(&graph, id),
+            |record| self.engine.can_use(&record.layer),
+        ));
         let sites = run_sites(&graph, &demand);
         if !sites.is_empty() && !self.engine.can_run() {
             return Ok(Outcome::NeedsSandbox(sites));
@@ -153,13 +157,12 @@ impl Build {
         }
     }
 
-    /// The usable result of an earlier build.
+    /// The result of an earlier build.
     fn look_up(&self, graph: &Graph, id: StepId) -> Option<crate::store::StepRecord> {
         if self.options.no_cache {
             return None;
         }
-        let record = self.engine.store().step(&graph.step(id).key)?;
-        self.engine.can_use(&record.layer).then_some(record)
+        self.engine.store().step(&graph.step(id).key)
     }
 
     fn announce(&self, graph: &Graph, demand: &Demand) {

@@ -16,6 +16,7 @@ mod demand;
 mod error;
 mod execute;
 mod fold;
+mod grounds;
 mod options;
 mod pull;
 mod remotes;
