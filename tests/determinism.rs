@@ -233,7 +233,7 @@ fn base_with_triggers_gives_what_its_instructions_would() {
     let (outcome, child) = build("child", &format!("FROM {parent}\nCOPY a.txt /own\n"), &who);
     // The argument is declared by the base, and what the base has left is counted.
     outcome
-        .lacks("no ARG declares")
+        .lacks("build argument WHO")
         .stderr_has("1/5] FROM")
         .stderr_has("2/5] ONBUILD COPY --link")
         .stderr_has("5/5] COPY a.txt /own");
