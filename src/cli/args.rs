@@ -21,6 +21,10 @@ For two platforms, pushed under one name:
 
     fanfold build --platform linux/amd64,linux/arm64 -t registry.example/app:1.0 --push .
 
+Look for mistakes first, without building:
+
+    fanfold check .
+
 What this machine can build:
 
     fanfold platforms
@@ -49,6 +53,8 @@ pub(super) enum Command {
     /// Build images from a Dockerfile
     #[command(visible_alias = "b")]
     Build(Box<BuildArgs>),
+    /// Find mistakes in a Dockerfile; nothing is built
+    Check(Box<CheckArgs>),
     /// Show which platforms this machine can build, how, and why not
     Platforms(PlatformsArgs),
 }
@@ -101,9 +107,9 @@ pub(super) enum NetworkArg {
     None,
 }
 
-/// `fanfold build`.
+/// What a build and a check read.
 #[derive(Debug, Args)]
-pub(super) struct BuildArgs {
+pub(super) struct InputArgs {
     /// Folder with the files that COPY and ADD can reach
     #[arg(value_name = "CONTEXT")]
     pub(super) context: String,
@@ -134,6 +140,54 @@ pub(super) struct BuildArgs {
     /// Agent for RUN --mount=type=ssh: $SSH_AUTH_SOCK, a socket, or private keys
     #[arg(long, value_name = "ID[=SOCKET|=KEY,…]", env = "FANFOLD_SSH", help_heading = "What to build")]
     pub(super) ssh: Vec<String>,
+    /// Registry that may speak plain HTTP or show an unknown certificate; repeatable
+    #[arg(long, value_name = "HOST[:PORT]", env = "FANFOLD_INSECURE_REGISTRY", help_heading = "Where to")]
+    pub(super) insecure_registry: Vec<String>,
+    /// The store: layers, cache and work in progress [default: $XDG_DATA_HOME/fanfold]
+    #[arg(long, value_name = "DIR", env = "FANFOLD_ROOT", help_heading = "Cache")]
+    pub(super) root: Option<PathBuf>,
+    /// Ask registries for base images even where the store knows them
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_PULL", help_heading = "Cache")]
+    pub(super) pull: bool,
+    #[command(flatten)]
+    pub(super) host: HostArgs,
+}
+
+/// How a list is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatArg {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// `fanfold check`.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub(super) input: InputArgs,
+
+    /// How the findings are printed
+    #[arg(long, value_enum, default_value = "text", env = "FANFOLD_FORMAT", help_heading = "On the screen")]
+    pub(super) format: FormatArg,
+    /// List stages, arguments, secrets, caches, and what runs how on each platform, instead of findings
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_OUTLINE", help_heading = "On the screen")]
+    pub(super) outline: bool,
+}
+
+/// `fanfold build`.
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    #[command(flatten)]
+    pub(super) input: InputArgs,
+
+    /// Check the Dockerfile and build nothing; same as `fanfold check`
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_CHECK", help_heading = "What to build")]
+    pub(super) check: bool,
+    /// What to do with the Dockerfile: build, check, outline or targets, each with ,format=json
+    #[arg(long, value_name = "METHOD", env = "FANFOLD_CALL", help_heading = "What to build")]
+    pub(super) call: Option<String>,
     /// Label of the images
     #[arg(long, value_name = "NAME=VALUE", env = "FANFOLD_LABEL", help_heading = "What to build")]
     pub(super) label: Vec<String>,
@@ -164,13 +218,6 @@ pub(super) struct BuildArgs {
     /// Write the digest of the image, or of the index where there are several
     #[arg(long, value_name = "FILE", env = "FANFOLD_IIDFILE", help_heading = "Where to")]
     pub(super) iidfile: Option<PathBuf>,
-    /// Registry that may speak plain HTTP or show an unknown certificate; repeatable
-    #[arg(long, value_name = "HOST[:PORT]", env = "FANFOLD_INSECURE_REGISTRY", help_heading = "Where to")]
-    pub(super) insecure_registry: Vec<String>,
-
-    /// The store: layers, cache and work in progress [default: $XDG_DATA_HOME/fanfold]
-    #[arg(long, value_name = "DIR", env = "FANFOLD_ROOT", help_heading = "Cache")]
-    pub(super) root: Option<PathBuf>,
     /// Cache mount that all platforms share, by its id; repeatable
     #[arg(long, value_name = "ID", env = "FANFOLD_SHARED_CACHE_MOUNT", help_heading = "Cache")]
     pub(super) shared_cache_mount: Vec<String>,
@@ -180,10 +227,6 @@ pub(super) struct BuildArgs {
     /// Do not use earlier results
     #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_NO_CACHE", help_heading = "Cache")]
     pub(super) no_cache: bool,
-    /// Ask registries for base images even where the store knows them
-    #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_PULL", help_heading = "Cache")]
-    pub(super) pull: bool,
-
     /// Steps that run at the same time [default: number of cores]
     #[arg(short, long, value_name = "N", env = "FANFOLD_JOBS", help_heading = "Speed")]
     pub(super) jobs: Option<usize>,
@@ -228,8 +271,6 @@ pub(super) struct BuildArgs {
     #[arg(short, long, value_parser = FalseyValueParser::new(), env = "FANFOLD_QUIET", help_heading = "On the screen")]
     pub(super) quiet: bool,
 
-    #[command(flatten)]
-    pub(super) host: HostArgs,
     #[command(flatten)]
     pub(super) refused: RefusedArgs,
 }

@@ -10,12 +10,12 @@ use fanfold_platforms::Platform;
 use serde_json::{Map, Value, json};
 
 use super::agents::Agents;
-use super::args::BuildArgs;
+use super::args::{BuildArgs, InputArgs};
 use super::environment::Environment;
 use super::errors::{self, Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
-use super::{inputs, report, signals, sites};
+use super::{check, inputs, report, signals, sites};
 use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Finished, Options, Outcome, Remotes};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
@@ -35,6 +35,9 @@ const SIGKILL: i32 = 9;
 /// Builds, and gives the exit code.
 pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
     let environment = Environment::read();
+    if let Some(query) = check::of_build(arguments)? {
+        return check::answer(&query, &environment);
+    }
     let prepared = options::prepare(arguments, &environment)?;
     let sites = foresee_runs(&prepared.dockerfile, &prepared.request)
         .map_err(|error| report::failure(&error.into(), &prepared.source))?;
@@ -222,7 +225,8 @@ fn prove(
 ) -> Result<Emulation, Failure> {
     let scratch = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
     let probes = scratch.path().to_owned();
-    let mut machine = Machine::new(arguments.host.qemu_dir.as_deref(), &environment.search_path(), probes);
+    let mut machine =
+        Machine::new(arguments.input.host.qemu_dir.as_deref(), &environment.search_path(), probes);
     let mut emulation = Emulation::default();
     for site in sites {
         match machine.execution(&site.platform) {
@@ -258,7 +262,7 @@ async fn build(
     let interrupted = signals::listen()
         .map_err(|error| Failure::new(Kind::Retryable, format!("failed to listen for signals: {error}")))?;
     let progress = Progress::standard(prepared.mode, environment.progress());
-    let client = client(arguments, environment, &progress)?;
+    let client = client(&arguments.input, environment, &progress)?;
     remove_leftovers(&store);
     let cancel = Cancel::default();
     let sockets = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
@@ -294,15 +298,8 @@ async fn build(
         jobs,
         ..
     } = prepared;
-    let mut remarks: Vec<_> = dockerfile
-        .warnings
-        .iter()
-        .map(|warning| Event::Warning {
-            text: format!("{}: {}", warning.rule, warning.message),
-            platform: None,
-            line: Some(warning.span.first),
-        })
-        .collect();
+    let mut remarks = Vec::new();
+    let source = Arc::new(source);
     if outputs.is_empty() {
         let text = "no output named: the result stays in the store; use --push or --output to hand it over";
         remarks.push(Event::Note { text: text.to_owned() });
@@ -312,7 +309,7 @@ async fn build(
         context,
         named,
         no_cache: arguments.no_cache,
-        pull: arguments.pull,
+        pull: arguments.input.pull,
         jobs,
         keep_going: arguments.keep_going,
         index,
@@ -321,6 +318,7 @@ async fn build(
     });
     let build = Build {
         dockerfile,
+        source: Arc::clone(&source),
         options,
         engine: Arc::clone(&engine),
         cancel,
@@ -375,7 +373,7 @@ pub(super) fn now() -> i64 {
 
 /// What speaks with registries and web servers.
 pub(super) fn client(
-    arguments: &BuildArgs,
+    arguments: &InputArgs,
     environment: &Environment,
     progress: &Progress,
 ) -> Result<Client, Failure> {

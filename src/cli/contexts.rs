@@ -81,12 +81,14 @@ pub(super) fn ignore(context: &Path, dockerfile: Option<&Path>) -> Result<Ignore
     let beside = dockerfile.map(|path| {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".dockerignore");
-        path.with_file_name(name)
+        let shown = name.to_string_lossy().into_owned();
+        (path.with_file_name(name), shown)
     });
-    for path in beside.into_iter().chain([context.join(".dockerignore")]) {
+    let own = (context.join(".dockerignore"), ".dockerignore".to_owned());
+    for (path, shown) in beside.into_iter().chain([own]) {
         match fs::read(&path) {
             Ok(bytes) => {
-                return Ignore::parse(&bytes).map_err(|error| {
+                return Ignore::parse(&bytes).map(|ignore| ignore.named(shown)).map_err(|error| {
                     Failure::usage(format!("{}:{}: {error}", path.display(), error.line()))
                 });
             }

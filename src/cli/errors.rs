@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+pub(super) use crate::coordinator::Source;
 use crate::coordinator::{BuildError, ErrorKind};
 use crate::dockerfile::{self, Mark, Span};
 use crate::output::OutputError;
@@ -161,15 +162,6 @@ pub(super) fn build_error(error: OutputError) -> BuildError {
     }
 }
 
-/// The Dockerfile, for excerpts.
-#[derive(Debug, Clone)]
-pub(super) struct Source {
-    /// Its name, as shown.
-    pub(super) name: String,
-    /// Its text.
-    pub(super) text: String,
-}
-
 /// An error with its place in the Dockerfile, the line itself, and advice.
 pub(super) fn render(error: &BuildError, source: Option<&Source>) -> String {
     let message = match &error.platform {
@@ -177,9 +169,7 @@ pub(super) fn render(error: &BuildError, source: Option<&Source>) -> String {
         None => error.message.clone(),
     };
     let mut text = match (source, error.span) {
-        (Some(source), Some(span)) => {
-            dockerfile::render("error", &message, &source.name, &source.text, span, None)
-        }
+        (Some(source), Some(span)) => source.error(&message, span, error.word.as_deref()),
         _ => format!("error: {message}"),
     };
     if let Some(hint) = &error.hint {
@@ -203,12 +193,16 @@ pub(super) fn decisive(errors: &[BuildError]) -> Option<&BuildError> {
 /// The failure as JSON readers get it.
 pub(super) fn error_report(error: &BuildError, source: Option<&Source>) -> ErrorReport {
     let kind = Kind::from(error.kind);
+    let place = source
+        .zip(error.span)
+        .map(|(source, span)| source.place(span, source.mark(span, error.word.as_deref(), &error.message)));
     ErrorReport {
         code: kind.code(),
         kind: kind.name().to_owned(),
         platform: error.platform.clone(),
-        file: source.filter(|_| error.span.is_some()).map(|source| source.name.clone()),
-        line: error.span.map(|span| span.first),
+        line: place.as_ref().map(|place| place.line).or(error.span.map(|span| span.first)),
+        column: place.as_ref().map(|place| place.column),
+        file: place.map(|place| place.file),
         message: error.message.clone(),
         hint: error.hint.clone(),
         retryable: kind == Kind::Retryable,

@@ -72,6 +72,26 @@ impl Machine {
         }
     }
 
+    /// Whether the processor runs a platform's commands beyond doubt.
+    pub(super) fn is_native(&self, platform: &Platform) -> bool {
+        matches!(native_execution(&self.host, platform, host_amd64_level()), NativeExecution::Yes)
+    }
+
+    /// How a platform's commands should run, as far as that is known without namespaces: nothing is
+    /// tried.
+    pub(super) fn expected(&self, platform: &Platform) -> Execution {
+        if !matches!(native_execution(&self.host, platform, host_amd64_level()), NativeExecution::No) {
+            return Execution::Native;
+        }
+        match fanfold_qemu::find(platform, &self.search) {
+            Ok(interpreter) => Execution::Emulated(Emulator::new(interpreter)),
+            Err(error) => Execution::Unavailable {
+                reasons: vec![format!("native: the host is {}", self.host), format!("emulation: {error}")],
+                fix: no_interpreter(&error),
+            },
+        }
+    }
+
     /// An instance of binfmt_misc of our own, which hides the host's handlers.
     fn own_binfmt(&mut self) -> Result<&Binfmt, String> {
         let mounted = self.binfmt.get_or_insert_with(|| Binfmt::mount().map_err(|error| error.to_string()));
@@ -80,13 +100,8 @@ impl Machine {
 
     fn emulate(&mut self, platform: &Platform) -> Result<Execution, (String, String)> {
         let kernel = "run on a kernel of 6.7 or later, or on a machine of that platform".to_owned();
-        let interpreter = fanfold_qemu::find(platform, &self.search).map_err(|error| {
-            let fix = match &error {
-                NotFound::CannotEmulate(_) => "build on a machine of that platform".to_owned(),
-                error => error.fix().to_owned(),
-            };
-            (format!("emulation: {error}"), fix)
-        })?;
+        let interpreter = fanfold_qemu::find(platform, &self.search)
+            .map_err(|error| (format!("emulation: {error}"), no_interpreter(&error)))?;
         if let Err(reason) = self.own_binfmt() {
             return Err((format!("private binfmt_misc: {reason}"), kernel));
         }
@@ -120,5 +135,13 @@ impl Machine {
             Ok(ProbeOutcome::Errno(errno)) => Verdict::of(Outcome::Errno(errno)),
             Err(error) => Verdict::of(Outcome::Errno(error.raw_os_error().unwrap_or(0))),
         }
+    }
+}
+
+/// What to do where no interpreter is found.
+fn no_interpreter(error: &NotFound) -> String {
+    match error {
+        NotFound::CannotEmulate(_) => "build on a machine of that platform".to_owned(),
+        error => error.fix().to_owned(),
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::BuildArgs;
+use super::args::InputArgs;
 use super::contexts::{self, is_web};
 use super::environment::Environment;
 use super::errors::{Failure, Kind};
@@ -18,7 +18,7 @@ use crate::coordinator::{BuildError, ContextAt, Remotes, Repositories, explain};
 use crate::dockerfile::{GitAddress, without_userinfo};
 use crate::engine::Cancel;
 use crate::layer::Limits;
-use crate::progress::Progress;
+use crate::progress::{Mode, Progress};
 use crate::sandbox::{self, Ended};
 use crate::secrets::Secrets;
 use crate::source::{Context, Input};
@@ -44,10 +44,11 @@ pub(super) struct Inputs {
 
 /// Finds the build context and reads the Dockerfile.
 pub(super) fn read(
-    arguments: &BuildArgs,
+    arguments: &InputArgs,
     environment: &Environment,
     root: &Path,
     secrets: &Secrets,
+    mode: Mode,
 ) -> Result<Inputs, Failure> {
     let text = arguments.context.as_str();
     let file = arguments.file.as_deref();
@@ -67,7 +68,7 @@ pub(super) fn read(
         return of_context(context, &shown, file);
     }
     if is_web(text) {
-        let path = download(arguments, environment, root, secrets, text)?;
+        let path = download(arguments, environment, root, secrets, text, mode)?;
         let opened = File::open(&path).map_err(|error| unreadable(&shown, &error))?;
         return of_input(read_input(opened, &shown, root)?, &shown, file);
     }
@@ -160,7 +161,7 @@ fn read_input(reader: impl Read + Send + 'static, what: &str, root: &Path) -> Re
 }
 
 fn repository(
-    arguments: &BuildArgs,
+    arguments: &InputArgs,
     environment: &Environment,
     root: &Path,
     secrets: &Secrets,
@@ -190,17 +191,18 @@ pub(super) fn repositories(
 
 /// Downloads a file into the store, in a process of its own; gives its place.
 fn download(
-    arguments: &BuildArgs,
+    arguments: &InputArgs,
     environment: &Environment,
     root: &Path,
     secrets: &Secrets,
     url: &str,
+    mode: Mode,
 ) -> Result<PathBuf, Failure> {
     let failed = |error: &dyn std::error::Error| {
         Failure::new(Kind::Retryable, format!("failed to start a process: {}", BuildError::describe(error)))
     };
     let (mut ours, mut theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
-    let work = || match fetch(arguments, environment, root, secrets, url) {
+    let work = || match fetch(arguments, environment, root, secrets, url, mode) {
         Ok(path) => {
             // Nobody reads it where the other process is gone.
             drop(theirs.write_all(path.as_os_str().as_encoded_bytes()));
@@ -220,16 +222,17 @@ fn download(
 }
 
 fn fetch(
-    arguments: &BuildArgs,
+    arguments: &InputArgs,
     environment: &Environment,
     root: &Path,
     secrets: &Secrets,
     url: &str,
+    mode: Mode,
 ) -> Result<PathBuf, Failure> {
     let store = Arc::new(build::open_store(root)?);
     let runtime = build::runtime()?;
     runtime.block_on(async {
-        let progress = Progress::standard(options::progress_mode(arguments), environment.progress());
+        let progress = Progress::standard(mode, environment.progress());
         let client = build::client(arguments, environment, &progress)?;
         let repositories = repositories(environment, store, secrets, Cancel::default(), None);
         let remotes = Remotes { client, progress: progress.clone(), repositories };

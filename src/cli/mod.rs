@@ -11,18 +11,22 @@
 mod agents;
 mod args;
 mod build;
+mod check;
 mod contexts;
 mod environment;
 mod errors;
+mod findings;
 mod host;
 mod inputs;
 mod options;
+mod outline;
 mod platforms;
 mod refused;
 mod report;
 mod secrets;
 mod signals;
 mod sites;
+mod table;
 mod values;
 
 use std::ffi::OsString;
@@ -51,6 +55,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
             Ok(0)
         }
         Some(Command::Build(arguments)) => build::run(&arguments),
+        Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Platforms(arguments)) => platforms::run(&arguments),
     };
     result.unwrap_or_else(|failure: Failure| failure.report())

@@ -8,19 +8,21 @@ use std::path::{Path, PathBuf};
 use fanfold_platforms::{Platform, parse_list};
 
 use super::agents::{self, Agent};
-use super::args::{BuildArgs, NetworkArg, ProgressArg};
+use super::args::{BuildArgs, InputArgs, NetworkArg, ProgressArg};
 use super::environment::Environment;
 use super::errors::{Failure, Source, render_syntax};
 use super::inputs::{self, Inputs};
 use super::{contexts, secrets, values};
 use crate::coordinator::{Annotation, ContextAt, Scope};
-use crate::dockerfile::{self, Dockerfile, Kind};
+use crate::dockerfile::{self, CheckOptions, Dockerfile, Kind, SyntaxError};
 use crate::image::Reference;
 use crate::output::{OutputSpec, check_destinations};
-use crate::plan::{Network, Request};
+use crate::plan::{NamedContext, Network, Request};
 use crate::progress::Mode;
 use crate::secrets::Secrets;
 
+/// The build argument that stands for the `check` directive.
+const CHECKS: &str = "BUILDKIT_DOCKERFILE_CHECK";
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// Build argument that asks for an index of a single image.
 const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
@@ -49,29 +51,17 @@ pub(super) struct Prepared {
 /// Reads everything that the flags name.
 pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Result<Prepared, Failure> {
     arguments.refused.refuse()?;
-    let root = arguments.root.clone().or_else(|| environment.default_root()).ok_or_else(|| {
+    let input = &arguments.input;
+    let root = input.root.clone().or_else(|| environment.default_root()).ok_or_else(|| {
         Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR")
     })?;
-    let secrets = secrets::read(&arguments.secret, environment)?;
-    let agents = agents::read(&arguments.ssh, environment)?;
-    let Inputs { context, name, bytes } = inputs::read(arguments, environment, &root, &secrets)?;
-    let source = source(name, bytes)?;
-    let dockerfile = dockerfile::parse(source.text.as_bytes())
-        .map_err(|error| Failure::rendered(render_syntax(&error, &source)))?;
+    let begun = begin(input, environment, &root, progress_mode(arguments))?;
+    let dockerfile =
+        begun.parse().map_err(|error| Failure::rendered(render_syntax(&error, &begun.source)))?;
     let names = arguments.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let outputs = outputs(arguments, &names)?;
-    let platforms = platforms(&arguments.platform)?;
-    let (contexts, named) = contexts::named(&arguments.build_context)?
-        .into_iter()
-        .map(|named| (named.context, named.files))
-        .unzip();
-    let request = Request {
-        contexts,
-        secrets: secrets.ids().map(str::to_owned).collect(),
-        agents: agents.keys().cloned().collect(),
-        shared_caches: arguments.shared_cache_mount.iter().cloned().collect(),
-        ..request(arguments, environment, &dockerfile, platforms)?
-    };
+    let asked = request(input, environment, &begun, &dockerfile, arguments.timestamp)?;
+    let request = for_build(arguments, asked)?;
     let index = index(&request)?;
     let annotations = annotations(arguments, &request, index)?;
     let files = [&arguments.metadata_file, &arguments.iidfile];
@@ -86,12 +76,12 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
             None => std::thread::available_parallelism().map_or(1, usize::from),
         },
         dockerfile,
-        source,
+        source: begun.source,
         request,
-        context,
-        named,
-        secrets,
-        agents,
+        context: begun.context,
+        named: begun.named,
+        secrets: begun.secrets,
+        agents: begun.agents,
         annotations,
         index,
         names,
@@ -99,23 +89,67 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     })
 }
 
-/// The Dockerfile as text. The parser says where it is not UTF-8; an excerpt shows it as well as it
-/// can.
-fn source(name: String, bytes: Vec<u8>) -> Result<Source, Failure> {
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Source { name, text }),
-        Err(error) => {
-            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            Err(match dockerfile::parse(error.as_bytes()) {
-                Err(fault) => Failure::rendered(render_syntax(&fault, &Source { name, text })),
-                Ok(_) => Failure::usage(format!("{name} is not UTF-8")),
-            })
+/// What a build and a check begin with.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) source: Source,
+    /// The Dockerfile as it was found.
+    bytes: Vec<u8>,
+    pub(super) context: ContextAt,
+    contexts: Vec<NamedContext>,
+    pub(super) named: Vec<Option<ContextAt>>,
+    secrets: Secrets,
+    agents: BTreeMap<String, Agent>,
+    build_args: BTreeMap<String, String>,
+    /// What stands for the `check` directive.
+    checks: Option<CheckOptions>,
+}
+
+/// Finds the build context and the Dockerfile, and whatever else is named.
+pub(super) fn begin(
+    arguments: &InputArgs,
+    environment: &Environment,
+    root: &Path,
+    mode: Mode,
+) -> Result<Begun, Failure> {
+    let secrets = secrets::read(&arguments.secret, environment)?;
+    let agents = agents::read(&arguments.ssh, environment)?;
+    let build_args = build_args(arguments, environment)?;
+    let checks = match build_args.get(CHECKS) {
+        None => None,
+        Some(text) => Some(
+            CheckOptions::parse(text)
+                .map_err(|error| Failure::usage(format!("the build argument {CHECKS}: {error}")))?,
+        ),
+    };
+    let (contexts, named) = contexts::named(&arguments.build_context)?
+        .into_iter()
+        .map(|named| (named.context, named.files))
+        .unzip();
+    let Inputs { context, name, bytes } = inputs::read(arguments, environment, root, &secrets, mode)?;
+    // The parser says where text is not UTF-8; an excerpt shows it as well as it can.
+    let source = Source { name, text: String::from_utf8_lossy(&bytes).into_owned() };
+    Ok(Begun { source, bytes, context, contexts, named, secrets, agents, build_args, checks })
+}
+
+impl Begun {
+    /// Parses the Dockerfile.
+    pub(super) fn parse(&self) -> Result<Dockerfile, SyntaxError> {
+        let parsed = dockerfile::parse_with_checks(&self.bytes, self.checks.clone())?;
+        match std::str::from_utf8(&self.bytes) {
+            Ok(_) => Ok(parsed),
+            Err(error) => {
+                let lines = self.bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+                let line = u32::try_from(lines + 1).unwrap_or(u32::MAX);
+                let message = "the Dockerfile is not UTF-8".to_owned();
+                Err(SyntaxError { message, line, columns: None, suggestion: None })
+            }
         }
     }
 }
 
 /// The value of one `--build-arg`.
-pub(super) fn build_argument(arguments: &BuildArgs, environment: &Environment, name: &str) -> Option<String> {
+pub(super) fn build_argument(arguments: &InputArgs, environment: &Environment, name: &str) -> Option<String> {
     let mut given = arguments.build_arg.iter().rev();
     let text = given.find(|text| text.split_once('=').map_or(text.as_str(), |(name, _)| name) == name)?;
     match text.split_once('=') {
@@ -188,12 +222,7 @@ fn default_epoch(dockerfile: &Dockerfile) -> Option<String> {
     named.next_back()?.default.clone().filter(|text| !text.is_empty())
 }
 
-fn request(
-    arguments: &BuildArgs,
-    environment: &Environment,
-    dockerfile: &Dockerfile,
-    platforms: Vec<Platform>,
-) -> Result<Request, Failure> {
+fn build_args(arguments: &InputArgs, environment: &Environment) -> Result<BTreeMap<String, String>, Failure> {
     let mut build_args = BTreeMap::new();
     for text in &arguments.build_arg {
         match text.split_once('=') {
@@ -206,7 +235,20 @@ fn request(
             }
         }
     }
-    let epoch = match arguments.timestamp {
+    Ok(build_args)
+}
+
+/// What is asked for, with defaults for all that only a build can be told.
+pub(super) fn request(
+    arguments: &InputArgs,
+    environment: &Environment,
+    begun: &Begun,
+    dockerfile: &Dockerfile,
+    timestamp: Option<i64>,
+) -> Result<Request, Failure> {
+    let platforms = platforms(&arguments.platform)?;
+    let mut build_args = begun.build_args.clone();
+    let epoch = match timestamp {
         Some(seconds) => Some(seconds),
         None => {
             let given = build_args.get(EPOCH).cloned().or_else(|| environment.text(EPOCH));
@@ -227,15 +269,32 @@ fn request(
         }
         build_args.entry(EPOCH.to_owned()).or_insert_with(|| seconds.to_string());
     }
-    let labels =
-        arguments.label.iter().map(|text| values::pair("--label", text)).collect::<Result<_, _>>()?;
     Ok(Request {
         explicit_platforms: !platforms.is_empty(),
         platforms: if platforms.is_empty() { vec![Platform::host()] } else { platforms },
         build_platform: Platform::host(),
         build_args,
-        no_cache_stages: names(&arguments.no_cache_filter),
+        no_cache_stages: Vec::new(),
         target: arguments.target.clone().filter(|target| !target.is_empty()),
+        labels: Vec::new(),
+        network: Network::Host,
+        extra_hosts: Vec::new(),
+        shm_size: None,
+        ulimits: Vec::new(),
+        contexts: begun.contexts.clone(),
+        secrets: begun.secrets.ids().map(str::to_owned).collect(),
+        agents: begun.agents.keys().cloned().collect(),
+        shared_caches: BTreeSet::new(),
+        epoch,
+    })
+}
+
+/// Adds what only a build can be told.
+fn for_build(arguments: &BuildArgs, request: Request) -> Result<Request, Failure> {
+    let labels =
+        arguments.label.iter().map(|text| values::pair("--label", text)).collect::<Result<_, _>>()?;
+    Ok(Request {
+        no_cache_stages: names(&arguments.no_cache_filter),
         labels,
         network: match arguments.network {
             NetworkArg::Default | NetworkArg::Host => Network::Host,
@@ -244,11 +303,8 @@ fn request(
         extra_hosts: arguments.add_host.iter().map(|text| values::host(text)).collect::<Result<_, _>>()?,
         shm_size: arguments.shm_size.as_deref().map(|text| values::size("--shm-size", text)).transpose()?,
         ulimits: arguments.ulimit.iter().map(|text| values::ulimit(text)).collect::<Result<_, _>>()?,
-        contexts: Vec::new(),
-        secrets: BTreeSet::new(),
-        agents: BTreeSet::new(),
-        shared_caches: BTreeSet::new(),
-        epoch,
+        shared_caches: arguments.shared_cache_mount.iter().cloned().collect(),
+        ..request
     })
 }
 

@@ -27,10 +27,6 @@ pub(super) struct RefusedArgs {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sbom: Option<String>,
     #[arg(long, hide = true)]
-    call: Option<String>,
-    #[arg(long, hide = true)]
-    check: bool,
-    #[arg(long, hide = true)]
     policy: Vec<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     debug: Option<String>,
@@ -41,7 +37,7 @@ impl RefusedArgs {
     pub(super) fn refuse(&self) -> Result<(), Failure> {
         let off =
             |value: &Option<String>| value.as_deref().is_some_and(|value| !matches!(value, "false" | "0"));
-        let table: [(bool, &str, &str, &str); 13] = [
+        let table: [(bool, &str, &str, &str); 11] = [
             (
                 off(&self.load),
                 "--load",
@@ -81,13 +77,6 @@ impl RefusedArgs {
                 "use --provenance=false",
             ),
             (off(&self.sbom), "--sbom", "attestations are not supported", "use --sbom=false"),
-            (
-                self.call.as_deref().is_some_and(|call| call != "build"),
-                "--call",
-                "only building is supported",
-                "drop the flag",
-            ),
-            (self.check, "--check", "build checks are not supported", "drop the flag"),
             (!self.policy.is_empty(), "--policy", "policies are not supported", "drop the flag"),
             (off(&self.debug), "--debug", "there is no debugger", "drop the flag"),
         ];

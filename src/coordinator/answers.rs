@@ -69,7 +69,11 @@ impl Answers {
 }
 
 fn explain(error: &SourceError) -> ContextError {
-    ContextError { message: error.to_string(), hint: error.hint() }
+    let path = match error {
+        SourceError::NotFound { path, .. } => Some(path.clone()),
+        _ => None,
+    };
+    ContextError { message: error.to_string(), hint: error.hint(), path }
 }
 
 impl Resolver for Answers {
@@ -93,5 +97,12 @@ impl Resolver for Answers {
             digests.insert(asked, digest.clone());
         }
         digest.map(Some)
+    }
+
+    fn ignored(&self, source: &FileSource, path: &str) -> Option<String> {
+        match self.options.context_at(source)? {
+            ContextAt::Folder { ignore, .. } => ignore.hides_source(path),
+            ContextAt::Here(_) | ContextAt::Web(_) | ContextAt::Git(_) => None,
+        }
     }
 }

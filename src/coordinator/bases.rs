@@ -8,6 +8,7 @@ use futures::future::try_join_all;
 
 use super::remotes::explain;
 use super::{BuildError, ErrorKind};
+use crate::dockerfile::{Dockerfile, suggest};
 use crate::image::{Descriptor, Document, ImageConfig, ImageManifest, Index, RawManifest, Reference};
 use crate::plan::{ImageName, ResolvedImage, WantedImage};
 use crate::registry::Client;
@@ -72,15 +73,16 @@ impl Bases<'_> {
         }
         let groups = by_name.into_iter().map(|(name, items)| async move {
             let first = &items[0];
-            let place = Place::of(&name).map_err(|error| error.at(first.span, &first.platform))?;
-            let top = self.top(&place).await.map_err(|error| error.at(first.span, &first.platform))?;
+            let fail = |error: BuildError| about(&name, error).at(first.span, &first.platform);
+            let place = Place::of(&name).map_err(fail)?;
+            let top = self.top(&place).await.map_err(fail)?;
             let images = items.into_iter().map(|item| {
-                let (top, place) = (&top, &place);
+                let (top, place, name) = (&top, &place, &name);
                 async move {
                     let image = self
                         .select(place, top, &item.platform)
                         .await
-                        .map_err(|error| error.at(item.span, &item.platform))?;
+                        .map_err(|error| about(name, error).at(item.span, &item.platform))?;
                     Ok::<_, BuildError>((item, image))
                 }
             });
@@ -214,6 +216,29 @@ impl Bases<'_> {
     }
 }
 
+/// An error about an image, with the word that names it in most Dockerfiles.
+fn about(name: &ImageName, error: BuildError) -> BuildError {
+    let text = name.to_string();
+    let last = text.rsplit('/').next().unwrap_or_default();
+    let word = last.split([':', '@']).next().map(str::to_owned);
+    BuildError { word: error.word.or(word), ..error }
+}
+
+/// The same error; where the image is called nearly as a stage, that is said.
+pub(super) fn or_stage(error: BuildError, dockerfile: &Dockerfile) -> BuildError {
+    let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
+    let nearest =
+        error.word.as_deref().filter(|_| error.rule.is_none()).and_then(|word| suggest::nearest(word, names));
+    match nearest {
+        Some(stage) => {
+            let advice = format!("did you mean the stage {stage}?");
+            let hint = error.hint.as_ref().map_or(advice.clone(), |hint| format!("{advice} Else {hint}"));
+            error.with_hint(hint)
+        }
+        None => error,
+    }
+}
+
 /// The image, if it is for the platform.
 fn image(
     place: &Place,
@@ -252,8 +277,10 @@ fn missing(place: &Place, wanted: &Platform, has: &[Platform]) -> BuildError {
     names.sort();
     names.dedup();
     let has = if names.is_empty() { "no platform at all".to_owned() } else { names.join(", ") };
-    BuildError::new(ErrorKind::Platform, format!("base image {place} has no {wanted}; it has: {has}"))
-        .with_hint("use a base that has the platform, or leave the platform out of --platform")
+    let text = format!("base image {place} has no {wanted}; it has: {has}");
+    let error = BuildError::new(ErrorKind::Platform, text)
+        .with_hint("use a base that has the platform, or leave the platform out of --platform");
+    BuildError { rule: Some("InvalidBaseImagePlatform"), ..error }
 }
 
 /// A base that does not exist is a missing base, whatever the registry calls it.

@@ -1,6 +1,6 @@
 //! One build, from the parsed Dockerfile to the images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use futures::future::try_join_all;
 use tokio::sync::watch;
 
 use super::answers::Answers;
-use super::bases::Bases;
+use super::bases::{Bases, or_stage};
 use super::demand::Demand;
 use super::execute::{Done, Executor, shown};
-use super::{BuildError, Options, Remotes, fold};
+use super::{BuildError, ErrorKind, Options, Remotes, Source, fold};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Built, Cancel, Engine};
 use crate::plan::{self, Graph, Op, RunSite, StepId, Wanted, plan};
-use crate::progress::{Event, Execution, PlatformSummary, Progress, Step};
+use crate::progress::{Event, Execution, PlatformSummary, Progress, Step, Warning};
 use crate::registry::Client;
 
 /// All that a build works with.
@@ -24,6 +24,8 @@ use crate::registry::Client;
 pub struct Build {
     /// The Dockerfile.
     pub dockerfile: Dockerfile,
+    /// Its text.
+    pub source: Arc<Source>,
     /// What was asked for.
     pub options: Arc<Options>,
     /// Carries out steps.
@@ -84,21 +86,16 @@ impl Build {
             |id| self.look_up(&graph, id),
             |record| self.engine.can_use(&record.layer),
         ));
+        let warnings = self.warnings(&graph);
+        if let Some(violation) = self.violation(&warnings) {
+            self.say(warnings);
+            return Err(vec![violation]);
+        }
         let sites = run_sites(&graph, &demand);
         if !sites.is_empty() && !self.engine.can_run() {
             return Ok(Outcome::NeedsSandbox(sites));
         }
-        for remark in std::mem::take(&mut self.remarks) {
-            self.progress.send(remark);
-        }
-        for warning in &graph.warnings {
-            let text = match warning.rule {
-                Some(rule) => format!("{rule}: {}", warning.message),
-                None => warning.message.clone(),
-            };
-            let line = warning.span.map(|span| span.first);
-            self.progress.send(Event::Warning { text, platform: None, line });
-        }
+        self.say(warnings);
         self.announce(&graph, &demand);
         let executor = Executor {
             graph: Arc::clone(&graph),
@@ -107,6 +104,7 @@ impl Build {
             client: self.client.clone(),
             answers,
             options: Arc::clone(&self.options),
+            source: Arc::clone(&self.source),
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),
         };
@@ -116,6 +114,36 @@ impl Build {
         self.warn_of_foreign_programs(&graph, &results);
         let platforms = self.summarise(&graph, &demand, &results, &built, begun.elapsed());
         Ok(Outcome::Built(Finished { built, platforms }))
+    }
+
+    /// All warnings on the Dockerfile, in the order of its lines.
+    fn warnings(&self, graph: &Graph) -> Vec<Warning> {
+        let found = self.dockerfile.warnings.iter().map(|warning| self.source.of_parser(warning));
+        let mut all: Vec<_> =
+            found.chain(graph.warnings.iter().map(|warning| self.source.of_plan(warning))).collect();
+        all.sort_by_key(|warning| warning.place.as_ref().map_or(u32::MAX, |place| place.line));
+        all
+    }
+
+    /// The failure that warnings are where the Dockerfile asks for that.
+    fn violation(&self, warnings: &[Warning]) -> Option<BuildError> {
+        let rules: BTreeSet<&str> = warnings.iter().filter_map(|warning| warning.rule.as_deref()).collect();
+        if rules.is_empty() || !self.dockerfile.checks.is_error() {
+            return None;
+        }
+        let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
+        let error = BuildError::new(ErrorKind::Step, format!("lint violation found for rules: {rules}"));
+        Some(error.with_hint("mend what the warnings say, or leave a check out with `# check=skip=RULE`"))
+    }
+
+    /// Says what is to be said before anything is done.
+    fn say(&mut self, warnings: Vec<Warning>) {
+        for remark in std::mem::take(&mut self.remarks) {
+            self.progress.send(remark);
+        }
+        for warning in warnings {
+            self.progress.send(Event::Warning(warning));
+        }
     }
 
     /// Plans, and resolves images, until nothing is missing.
@@ -136,7 +164,10 @@ impl Build {
                             Wanted::Files(item) => files.push(item),
                         }
                     }
-                    let resolved = bases.resolve(images).await.map_err(|error| vec![error])?;
+                    let resolved = bases
+                        .resolve(images)
+                        .await
+                        .map_err(|error| vec![or_stage(error, &self.dockerfile)])?;
                     for (wanted, image) in resolved {
                         if image.platform != wanted.platform {
                             self.progress.send(Event::Note {
@@ -206,11 +237,8 @@ impl Build {
             };
             if let Some((machine, path)) = programs.into_iter().find(|(machine, _)| !runs(machine)) {
                 let text = format!("{path} is a program for {machine}, in an image for {}", target.platform);
-                self.progress.send(Event::Warning {
-                    text,
-                    platform: Some(target.platform.clone()),
-                    line: None,
-                });
+                let platform = Some(target.platform.clone());
+                self.progress.send(Event::Warning(Warning { platform, ..Warning::new(text) }));
             }
         }
     }

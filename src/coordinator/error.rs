@@ -45,12 +45,23 @@ pub struct BuildError {
     pub word: Option<String>,
     /// What to do.
     pub hint: Option<String>,
+    /// The build check that has a name for it.
+    pub rule: Option<&'static str>,
 }
 
 impl BuildError {
     /// A failure without place.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), platform: None, span: None, step: None, word: None, hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            platform: None,
+            span: None,
+            step: None,
+            word: None,
+            hint: None,
+            rule: None,
+        }
     }
 
     /// The same failure, with advice.
@@ -106,6 +117,7 @@ impl From<PlanError> for BuildError {
             step: None,
             word: error.word,
             hint: error.hint,
+            rule: None,
         }
     }
 }

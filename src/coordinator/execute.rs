@@ -12,13 +12,13 @@ use super::demand::Demand;
 use super::grounds::grounds;
 use super::pull::{self, Form};
 use super::schedule::Schedule;
-use super::{BuildError, ErrorKind, Options};
+use super::{BuildError, ErrorKind, Options, Source};
 use crate::engine::{
     Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State, StepFailure,
 };
 use crate::image::Digest;
 use crate::plan::{self, CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
-use crate::progress::{Event, Progress, Stream};
+use crate::progress::{Event, Progress, Stream, Warning};
 use crate::registry::Client;
 use crate::store::StepRecord;
 
@@ -34,6 +34,7 @@ pub(super) struct Executor {
     pub(super) client: Client,
     pub(super) answers: Arc<Answers>,
     pub(super) options: Arc<Options>,
+    pub(super) source: Arc<Source>,
     pub(super) progress: Progress,
     pub(super) cancel: Cancel,
 }
@@ -297,8 +298,9 @@ impl Executor {
     /// Passes on what a step has to say beside its layer.
     fn remark(&self, step: &plan::Step, notes: Vec<String>) {
         for text in notes {
-            let (platform, line) = (Some(step.platform.clone()), Some(step.origin.span.first));
-            self.progress.send(Event::Warning { text, platform, line });
+            let platform = Some(step.platform.clone());
+            let warning = self.source.remark(&text, step.origin.span);
+            self.progress.send(Event::Warning(Warning { platform, ..warning }));
         }
     }
 

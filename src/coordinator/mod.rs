@@ -12,6 +12,7 @@
 mod answers;
 mod bases;
 mod build;
+mod check;
 mod demand;
 mod error;
 mod execute;
@@ -21,8 +22,11 @@ mod options;
 mod pull;
 mod remotes;
 mod schedule;
+mod source;
 
 pub use build::{Build, Finished, Outcome};
+pub use check::{Check, Checked};
 pub use error::{BuildError, ErrorKind};
 pub use options::{Annotation, ContextAt, Emulator, Options, Scope};
 pub use remotes::{Remotes, Repositories, WebFile, explain};
+pub use source::Source;

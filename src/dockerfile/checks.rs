@@ -91,7 +91,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Takes the options of the directive.
+    /// Takes the options of the directive, or others in their place. Those of single instructions stay.
     pub(super) fn set_file(&mut self, options: CheckOptions) {
         self.file = options;
     }
@@ -108,11 +108,6 @@ impl Checks {
             }
         }
         self.instructions.extend(merged.map(|options| (first, options)));
-    }
-
-    /// Puts other options in the place of the directive's. Those of single instructions stay.
-    pub fn replace_file_options(&mut self, options: CheckOptions) {
-        self.file = options;
     }
 
     /// Whether a finding of `rule` in the instruction at `span` is to be reported.
@@ -164,7 +159,7 @@ mod tests {
         let at = |first| Span { first, last: first };
         assert!(!checks.reports("A", at(3)) && checks.reports("A", at(7)) && checks.reports("B", at(3)));
         assert!(checks.enables("E", at(3)) && !checks.enables("E", at(4)));
-        checks.replace_file_options(CheckOptions::parse("skip=B;error=1").unwrap());
+        checks.set_file(CheckOptions::parse("skip=B;error=1").unwrap());
         assert!(!checks.reports("B", at(3)) && checks.is_error());
     }
 }

@@ -88,6 +88,8 @@ struct Buckets {
 /// A compiled list of rules.
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
+    /// What the file is called, for messages.
+    name: Option<String>,
     rules: Vec<Rule>,
     exact: HashMap<Vec<u8>, usize>,
     /// By what their matches begin with.
@@ -192,6 +194,38 @@ impl Ignore {
     pub fn rule(&self, index: usize) -> (u32, &str) {
         let rule = &self.rules[index];
         (rule.line, &rule.text)
+    }
+
+    /// The same rules, from a file that is called something else than `.dockerignore`.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// The rule that a verdict names, for messages: `.dockerignore:3: *.log`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Ignore::rule`].
+    #[must_use]
+    pub fn describe(&self, index: usize) -> String {
+        let (line, text) = self.rule(index);
+        format!("{}:{line}: {text}", self.name.as_deref().unwrap_or(".dockerignore"))
+    }
+
+    /// The rule that hides a copy's source, as [`Ignore::describe`] gives it. The whole context is
+    /// hidden where every name in it is. `None` where nothing hides the source, and where any rule
+    /// re-includes: then only a walk can tell.
+    #[must_use]
+    pub fn hides_source(&self, source: &str) -> Option<String> {
+        if self.rules.iter().any(|rule| rule.reinclude) {
+            return None;
+        }
+        let cleaned = clean(format!("/{source}").as_bytes());
+        let path = cleaned.strip_prefix(b"/").unwrap_or(&cleaned);
+        // No rule is about this name alone.
+        let verdict = self.verdict_of(if path.is_empty() { b"\x01" } else { path });
+        verdict.rule.filter(|_| verdict.ignored).map(|rule| self.describe(rule))
     }
 
     /// The verdict on `path` (relative to the context, clean, without a final

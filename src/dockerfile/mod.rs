@@ -61,6 +61,6 @@ pub use excerpt::{Mark, columns_of, excerpt, render};
 pub use git_address::{GitAddress, GitAddressError, GitTime, without_userinfo};
 pub use git_remote::{GitLogin, GitRemote, GitScheme};
 pub use mount::{Mount, Sharing};
-pub use parse::{parse, parse_trigger};
+pub use parse::{parse, parse_trigger, parse_with_checks};
 pub use selection::Selection;
 pub use syntax_error::SyntaxError;

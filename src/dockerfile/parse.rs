@@ -1,7 +1,7 @@
 //! The way from text to stages.
 
 use super::ast::{Directives, Dockerfile, Instruction, Span, Warning};
-use super::checks::Checks;
+use super::checks::{CheckOptions, Checks};
 use super::directives;
 use super::heredoc;
 use super::lines::{Lexer, Logical};
@@ -17,6 +17,15 @@ use super::syntax_error::{Fault, SyntaxError};
 ///
 /// The first fault, with its line.
 pub fn parse(text: &[u8]) -> Result<Dockerfile, SyntaxError> {
+    parse_with_checks(text, None)
+}
+
+/// Parses a Dockerfile, with other check options than those of its directive, where there are some.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_with_checks(text: &[u8], options: Option<CheckOptions>) -> Result<Dockerfile, SyntaxError> {
     if text.is_empty() {
         return Err(SyntaxError::on_line(1, "the Dockerfile cannot be empty"));
     }
@@ -48,6 +57,9 @@ pub fn parse(text: &[u8]) -> Result<Dockerfile, SyntaxError> {
         checks.set_file(options);
         text
     });
+    if let Some(options) = options {
+        checks.set_file(options);
+    }
     warnings.retain(|warning| {
         let wanted =
             !lint::EXPERIMENTAL.contains(&warning.rule) || checks.enables(warning.rule, warning.span);

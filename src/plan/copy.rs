@@ -1,7 +1,7 @@
 //! COPY and ADD: which files, from where, and what identifies them.
 
 use super::history;
-use super::instruction::StageBuilder;
+use super::instruction::{StageBuilder, clean_path};
 use super::key::Key;
 use super::planner::Stop;
 use super::stage::{display_name, find};
@@ -15,6 +15,7 @@ use crate::dockerfile::{
 /// What COPY and ADD have in common, before expansion.
 struct Words<'a> {
     instruction: &'static str,
+    sources: &'a [String],
     destination: &'a str,
     heredocs: &'a [Heredoc],
     chown: Option<&'a str>,
@@ -69,6 +70,7 @@ impl StageBuilder<'_, '_> {
             Selection { sources: sources.clone(), exclude: copy.exclude.clone(), parents: copy.parents };
         let words = Words {
             instruction: "COPY",
+            sources: &copy.sources,
             destination: &copy.destination,
             heredocs: &copy.heredocs,
             chown: copy.chown.as_deref(),
@@ -87,6 +89,7 @@ impl StageBuilder<'_, '_> {
         let parts = add_parts(add, &sources, checksum.as_deref(), span)?;
         let words = Words {
             instruction: "ADD",
+            sources: &add.sources,
             destination: &add.destination,
             heredocs: &add.heredocs,
             chown: add.chown.as_deref(),
@@ -104,6 +107,7 @@ impl StageBuilder<'_, '_> {
                 span,
                 "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
             )
+            .with_word(name)
             .into());
         }
         let dockerfile = self.planner.dockerfile;
@@ -117,7 +121,10 @@ impl StageBuilder<'_, '_> {
                 0 => "there is no stage before this one".to_owned(),
                 count => format!("the stages before this one have the numbers 0 to {}", count - 1),
             };
-            return Err(PlanError::at(span, format!("invalid stage index {name}")).with_hint(hint).into());
+            return Err(PlanError::at(span, format!("invalid stage index {name}"))
+                .with_hint(hint)
+                .with_word(name)
+                .into());
         }
         // Images and contexts are the target's, whatever the stage is built on.
         let platform = self.target.clone();
@@ -172,7 +179,7 @@ impl StageBuilder<'_, '_> {
                 "cannot mount from stage \"{name}\" to \"{target}\", stage needs to be defined before current command"
             ),
         };
-        PlanError::at(span, text)
+        PlanError::at(span, text).with_word(name)
     }
 
     fn copy_step(
@@ -183,6 +190,7 @@ impl StageBuilder<'_, '_> {
         instruction: &Instruction,
     ) -> Result<(), PlanError> {
         let span = instruction.span;
+        self.lint_sources(words.instruction, &parts, span);
         let destination = self.expand(words.destination, span)?;
         let chown = words.chown.map(|text| self.expand(text, span)).transpose()?;
         let chmod = words.chmod.map(|text| self.expand(text, span)).transpose()?;
@@ -214,7 +222,13 @@ impl StageBuilder<'_, '_> {
                 CopyFrom::Step(id) => key.text("step").digest(&self.planner.graph.step(*id).key),
                 CopyFrom::Files(_) if sources.is_empty() => key.text("inline"),
                 CopyFrom::Files(files) => {
-                    key.text("files").digest(&self.planner.files_digest(files, &part.selection, span)?)
+                    let digest =
+                        self.planner.files_digest(files, &part.selection, span).map_err(|fault| {
+                            let missing = fault.word.as_deref().map(clean_path);
+                            let named = sources.iter().position(|source| Some(clean_path(source)) == missing);
+                            PlanError { word: named.and_then(|at| words.sources.get(at).cloned()), ..fault }
+                        })?;
+                    key.text("files").digest(&digest)
                 }
             };
         }
@@ -253,7 +267,7 @@ impl StageBuilder<'_, '_> {
         let content = if heredoc.expand {
             let scope = &self.state.scope;
             let expanded = expand::expand_heredoc(&heredoc.body, &|name| scope.get(name))
-                .map_err(|error| PlanError::at(span, error.to_string()))?;
+                .map_err(|error| PlanError::at(span, error.to_string()).with_word(&heredoc.name))?;
             self.note_undefined(&expanded.undefined, span);
             expanded.text
         } else {
@@ -298,6 +312,7 @@ fn add_parts(
             Some(Remote::Url) => {
                 let checksum = checksum.map(str::parse).transpose().map_err(|error| {
                     PlanError::at(span, format!("--checksum={}: {error}", checksum.unwrap_or_default()))
+                        .with_word("--checksum")
                 })?;
                 let files = FileSource::Http { url: source.clone(), checksum };
                 // The one file that is there, whatever its name.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use fanfold_platforms::Platform;
 
+use super::planner::{DEEPEST, too_deep};
 use super::stage::{self, BaseName};
 use super::{PlanError, Request, onbuild};
 use crate::dockerfile::{Copy, Dockerfile, Instruction, Kind, Span};
@@ -30,7 +31,8 @@ pub fn foresee_runs(dockerfile: &Dockerfile, request: &Request) -> Result<Vec<Ru
     let target_stage = stage::target_stage(dockerfile, request)?;
     let mut sites = Vec::new();
     for target in &request.platforms {
-        let mut walk = Walk { dockerfile, request, target, platforms: BTreeMap::new(), sites: &mut sites };
+        let mut walk =
+            Walk { dockerfile, request, target, platforms: BTreeMap::new(), sites: &mut sites, depth: 0 };
         walk.visit(target_stage)?;
     }
     Ok(sites)
@@ -42,6 +44,7 @@ struct Walk<'a> {
     target: &'a Platform,
     platforms: BTreeMap<usize, Platform>,
     sites: &'a mut Vec<RunSite>,
+    depth: usize,
 }
 
 impl Walk<'_> {
@@ -50,6 +53,16 @@ impl Walk<'_> {
         if let Some(platform) = self.platforms.get(&index) {
             return Ok(platform.clone());
         }
+        if self.depth >= DEEPEST {
+            return Err(too_deep(self.dockerfile, index));
+        }
+        self.depth += 1;
+        let platform = self.visit_new(index);
+        self.depth -= 1;
+        platform
+    }
+
+    fn visit_new(&mut self, index: usize) -> Result<Platform, PlanError> {
         let stage = &self.dockerfile.stages[index];
         if let Some((_, platform)) = stage::replacement(self.dockerfile, self.request, index, self.target)? {
             return Ok(platform);

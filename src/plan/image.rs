@@ -43,5 +43,5 @@ fn begin(
     for (name, value) in config.config.env.iter().filter_map(|entry| entry.split_once('=')) {
         scope.set(name, value);
     }
-    StageState { platform, tip, config, history: Vec::new(), scope, base }
+    StageState { platform, begun: tip, tip, config, history: Vec::new(), scope, base, workdir_set: false }
 }

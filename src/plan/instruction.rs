@@ -8,7 +8,7 @@ use super::onbuild;
 use super::planner::{Planner, StageState, Stop};
 use super::scope::Scope;
 use super::stage::display_name;
-use super::{HistoryLine, MergeOp, Op, Origin, PlanError, StepId, Warning, WorkdirOp};
+use super::{HistoryLine, MergeOp, Op, Origin, PlanError, StepId, WorkdirOp};
 use crate::dockerfile::{
     self, ArgDecl, Command, HealthTest, Instruction, Kind, Span, Stage, expand, ports, signal,
 };
@@ -22,7 +22,7 @@ pub(super) struct StageBuilder<'p, 'a> {
     pub(super) planner: &'p mut Planner<'a>,
     pub(super) index: usize,
     pub(super) target: Platform,
-    globals: Scope,
+    pub(super) globals: Scope,
     pub(super) state: StageState,
     cmd_set: bool,
     /// Whether the instructions at hand are triggers of the base.
@@ -101,6 +101,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
             Kind::Copy(copy) => self.copy(copy, instruction)?,
             Kind::Add(add) => self.add(add, instruction)?,
             Kind::Cmd(command) => {
+                self.lint_command("CMD", command, span);
                 let words = self.command(command);
                 self.metadata(history::quoted("CMD", &words));
                 self.state.config.config.cmd = Some(words);
@@ -108,6 +109,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
                 self.cmd_set = true;
             }
             Kind::Entrypoint(command) => {
+                self.lint_command("ENTRYPOINT", command, span);
                 let words = self.command(command);
                 self.metadata(history::quoted("ENTRYPOINT", &words));
                 self.state.config.config.entrypoint = (!words.is_empty()).then_some(words);
@@ -133,7 +135,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
             }
             Kind::Stopsignal(word) => {
                 let text = self.expand(word, span)?;
-                signal::check(&text).map_err(|error| PlanError::at(span, error))?;
+                signal::check(&text).map_err(|error| PlanError::at(span, error).with_word(word))?;
                 self.metadata(format!("STOPSIGNAL {text}"));
                 self.state.config.config.stop_signal = Some(text);
             }
@@ -155,47 +157,9 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
     pub(super) fn expand(&mut self, word: &str, span: Span) -> Result<String, PlanError> {
         let scope = &self.state.scope;
         let expanded = expand::expand(word, self.planner.dockerfile.escape, &|name| scope.get(name))
-            .map_err(|error| PlanError::at(span, error.to_string()))?;
+            .map_err(|error| PlanError::at(span, error.to_string()).with_word(word))?;
         self.note_undefined(&expanded.undefined, span);
         Ok(expanded.text)
-    }
-
-    pub(super) fn note_undefined(&mut self, names: &[String], span: Span) {
-        for name in names {
-            let declared = self.state.scope.arguments().iter().any(|(known, _)| known == name);
-            if declared {
-                continue;
-            }
-            let global = self.globals.get(name).is_some();
-            let advice = if global {
-                format!("; it is defined outside this stage: add `ARG {name}` to the stage")
-            } else {
-                dockerfile::suggest::nearest(name, self.state.scope.names())
-                    .map(|known| format!(" (did you mean ${known}?)"))
-                    .unwrap_or_default()
-            };
-            let message = format!("Usage of undefined variable '${name}'{advice}");
-            self.warn("UndefinedVar", message, span, Some(name));
-        }
-    }
-
-    /// Notes the finding of a build check, once for all platforms. `word` is the text that it is about.
-    pub(super) fn warn(&mut self, rule: &'static str, message: String, span: Span, word: Option<&str>) {
-        if self.planner.dockerfile.checks.reports(rule, span) {
-            let word = word.map(str::to_owned);
-            self.note(Warning { rule: Some(rule), message, span: Some(span), word });
-        }
-    }
-
-    /// Notes something that no build check has a name for.
-    pub(super) fn remark(&mut self, message: String, span: Span, word: &str) {
-        self.note(Warning { rule: None, message, span: Some(span), word: Some(word.to_owned()) });
-    }
-
-    fn note(&mut self, warning: Warning) {
-        if !self.planner.graph.warnings.contains(&warning) {
-            self.planner.graph.warnings.push(warning);
-        }
     }
 
     /// Fills in all pairs of one instruction, which sees the values from before it.
@@ -256,11 +220,15 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
             let scope = &self.state.scope;
             let (parts, undefined) =
                 expand::expand_words(word, self.planner.dockerfile.escape, &|name| scope.get(name))
-                    .map_err(|error| PlanError::at(span, error.to_string()))?;
+                    .map_err(|error| PlanError::at(span, error.to_string()).with_word(word))?;
             self.note_undefined(&undefined, span);
+            self.lint_ports(&parts, span);
             expanded.extend(parts);
         }
-        let ports = ports::parse(&expanded).map_err(|error| PlanError::at(span, error.to_string()))?;
+        let ports = ports::parse(&expanded).map_err(|error| {
+            let bad = expanded.iter().find(|word| ports::parse(std::slice::from_ref(word)).is_err());
+            PlanError { word: bad.cloned(), ..PlanError::at(span, error.to_string()) }
+        })?;
         self.metadata(history::plain("EXPOSE", &ports));
         self.state.config.config.exposed_ports.extend(ports);
         Ok(())
@@ -341,6 +309,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
 
     fn workdir(&mut self, word: &str, instruction: &Instruction) -> Result<(), PlanError> {
         let value = self.expand(word, instruction.span)?;
+        self.lint_workdir(&value, instruction.span);
         let shown = if value.starts_with('/') {
             value
         } else {

@@ -1,6 +1,6 @@
 //! Plans all targets into one graph.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use super::instruction::StageBuilder;
 use super::key::Key;
 use super::platform_args::{is_builder_arg, is_platform_arg, is_proxy, refuse_unsupported};
 use super::stage::{self, BaseName};
+use super::survey::Faults;
 use super::{
     BaseOp, ContextKind, CopyFrom, CopyOp, CopyPart, FileSource, Graph, HistoryLine, ImageName, Op, Origin,
     PlanError, PlanErrorKind, Request, ResolvedImage, Resolver, Step, StepId, Target, Wanted, WantedFiles,
@@ -40,17 +41,9 @@ pub fn plan(
 ) -> Result<Outcome, PlanError> {
     refuse_unsupported(request)?;
     let target_stage = stage::target_stage(dockerfile, request)?;
-    let mut planner = Planner {
-        dockerfile,
-        request,
-        resolver,
-        graph: Graph::default(),
-        by_key: HashMap::new(),
-        stages: HashMap::new(),
-        wanted: Vec::new(),
-        anew: stage::without_cache(dockerfile, request)?,
-        declared: BTreeSet::new(),
-    };
+    let mut planner = Planner::new(dockerfile, request, resolver);
+    planner.anew = stage::without_cache(dockerfile, request)?;
+    planner.lint_from_lines();
     for target in &request.platforms {
         match planner.stage(target_stage, target) {
             Ok(state) => {
@@ -58,17 +51,12 @@ pub fn plan(
                 planner.graph.targets.push(finished);
             }
             Err(Stop::Waiting) => {}
-            Err(Stop::Fault(error)) => return Err(error.with_platform(target)),
+            Err(Stop::Fault(error)) => return Err(planner.blame_variables(error).with_platform(target)),
         }
     }
     if planner.wanted.is_empty() {
-        let Planner { mut graph, declared, .. } = planner;
-        graph.warnings.extend(undeclared(dockerfile, request, &declared).map(|message| Warning {
-            rule: None,
-            message,
-            span: None,
-            word: None,
-        }));
+        planner.note_undeclared();
+        let mut graph = planner.graph;
         attribute(&mut graph);
         Ok(Outcome::Ready(graph))
     } else {
@@ -106,11 +94,20 @@ fn undeclared<'a>(
     })
 }
 
+/// How deep stages may be based on stages. No Dockerfile that people write comes near it.
+pub(super) const DEEPEST: usize = 128;
+
+/// The fault of a stage that is based on too many others.
+pub(super) fn too_deep(dockerfile: &Dockerfile, index: usize) -> PlanError {
+    let text = format!("more than {DEEPEST} stages are needed one for the other");
+    PlanError::at(dockerfile.stages[index].span, text).with_hint("make fewer stages of them")
+}
+
 /// The build argument that stands for `--timestamp`.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Tells each step which targets need it.
-fn attribute(graph: &mut Graph) {
+pub(super) fn attribute(graph: &mut Graph) {
     let needs: Vec<_> = graph
         .targets
         .iter()
@@ -135,7 +132,7 @@ fn attribute(graph: &mut Graph) {
 }
 
 /// Why planning a stage did not come to its end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Stop {
     /// An image has to be resolved first; it is on the list.
     Waiting,
@@ -153,11 +150,15 @@ impl From<PlanError> for Stop {
 #[derive(Debug, Clone)]
 pub(super) struct StageState {
     pub(super) platform: Platform,
+    /// The step that the stage itself began on.
+    pub(super) begun: Option<StepId>,
     pub(super) tip: Option<StepId>,
     pub(super) config: ImageConfig,
     pub(super) history: Vec<HistoryLine>,
     pub(super) scope: super::scope::Scope,
     pub(super) base: Option<Arc<ResolvedImage>>,
+    /// Whether the stage, or one below it, has a WORKDIR.
+    pub(super) workdir_set: bool,
 }
 
 /// Planning in progress.
@@ -166,28 +167,71 @@ pub(super) struct Planner<'a> {
     pub(super) request: &'a Request,
     pub(super) resolver: &'a dyn Resolver,
     pub(super) graph: Graph,
+    /// The warnings of the graph, to note each once.
+    pub(super) noted: HashSet<Warning>,
     by_key: HashMap<Digest, StepId>,
-    stages: HashMap<(usize, Platform), Option<Rc<StageState>>>,
-    wanted: Vec<Wanted>,
+    pub(super) stages: HashMap<(usize, Platform), Result<Rc<StageState>, Stop>>,
+    pub(super) wanted: Vec<Wanted>,
     /// Stages whose earlier results are not used.
     anew: BTreeSet<usize>,
     /// Arguments that triggers of bases have declared, beside those of the Dockerfile itself.
     pub(super) declared: BTreeSet<String>,
+    /// How many stages wait for the one that is planned.
+    depth: usize,
+    /// Where this is set, faults are collected here and planning goes on behind them.
+    pub(super) faults: Option<Faults>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    pub(super) fn new(dockerfile: &'a Dockerfile, request: &'a Request, resolver: &'a dyn Resolver) -> Self {
+        Self {
+            dockerfile,
+            request,
+            resolver,
+            graph: Graph::default(),
+            noted: HashSet::new(),
+            by_key: HashMap::new(),
+            stages: HashMap::new(),
+            wanted: Vec::new(),
+            anew: BTreeSet::new(),
+            declared: BTreeSet::new(),
+            depth: 0,
+            faults: None,
+        }
+    }
+
+    /// Says which build arguments nobody declares.
+    pub(super) fn note_undeclared(&mut self) {
+        let messages: Vec<_> = undeclared(self.dockerfile, self.request, &self.declared).collect();
+        for message in messages {
+            self.note(Warning { rule: None, message, span: None, word: None, hint: None });
+        }
+    }
+
+    /// A failed part of the plan: the end of it, or where faults are collected, one of them.
+    fn or_collect(&mut self, stop: Stop, target: &Platform) -> Result<(), Stop> {
+        match (stop, &mut self.faults) {
+            (Stop::Fault(fault), Some(faults)) => {
+                faults.add(fault, target);
+                Ok(())
+            }
+            (stop, _) => Err(stop),
+        }
+    }
+
     /// Plans a stage, once for each target.
     pub(super) fn stage(&mut self, index: usize, target: &Platform) -> Result<Rc<StageState>, Stop> {
         let memo = (index, target.clone());
         if let Some(known) = self.stages.get(&memo) {
-            return known.clone().ok_or(Stop::Waiting);
+            return known.clone();
         }
+        if self.depth >= DEEPEST {
+            return Err(too_deep(self.dockerfile, index).into());
+        }
+        self.depth += 1;
         let result = self.plan_stage(index, target);
-        match &result {
-            Ok(state) => drop(self.stages.insert(memo, Some(Rc::clone(state)))),
-            Err(Stop::Waiting) => drop(self.stages.insert(memo, None)),
-            Err(Stop::Fault(_)) => {}
-        }
+        self.depth -= 1;
+        self.stages.insert(memo, result.clone());
         result
     }
 
@@ -196,7 +240,13 @@ impl Planner<'_> {
         if let Some((place, platform)) = stage::replacement(self.dockerfile, self.request, index, target)? {
             return Ok(Rc::new(self.on_context(place, platform, index)?));
         }
-        let from = stage::from_line(self.dockerfile, self.request, index, target)?;
+        let from = match stage::from_line(self.dockerfile, self.request, index, target) {
+            Ok(from) => from,
+            Err(fault) => {
+                self.or_collect(fault.into(), target)?;
+                stage::unreadable(self.dockerfile, self.request, target)
+            }
+        };
         let platform = from.explicit.clone().unwrap_or_else(|| target.clone());
         let begun = match &from.base {
             BaseName::Stage(base) => self.stage(*base, target).and_then(|below| {
@@ -209,12 +259,24 @@ impl Planner<'_> {
                 self.image(name, &platform, stage.span).map(|image| self.on_image(&image, platform, index))
             }
         };
+        let begun = match begun {
+            Err(stop @ Stop::Fault(_)) => {
+                self.or_collect(stop, target)?;
+                Ok(super::image::on_nothing(target.clone()))
+            }
+            begun => begun,
+        };
         match begun {
-            Ok(state) => {
+            Ok(mut state) => {
+                state.begun = state.tip;
                 let mut builder = StageBuilder::new(self, index, target.clone(), from.globals, state);
-                builder.fire_triggers()?;
+                if let Err(stop) = builder.fire_triggers() {
+                    builder.planner.or_collect(stop, target)?;
+                }
                 for instruction in &stage.instructions {
-                    builder.apply(instruction)?;
+                    if let Err(stop) = builder.apply(instruction) {
+                        builder.planner.or_collect(stop, target)?;
+                    }
                 }
                 Ok(Rc::new(builder.finish()))
             }
@@ -257,6 +319,7 @@ impl Planner<'_> {
     ) -> Result<Arc<ResolvedImage>, Stop> {
         let reference: Reference = name.parse().map_err(|error| {
             PlanError::at(span, format!("--from={name} is neither a stage nor an image: {error}"))
+                .with_word(name)
         })?;
         self.image(&ImageName::Registry(reference), platform, span)
     }
@@ -307,6 +370,7 @@ impl Planner<'_> {
             Err(error) => {
                 let mut fault = PlanError::at(span, error.message).with_kind(PlanErrorKind::Step);
                 fault.hint = error.hint;
+                fault.word = error.path;
                 Err(fault)
             }
         }
@@ -414,7 +478,12 @@ impl Planner<'_> {
         }
     }
 
-    fn target(&self, index: usize, target: &Platform, state: &StageState) -> Result<Target, PlanError> {
+    pub(super) fn target(
+        &self,
+        index: usize,
+        target: &Platform,
+        state: &StageState,
+    ) -> Result<Target, PlanError> {
         let stage = &self.dockerfile.stages[index];
         let platform = if state.platform == *target {
             target.clone()
@@ -424,6 +493,7 @@ impl Planner<'_> {
                 format!("this stage is for {}, so it cannot be the image for {target}", state.platform),
             )
             .with_hint(format!("drop --platform on this FROM, or build with --platform {}", state.platform))
+            .with_word("--platform")
             .with_platform(target)
             .with_kind(PlanErrorKind::Platform));
         } else {

@@ -89,6 +89,8 @@ pub struct ContextError {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+    /// The path that is missing, from the root of the files.
+    pub path: Option<String>,
 }
 
 /// Answers plan's questions.
@@ -104,4 +106,8 @@ pub trait Resolver {
     ///
     /// Fails where a path does not exist, is ignored, or cannot be read.
     fn files_digest(&self, from: &FileSource, selection: &Selection) -> Result<Option<Digest>, ContextError>;
+
+    /// The rule that hides a copy's source from such files, e.g. `.dockerignore:3: *.log`. `None` where
+    /// there is none, and where rules bring hidden files back, so that the path alone tells nothing.
+    fn ignored(&self, from: &FileSource, source: &str) -> Option<String>;
 }

@@ -121,7 +121,11 @@ pub(super) fn display_name(dockerfile: &Dockerfile, index: usize) -> String {
 }
 
 /// Arguments declared before the first FROM, as one target platform sees them.
-fn globals(dockerfile: &Dockerfile, request: &Request, target: &Platform) -> Result<Scope, PlanError> {
+pub(super) fn globals(
+    dockerfile: &Dockerfile,
+    request: &Request,
+    target: &Platform,
+) -> Result<Scope, PlanError> {
     let end = dockerfile.stages.len();
     let stage = match &request.target {
         Some(name) if find_by_name(dockerfile, name, end).is_some() => name.clone(),
@@ -164,10 +168,11 @@ pub(super) fn from_line(
     let globals = globals(dockerfile, request, target)?;
     let explicit = explicit(dockerfile, stage, &globals)?;
     let expanded = expand::expand(&stage.base, dockerfile.escape, &|name| globals.get(name))
-        .map_err(|error| PlanError::at(stage.span, error.to_string()))?;
+        .map_err(|error| PlanError::at(stage.span, error.to_string()).with_word(&stage.base))?;
     let name = expanded.text;
     if name.is_empty() {
-        let mut error = PlanError::at(stage.span, format!("base name ({}) should not be blank", stage.base));
+        let text = format!("base name ({}) should not be blank", stage.base);
+        let mut error = PlanError::at(stage.span, text).with_word(&stage.base);
         if let Some(variable) = expanded.undefined.first() {
             error = error.with_hint(undeclared_hint(variable, &globals));
         }
@@ -191,21 +196,26 @@ pub(super) fn from_line(
 /// The platform that `--platform` of a FROM line names.
 fn explicit(dockerfile: &Dockerfile, stage: &Stage, globals: &Scope) -> Result<Option<Platform>, PlanError> {
     let Some(word) = &stage.platform else { return Ok(None) };
+    let fault = |text: String| PlanError::at(stage.span, text).with_word(word);
     let text = expand::expand(word, dockerfile.escape, &|name| globals.get(name))
-        .map_err(|error| PlanError::at(stage.span, error.to_string()))?
+        .map_err(|error| fault(error.to_string()))?
         .text;
     if text.is_empty() {
-        let text = format!("empty platform value from expression {word}");
-        return Err(PlanError::at(stage.span, text));
+        return Err(fault(format!("empty platform value from expression {word}")));
     }
-    let platform = text
-        .parse()
-        .map_err(|error| PlanError::at(stage.span, format!("failed to parse platform {text}: {error}")))?;
+    let platform =
+        text.parse().map_err(|error| fault(format!("failed to parse platform {text}: {error}")))?;
     Ok(Some(platform))
 }
 
+/// What stands for a FROM line that cannot be read, where planning goes on behind it.
+pub(super) fn unreadable(dockerfile: &Dockerfile, request: &Request, target: &Platform) -> From {
+    let globals = globals(dockerfile, request, target).unwrap_or_default();
+    From { base: BaseName::Scratch, explicit: None, globals }
+}
+
 /// FROM takes names alone: a number is an image.
-fn find_by_name(dockerfile: &Dockerfile, name: &str, before: usize) -> Option<usize> {
+pub(super) fn find_by_name(dockerfile: &Dockerfile, name: &str, before: usize) -> Option<usize> {
     let lower = name.to_lowercase();
     dockerfile.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()))
 }
@@ -219,7 +229,8 @@ fn not_a_base(
     let fault = PlanError::at(
         stage.span,
         format!("failed to parse stage name \"{name}\": invalid reference format: {error}"),
-    );
+    )
+    .with_word(&stage.base);
     let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
     match suggest::nearest(name, names) {
         Some(known) => fault.with_hint(format!("did you mean the stage {known}?")),
@@ -251,6 +262,7 @@ pub(super) fn inherited_platform(
             ),
         )
         .with_hint("put --platform on the FROM that names the image, or drop it here")
+        .with_word("--platform")
         .with_kind(PlanErrorKind::Invalid)),
         _ => Ok(inherited.clone()),
     }

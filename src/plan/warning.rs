@@ -3,7 +3,7 @@
 use crate::dockerfile::Span;
 
 /// Something that is probably a mistake. It never stops a build by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Warning {
     /// The build check that found it; `None` for remarks on the request.
     pub rule: Option<&'static str>,
@@ -13,4 +13,6 @@ pub struct Warning {
     pub span: Option<Span>,
     /// The text in those lines that it is about.
     pub word: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
 }

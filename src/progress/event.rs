@@ -168,14 +168,7 @@ pub enum Event {
         text: String,
     },
     /// Something that is probably a mistake.
-    Warning {
-        /// One sentence.
-        text: String,
-        /// The platform concerned, if it is one.
-        platform: Option<Platform>,
-        /// Line in the Dockerfile, counted from 1.
-        line: Option<u32>,
-    },
+    Warning(Warning),
     /// An output is complete.
     Written {
         /// Type of the output as in `-o type=`.
@@ -188,6 +181,41 @@ pub enum Event {
     /// The build failed. The text for people goes through
     /// [`super::Progress::print_error`]; this is the form for programs.
     Failed(ErrorReport),
+}
+
+/// Something that is probably a mistake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Warning {
+    /// The build check that found it.
+    pub rule: Option<String>,
+    /// One sentence.
+    pub text: String,
+    /// The platform concerned, if it is one.
+    pub platform: Option<Platform>,
+    /// Where in the Dockerfile.
+    pub place: Option<Place>,
+    /// The lines there, marked; empty without a place. Nothing in them acts on a terminal.
+    pub excerpt: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Warning {
+    /// A warning without a place.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+}
+
+/// A place in a Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The Dockerfile's name.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// The character of the line, counted from 1.
+    pub column: u32,
 }
 
 /// How the commands of a platform ran.
@@ -250,6 +278,8 @@ pub struct ErrorReport {
     pub file: Option<String>,
     /// Line in it, counted from 1.
     pub line: Option<u32>,
+    /// Character of the line, counted from 1.
+    pub column: Option<u32>,
     /// What failed and why.
     pub message: String,
     /// What to do.

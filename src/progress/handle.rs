@@ -266,6 +266,7 @@ mod tests {
             platform: None,
             file: None,
             line: None,
+            column: None,
             message: "disk full".to_owned(),
             hint: Some("make room".to_owned()),
             retryable: true,
@@ -276,7 +277,7 @@ mod tests {
         drop(progress);
         assert_eq!(errors.text(), "error: disk full\n");
         let want = r#"{"event":"note","text":"late"}
-{"error":{"code":75,"kind":"retryable","platform":null,"file":null,"line":null,"message":"disk full","hint":"make room","retryable":true}}
+{"error":{"code":75,"kind":"retryable","platform":null,"file":null,"line":null,"column":null,"message":"disk full","hint":"make room","retryable":true}}
 "#;
         assert_eq!(lines.text(), want);
     }

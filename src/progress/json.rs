@@ -128,10 +128,17 @@ impl Json {
                 .field("of", (*of).into())
                 .field("reason", reason.as_str().into()),
             Event::Note { text } => Line::new("note").field("text", text.as_str().into()),
-            Event::Warning { text, platform, line } => Line::new("warning")
-                .field("platform", name(platform.as_ref()))
-                .field("line", (*line).into())
-                .field("text", text.as_str().into()),
+            Event::Warning(warning) => {
+                let place = warning.place.as_ref();
+                Line::new("warning")
+                    .field("platform", name(warning.platform.as_ref()))
+                    .field("rule", warning.rule.clone().into())
+                    .field("file", place.map(|place| place.file.as_str()).into())
+                    .field("line", place.map(|place| place.line).into())
+                    .field("column", place.map(|place| place.column).into())
+                    .field("text", warning.text.as_str().into())
+                    .field("hint", warning.hint.clone().into())
+            }
             Event::Written { kind, destination } => Line::new("written")
                 .field("type", kind.as_str().into())
                 .field("destination", destination.as_str().into()),
@@ -196,6 +203,7 @@ fn error(report: &ErrorReport) -> Line {
         .field("platform", name(report.platform.as_ref()))
         .field("file", report.file.clone().into())
         .field("line", report.line.into())
+        .field("column", report.column.into())
         .field("message", report.message.as_str().into())
         .field("hint", report.hint.clone().into())
         .field("retryable", report.retryable.into());
@@ -256,6 +264,7 @@ mod tests {
     use super::super::event::Stream;
     use super::super::label::tests::{platform, step};
     use super::super::summary::tests::summary;
+    use super::super::warning::tests::warning;
     use super::*;
 
     fn render(script: Vec<(u64, Event)>) -> String {
@@ -292,6 +301,7 @@ mod tests {
             platform: Some(platform("linux/arm64")),
             file: Some("Dockerfile".to_owned()),
             line: Some(2),
+            column: Some(5),
             message: "exit code 2".to_owned(),
             hint: None,
             retryable: false,
@@ -302,6 +312,7 @@ mod tests {
             (2, Event::StepStarted { id }),
             (3, output(b"cc \"a\"\xff \x1b[1m\r")),
             (4, output("c1 \u{9b}2J".as_bytes())),
+            (5, Event::Warning(warning())),
             (5, Event::Failed(report)),
             (6, Event::StepFailed { id, message: "exit code 2".to_owned() }),
             (7, Event::StepFinished { id, duration: Duration::from_millis(1310) }),
@@ -311,9 +322,10 @@ mod tests {
 {"event":"started","platform":"linux/arm64","step":"RUN make","stage":"build","line":2,"number":2,"of":5,"targets":["linux/arm64"],"emulated_by":null}
 {"event":"output","platform":"linux/arm64","step":"RUN make","text":"cc \"a\"� \u001b[1m"}
 {"event":"output","platform":"linux/arm64","step":"RUN make","text":"c1 \u009b2J"}
+{"event":"warning","platform":null,"rule":"StageNameCasing","file":"Dockerfile","line":12,"column":11,"text":"Stage name 'B' should be lowercase","hint":"write it small"}
 {"event":"failed","platform":"linux/arm64","step":"RUN make","stage":"build","line":2,"message":"exit code 2"}
 {"event":"finished","platform":"linux/arm64","step":"RUN make","stage":"build","line":2,"seconds":1.31}
-{"error":{"code":1,"kind":"step","platform":"linux/arm64","file":"Dockerfile","line":2,"message":"exit code 2","hint":null,"retryable":false}}
+{"error":{"code":1,"kind":"step","platform":"linux/arm64","file":"Dockerfile","line":2,"column":5,"message":"exit code 2","hint":null,"retryable":false}}
 "#;
         assert_eq!(got, want);
     }

@@ -40,16 +40,6 @@ pub(super) fn title(step: &Step) -> String {
     format!("[{}{gap}{stage} {}/{}] {}", place(step), step.number, step.of, escape::one_line(&step.text))
 }
 
-/// ` (linux/arm64, line 3)`, or less, or nothing.
-pub(super) fn origin(platform: Option<&Platform>, line: Option<u32>) -> String {
-    match (platform, line) {
-        (Some(platform), Some(line)) => format!(" ({platform}, line {line})"),
-        (Some(platform), None) => format!(" ({platform})"),
-        (None, Some(line)) => format!(" (line {line})"),
-        (None, None) => String::new(),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::event::StepId;

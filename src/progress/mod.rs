@@ -35,11 +35,12 @@ mod summary;
 mod terminal;
 mod transfer;
 mod transfers;
+mod warning;
 mod writer;
 
 pub use event::{
-    ErrorReport, Event, Execution, PlatformSummary, Step, StepId, Stream, Summary, TransferEnd, TransferId,
-    TransferKind,
+    ErrorReport, Event, Execution, Place, PlatformSummary, Step, StepId, Stream, Summary, TransferEnd,
+    TransferId, TransferKind, Warning,
 };
 pub use handle::{Clock, Outputs, Progress};
 pub use mode::{Environment, Mode, ParseModeError};

@@ -10,7 +10,7 @@ use super::event::{Event, StepId, TransferId};
 use super::renderer::{Renderer, error_text};
 use super::steps::Steps;
 use super::transfers::Moving;
-use super::{escape, human, label, summary};
+use super::{escape, human, summary};
 
 /// A transfer that lasts says how far it is this often.
 const REMINDER: Duration = Duration::from_secs(10);
@@ -116,7 +116,12 @@ impl Renderer for Plain {
                     line(out, format_args!("{row}"));
                 }
             }
-            Event::Retry { .. } | Event::Note { .. } | Event::Warning { .. } | Event::Written { .. } => {
+            Event::Warning(found) => {
+                for row in found.lines("warning") {
+                    line(out, format_args!("{row}"));
+                }
+            }
+            Event::Retry { .. } | Event::Note { .. } | Event::Written { .. } => {
                 if let Some(text) = remark(event) {
                     line(out, format_args!("{text}"));
                 }
@@ -137,7 +142,7 @@ impl Renderer for Plain {
     }
 }
 
-/// Retries, notes, warnings and outputs as one line, for both writers for people.
+/// Retries, notes and outputs as one line, for both writers for people.
 pub(super) fn remark(event: &Event) -> Option<String> {
     Some(match event {
         Event::Retry { host, operation, wait, attempt, of, reason } => format!(
@@ -148,9 +153,6 @@ pub(super) fn remark(event: &Event) -> Option<String> {
             escape::one_line(reason),
         ),
         Event::Note { text } => format!("note: {}", escape::one_line(text)),
-        Event::Warning { text, platform, line } => {
-            format!("warning: {}{}", escape::one_line(text), label::origin(platform.as_ref(), *line))
-        }
         Event::Written { kind, destination } => {
             format!("wrote {} {}", escape::one_line(kind), escape::one_line(destination))
         }
@@ -168,6 +170,7 @@ mod tests {
     use super::super::event::{Stream, TransferEnd, TransferKind};
     use super::super::label::tests::{platform, step};
     use super::super::summary::tests::summary;
+    use super::super::warning::tests::warning;
     use super::*;
 
     fn render(script: Vec<(u64, Event)>) -> String {
@@ -261,19 +264,25 @@ error: it failed
             ),
             (
                 0,
-                Event::Warning {
-                    text: "ARG is not used".to_owned(),
+                Event::Warning(super::super::Warning {
                     platform: Some(platform("linux/arm64")),
-                    line: Some(3),
-                },
+                    ..super::super::Warning::new("ARG is not used")
+                }),
             ),
+            (0, Event::Warning(warning())),
             (0, Event::Finished(summary())),
         ]);
         let want = "\
 pull aaaaaaaaaaaa from localhost:5000: 20.0 MB of 40.0 MB, 10.5s
 pulled aaaaaaaaaaaa from localhost:5000: 40.0 MB, 12.0s
 retry in 1.0s: pull manifest at localhost:5000: attempt 1 of 5 failed: HTTP 503 busy
-warning: ARG is not used (linux/arm64, line 3)
+warning: ARG is not used (linux/arm64)
+warning: StageNameCasing: Stage name 'B' should be lowercase
+  --> Dockerfile:12:11
+   |
+12 | FROM a AS B
+   |           ^
+hint: write it small
 
 PLATFORM ";
         assert!(got.starts_with(want), "{got}");

@@ -192,7 +192,12 @@ impl Renderer for Terminal {
                     self.scroll(style, line);
                 }
             }
-            Event::Retry { .. } | Event::Warning { .. } => {
+            Event::Warning(found) => {
+                for (n, line) in found.lines("warning").into_iter().enumerate() {
+                    self.scroll(if n == 0 { Style::Yellow } else { Style::Normal }, line);
+                }
+            }
+            Event::Retry { .. } => {
                 self.scroll(Style::Yellow, remark(event).unwrap_or_default());
             }
             Event::Note { .. } | Event::Written { .. } => {

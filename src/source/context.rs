@@ -179,8 +179,7 @@ impl Context {
     pub fn ignored_by(&self, path: &[u8]) -> Option<String> {
         let verdict = self.ignore.verdict_of(path);
         let rule = verdict.rule.filter(|_| verdict.ignored)?;
-        let (line, text) = self.ignore.rule(rule);
-        Some(format!("line {line} of .dockerignore: `{text}`"))
+        Some(self.ignore.describe(rule))
     }
 }
 

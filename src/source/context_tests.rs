@@ -67,7 +67,7 @@ fn what_is_missing_is_explained() {
     fs::write(folder.path().join("a.log"), "").unwrap();
     let context = Context::open(folder.path(), Ignore::parse(b"# logs\n*.log\n").unwrap()).unwrap();
     let hint = |context: &Context, word| context.select(&selection(&[word], &[], false)).unwrap_err().hint();
-    assert_eq!(hint(&context, "a.log").unwrap(), "it is ignored by line 2 of .dockerignore: `*.log`");
+    assert_eq!(hint(&context, "a.log").unwrap(), "it is ignored by .dockerignore:2: *.log");
     assert_eq!(hint(&context, "b").unwrap(), "paths are relative to the build context");
     let why = "the build context is standard input, which holds a Dockerfile alone";
     let empty = Context::empty(why);

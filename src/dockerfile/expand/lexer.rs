@@ -227,7 +227,8 @@ impl<'a> Lexer<'a> {
     fn read_modifier(&mut self, name: &str, modifier: char, colon: bool) -> Result<String, Kind> {
         let raw = matches!(modifier, '#' | '%');
         let word = self.read_part('}', raw, Kind::MissingBrace)?;
-        let value = self.value(name);
+        // Whoever says what stands in for a missing value knows that it may be missing.
+        let value = if raw { self.value(name) } else { (self.lookup)(name) };
         let usable = value.as_ref().is_some_and(|value| !colon || !value.is_empty());
         match modifier {
             '-' if usable => Ok(value.unwrap_or_default()),

@@ -183,7 +183,7 @@ fn another_escape_character() {
 #[test]
 fn undefined_names() {
     let undefined = |word| expand(word, '\\', &lookup).unwrap().undefined;
-    assert_eq!(undefined("$x$v${y:-$z}$x"), ["x", "z", "y"]);
+    assert_eq!(undefined("$x$v${y:-$z}$x${w+a}${u%a}"), ["x", "z", "u"]);
     assert_eq!(undefined("\\$x'$y'$v$e"), [""; 0]);
 }
 
