@@ -47,6 +47,35 @@ fn second_build_runs_no_step() {
 }
 
 #[test]
+fn chosen_stages_are_made_anew() {
+    let world = World::new();
+    let context = world.context(
+        "context",
+        "ARG BASE\n\
+         FROM $BASE AS one\n\
+         RUN echo one > /a\n\
+         FROM $BASE AS other\n\
+         RUN echo other > /b\n\
+         FROM $BASE\n\
+         RUN echo last\n\
+         COPY --from=one /a /\n\
+         COPY --from=other /b /\n\
+         RUN echo end\n",
+    );
+    let build = |extra: &[&str]| {
+        let build = world.build().args(["--progress", "json", "--build-arg", &base()]);
+        build.arg(&context).args(extra).run()
+    };
+    assert_eq!(build(&[]).success().runs("started"), 4);
+    // What is made of a stage is made anew as well, and what stands below it is not.
+    for (stages, want) in [("ONE", 2), ("one,other", 3), ("2", 2), ("stage-2", 2), ("other", 2)] {
+        let outcome = build(&["--no-cache-filter", stages]).success();
+        assert_eq!(outcome.runs("started"), want, "{stages}: {}", outcome.report());
+    }
+    build(&["--no-cache-filter", "otter"]).code(2).stdout_has("did you mean other?");
+}
+
+#[test]
 fn two_builds_on_one_store() {
     let world = World::new();
     let context = world.context(

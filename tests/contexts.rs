@@ -516,6 +516,22 @@ fn git_server_that_is_down() {
 }
 
 #[test]
+fn git_server_that_says_nothing_can_be_interrupted() {
+    let world = World::new();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}/x.git", server.local_addr().expect("an address"));
+    let context = world.context("context", &format!("FROM scratch\nADD {address} /x\n"));
+    let running = world.build().arg(&context).start();
+    // Once git is there, it waits for an answer that never comes.
+    let _accepted = server.accept().expect("a connection");
+    let begun = std::time::Instant::now();
+    running.signal(rustix::process::Signal::INT);
+    running.finish().code(130).stderr_has("interrupted");
+    // git itself would wait for a minute.
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn git_references_are_no_options_and_folders_no_escape() {
     let world = World::new();
     let canary = canary(&world);

@@ -112,6 +112,7 @@ pub(super) fn begin(
     root: &Path,
     mode: Mode,
 ) -> Result<Begun, Failure> {
+    values::registries(&arguments.insecure_registry)?;
     let secrets = secrets::read(&arguments.secret, environment)?;
     let agents = agents::read(&arguments.ssh, environment)?;
     let build_args = build_args(arguments, environment)?;

@@ -50,6 +50,14 @@ pub(super) fn size(flag: &str, text: &str) -> Result<u64, Failure> {
     number.checked_mul(factor).ok_or_else(fault)
 }
 
+/// Looks whether each `--insecure-registry` is a host, with a port or without.
+pub(super) fn registries(texts: &[String]) -> Result<(), Failure> {
+    match texts.iter().find(|text| text.is_empty() || text.contains('/')) {
+        Some(text) => Err(Failure::usage(format!("--insecure-registry {text}: write HOST or HOST:PORT"))),
+        None => Ok(()),
+    }
+}
+
 /// Names of resource limits.
 const LIMITS: [&str; 15] = [
     "core",
@@ -150,6 +158,14 @@ mod tests {
         assert_eq!(host("a=::1").unwrap(), ("a".into(), "::1".into()));
         assert_eq!(host("a:[::1]").unwrap(), ("a".into(), "::1".into()));
         assert!(host("a").is_err() && host(":1.2.3.4").is_err() && host("a:b").is_err());
+    }
+
+    #[test]
+    fn hosts_of_registries() {
+        assert!(registries(&["localhost:5000".to_owned(), "[::1]:5000".to_owned()]).is_ok());
+        assert!(
+            registries(&["http://localhost".to_owned()]).is_err() && registries(&[String::new()]).is_err()
+        );
     }
 
     #[test]

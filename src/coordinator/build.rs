@@ -74,12 +74,14 @@ impl Build {
         let begun = Instant::now();
         let mut stop = interrupted.clone();
         let prepared = tokio::select! {
-            prepared = self.prepare() => prepared?,
+            prepared = self.prepare() => prepared,
             signal = stopped(&mut stop) => {
                 let kind = super::ErrorKind::Interrupted(signal);
-                return Err(vec![BuildError::new(kind, "the build was interrupted")]);
+                Err(vec![BuildError::new(kind, "the build was interrupted")])
             }
         };
+        // Repositories are read by threads, which nothing else would stop.
+        let prepared = prepared.inspect_err(|_| self.cancel.cancel())?;
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
         let demand = Arc::new(Demand::new(
             &graph,

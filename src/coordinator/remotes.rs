@@ -1,10 +1,12 @@
 //! Files from web servers and repositories.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
+use super::error::DISK_FULL;
 use super::options::ContextAt;
 use super::{BuildError, ErrorKind, Options};
 use crate::dockerfile::{GitAddress, without_userinfo};
@@ -233,11 +235,20 @@ fn single(file: &WebFile) -> Result<Context, BuildError> {
 pub fn explain(error: SourceError, what: &str) -> BuildError {
     let text = BuildError::describe(&error);
     let (kind, hint) = match &error {
+        error if error.is_disk_full() => (ErrorKind::Retryable, Some(DISK_FULL)),
         SourceError::Git(error) if error.is_cancelled() => (ErrorKind::Retryable, None),
         SourceError::Git(error) if error.is_invalid() => (ErrorKind::Invalid, error.hint()),
         SourceError::Git(error) if error.is_denied() => (ErrorKind::Authentication, error.hint()),
         SourceError::Git(error) if error.is_missing() => (ErrorKind::Platform, error.hint()),
         SourceError::Git(error) => (ErrorKind::Retryable, error.hint()),
+        SourceError::Io { source, .. }
+            if matches!(
+                source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            (ErrorKind::Invalid, None)
+        }
         SourceError::Io { .. } => (ErrorKind::Retryable, None),
         _ => (ErrorKind::Invalid, None),
     };

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::ast::Span;
+use super::git_address::userinfo;
 
 /// The most lines shown of one span.
 const MOST_LINES: u32 = 8;
@@ -226,9 +227,20 @@ fn window(cells: &[String], keep: Range<usize>) -> (String, usize) {
     (text, shift)
 }
 
-/// The printable form of each character of a line.
+/// The printable form of each character of a line. Names and passwords in URLs are covered, as many
+/// characters as there are, so that marks stay where they belong.
 fn cells(line: &str) -> Vec<String> {
-    line.chars().map(cell).collect()
+    let mut cells = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        cells.extend(before.chars().map(cell));
+        let secret = userinfo(after);
+        cells.extend(after[..secret].chars().map(|_| "*".to_owned()));
+        rest = &after[secret..];
+    }
+    cells.extend(rest.chars().map(cell));
+    cells
 }
 
 fn escape(text: &str) -> String {
@@ -341,6 +353,13 @@ mod tests {
         let shown = excerpt(&long, span(2, 12), mark(12, 1, 3));
         let want = "   |\n 2 | l2\n 3 | l3\n 4 | l4\n...\n10 | l10\n11 | l11\n12 | l12\n   | ^^\n";
         assert_eq!(shown, want);
+    }
+
+    #[test]
+    fn passwords_are_covered() {
+        let source = "ADD https://me:hunter2@host/x.git http://host/@a ftp://t@h /x\n";
+        let want = "  |\n1 | ADD https://**********@host/x.git http://host/@a ftp://*@h /x\n  |                                                               ^^\n";
+        assert_eq!(excerpt(source, span(1, 1), mark(1, 60, 62)), want);
     }
 
     #[test]
