@@ -234,7 +234,7 @@ pub(super) struct BuildArgs {
     /// Cache mount that all platforms share, by its id; repeatable
     #[arg(long, value_name = "ID", env = "FANFOLD_SHARED_CACHE_MOUNT", help_heading = "Cache")]
     pub(super) shared_cache_mount: Vec<String>,
-    /// Stages whose earlier results are not used, nor what is made of them, comma-separated or repeated
+    /// Stages whose earlier results are not used, nor what is made of them: names, numbers or stage-N
     #[arg(long, value_name = "STAGES", env = "FANFOLD_NO_CACHE_FILTER", help_heading = "Cache")]
     pub(super) no_cache_filter: Vec<String>,
     /// Do not use earlier results

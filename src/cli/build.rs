@@ -20,7 +20,7 @@ use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Finished, Optio
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self, iidfile, metadata, write_metadata};
-use crate::plan::{self, RunSite, foresee_runs};
+use crate::plan::{RunSite, foresee_runs};
 use crate::progress::{Event, Progress, Summary};
 use crate::registry::{self, Client, RetryCallback};
 use crate::sandbox::{self, Ended, Entered, Sandbox, remove_tree};
@@ -285,26 +285,34 @@ async fn build(
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
-    let Prepared { dockerfile, source, request, context, named, annotations, names, outputs, jobs, .. } =
-        prepared;
+    let Prepared {
+        dockerfile,
+        source,
+        request,
+        context,
+        named,
+        annotations,
+        index,
+        names,
+        outputs,
+        jobs,
+        ..
+    } = prepared;
     let mut remarks = Vec::new();
     let source = Arc::new(source);
     if outputs.is_empty() {
         let text = "no output named: the result stays in the store; use --push or --output to hand it over";
         remarks.push(Event::Note { text: text.to_owned() });
     }
-    let named_stages = arguments.no_cache_filter.iter().flat_map(|text| text.split(','));
-    let named_stages = named_stages.map(str::trim).filter(|name| !name.is_empty());
-    let no_cache_stages = plan::stages(&dockerfile, named_stages).map_err(BuildError::from)?;
     let options = Arc::new(Options {
         request,
         context,
         named,
         no_cache: arguments.no_cache,
-        no_cache_stages,
         pull: arguments.input.pull,
         jobs,
         keep_going: arguments.keep_going,
+        index,
         annotations,
         emulators: emulation.emulators,
     });

@@ -1,6 +1,5 @@
 //! `fanfold check`: finds mistakes in a Dockerfile, and says what is in it. It builds nothing.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -124,10 +123,10 @@ pub(super) fn answer(query: &Query<'_>, environment: &Environment) -> Result<u8,
         context: begun.context,
         named: begun.named,
         no_cache: false,
-        no_cache_stages: BTreeSet::new(),
         pull: query.input.pull,
         jobs: 1,
         keep_going: false,
+        index: false,
         annotations: Vec::new(),
         emulators: Vec::new(),
     });

@@ -13,7 +13,7 @@ use super::args::InputArgs;
 use super::contexts::{self, is_web};
 use super::environment::Environment;
 use super::errors::{Failure, Kind};
-use super::{build, options};
+use super::{build, options, values};
 use crate::coordinator::{BuildError, ContextAt, Remotes, Repositories, explain};
 use crate::dockerfile::{GitAddress, without_userinfo};
 use crate::engine::Cancel;
@@ -171,9 +171,9 @@ fn repository(
     let signals = HeldSignals::hold().map_err(|error| failed_to_begin(&error))?;
     let store = Arc::new(build::open_store(root)?);
     let keep = options::build_argument(arguments, environment, KEEP_GIT_DIR);
-    let keep = keep.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+    let keep = keep.map(|text| values::switch(&format!("--build-arg {KEEP_GIT_DIR}"), &text)).transpose()?;
     let repositories = repositories(environment, store, secrets, Cancel::default(), None);
-    let tree = repositories.fetch(address, keep.then_some(true), None, &|| signals.has_come())?;
+    let tree = repositories.fetch(address, keep.filter(|keep| *keep), None, &|| signals.has_come())?;
     Ok(Context::gathered(tree.changes).map_err(|error| explain(error, &address.to_string()))?)
 }
 

@@ -13,6 +13,15 @@ pub(super) fn pair(flag: &str, text: &str) -> Result<(String, String), Failure> 
     }
 }
 
+/// Reads a truth value in the forms that BuildKit takes.
+pub(super) fn switch(flag: &str, text: &str) -> Result<bool, Failure> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Failure::usage(format!("{flag}={text}: write 1 or 0"))),
+    }
+}
+
 /// Reads `HOST:IP` or `HOST=IP`; the address may be IPv6, also in brackets.
 pub(super) fn host(text: &str) -> Result<(String, String), Failure> {
     let fault = || Failure::usage(format!("--add-host {text}: write --add-host HOST:IP"));

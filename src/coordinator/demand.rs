@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::grounds::grounds;
 use crate::engine::Needs;
-use crate::plan::{Graph, Op, Step, StepId};
+use crate::plan::{Graph, Op, StepId};
 use crate::store::StepRecord;
 
 /// The part of a graph that a build has to look at.
@@ -25,9 +26,14 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    /// Finds out what to do, given what the cache knows.
-    pub(super) fn new(graph: &Graph, lookup: impl Fn(StepId) -> Option<StepRecord>) -> Self {
-        let usable = usable(graph, lookup);
+    /// Finds out what to do, given what the cache knows of each step, and whether a layer is here in a
+    /// form that can be used.
+    pub(super) fn new(
+        graph: &Graph,
+        lookup: impl Fn(StepId) -> Option<StepRecord>,
+        is_here: impl Fn(&StepRecord) -> bool,
+    ) -> Self {
+        let usable = usable(graph, lookup, is_here);
         let mut demand = Self::default();
         let mut read = BTreeSet::new();
         let mut open = Vec::new();
@@ -106,39 +112,37 @@ impl Demand {
     }
 }
 
-/// The steps that are chosen, and all that are made of them.
-pub(super) fn reached(graph: &Graph, is_chosen: impl Fn(&Step) -> bool) -> BTreeSet<StepId> {
-    let mut reached = BTreeSet::new();
-    // Each step comes after those that it is made of.
-    for id in graph.ids() {
-        let step = graph.step(id);
-        let mut from = step.below.into_iter().chain(step.inputs());
-        let is_base = matches!(step.op, Op::Base(_));
-        if (!is_base && is_chosen(step)) || from.any(|id| reached.contains(&id)) {
-            reached.insert(id);
-        }
-    }
-    reached
-}
-
 /// The steps whose result is known from an earlier build. A result on top of something that would be
-/// made anew could contradict it, so that it is not used.
-fn usable(graph: &Graph, lookup: impl Fn(StepId) -> Option<StepRecord>) -> BTreeMap<StepId, StepRecord> {
+/// made anew could contradict it, so that it is not used; nor is one that was made of files of a step
+/// that has to be carried out anew, or that was carried out anew since.
+fn usable(
+    graph: &Graph,
+    lookup: impl Fn(StepId) -> Option<StepRecord>,
+    is_here: impl Fn(&StepRecord) -> bool,
+) -> BTreeMap<StepId, StepRecord> {
     let mut usable = BTreeMap::new();
+    let mut records: BTreeMap<StepId, StepRecord> = BTreeMap::new();
     let mut known = BTreeSet::new();
+    let mut anew = BTreeSet::new();
     for id in graph.ids() {
         let step = graph.step(id);
+        if step.anew || step.below.into_iter().chain(step.inputs()).any(|id| anew.contains(&id)) {
+            anew.insert(id);
+            continue;
+        }
         let grounded = step.below.is_none_or(|below| known.contains(&below));
         let is_known = match &step.op {
             Op::Base(_) => true,
             Op::Merge(merge) => grounded && known.contains(&merge.layer),
-            _ => match grounded.then(|| lookup(id)).flatten() {
-                Some(record) => {
-                    usable.insert(id, record);
-                    true
-                }
-                None => false,
-            },
+            _ => {
+                let layer = |id: StepId| records.get(&id).map(|record| record.layer);
+                let fits = |record: &StepRecord| grounds(graph, step, &layer) == Some(record.grounds);
+                let record = lookup(id).filter(fits);
+                records.extend(record.map(|record| (id, record)));
+                let record = record.filter(|record| grounded && is_here(record));
+                usable.extend(record.map(|record| (id, record)));
+                record.is_some()
+            }
         };
         if is_known {
             known.insert(id);

@@ -1,6 +1,5 @@
 //! How a build is to be carried out.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -23,15 +22,14 @@ pub struct Options {
     pub named: Vec<Option<ContextAt>>,
     /// Do not use earlier results.
     pub no_cache: bool,
-    /// Do not use earlier results of these stages, nor what is made of them. In the spelling of
-    /// [`crate::plan::stages`].
-    pub no_cache_stages: BTreeSet<String>,
     /// Ask registries for images even where the store knows them.
     pub pull: bool,
     /// Steps at the same time.
     pub jobs: usize,
     /// Let other platforms finish when one fails.
     pub keep_going: bool,
+    /// Make an index even of a single image.
+    pub index: bool,
     /// Annotations for manifests and index.
     pub annotations: Vec<Annotation>,
     /// Platforms whose commands are emulated.

@@ -57,6 +57,7 @@ fn request(platforms: &[&str]) -> Request {
         contexts: Vec::new(),
         secrets: Default::default(),
         agents: Default::default(),
+        no_cache_stages: Vec::new(),
         shared_caches: Default::default(),
         epoch: None,
     }
