@@ -307,6 +307,7 @@ fn step(
 ) -> Result<Vec<(Vec<u8>, LayerPath)>, SourceError> {
     let glob = Glob::compile(part).map_err(invalid(part))?;
     let literal = glob.is_literal();
+    let is_wanted = |node: &Node| follow || node.entry.is_directory();
     let mut found = Vec::new();
     for (_, directory) in from {
         let names: Vec<Vec<u8>> = match &literal {
@@ -315,7 +316,9 @@ fn step(
         };
         for name in names {
             match tree.resolve(&name, directory, follow) {
-                Ok(resolved) if resolved.node.is_some() => found.push((name, resolved.path)),
+                Ok(resolved) if resolved.node.as_ref().is_some_and(is_wanted) => {
+                    found.push((name, resolved.path));
+                }
                 // A file used as a directory holds nothing.
                 Ok(_) | Err(LayerError::NotADirectory { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -310,7 +310,8 @@ fn heredocs_of_files() {
             continue;
         };
         let Kind::Copy(copy) = &file.stages[0].instructions[0].kind else { panic!("{source:?}") };
-        let found: Vec<_> = copy.heredocs.iter().map(|h| (h.name.as_str(), h.body.as_str())).collect();
+        let texts: Vec<_> = copy.heredocs.iter().map(|h| (h.name.as_str(), h.text())).collect();
+        let found: Vec<_> = texts.iter().map(|(name, text)| (*name, text.as_ref())).collect();
         assert_eq!(found, names, "{source:?}");
         let heredoc_words = parse(text.replace("COPY", "ONBUILD ADD").as_bytes()).unwrap();
         assert!(matches!(&heredoc_words.stages[0].instructions[0].kind, Kind::Onbuild(_)), "{source:?}");
@@ -447,7 +448,7 @@ fn settings() {
         ("STOPSIGNAL SIGTERM", Kind::Stopsignal("SIGTERM".to_owned())),
         ("MAINTAINER a <b>", Kind::Maintainer("a <b>".to_owned())),
         ("onbuild run  a", Kind::Onbuild("run  a".to_owned())),
-        ("ONBUILD COPY <<-E /x\n\ta\n\tE", Kind::Onbuild("COPY <<-E /x\na\nE".to_owned())),
+        ("ONBUILD COPY <<-E /x\n\ta\n\tE", Kind::Onbuild("COPY <<-E /x\n\ta\nE".to_owned())),
     ] {
         assert_eq!(kind(line), want, "{line}");
     }
