@@ -43,7 +43,7 @@ pub(super) fn pairs(
     let name = statement.keyword.name();
     let two = || Fault::new(format!("{name} must have two arguments"));
     let words = words::quoted(statement.args, around.escape);
-    let first = words.first().ok_or_else(two)?;
+    let first = words.first().ok_or_else(|| Fault::new(format!("{name} requires at least one argument")))?;
     let mut pairs = Vec::new();
     if first.contains('=') {
         for word in words {

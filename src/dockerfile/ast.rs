@@ -2,6 +2,8 @@
 //!
 //! "Raw" words keep their quotes, escapes and `$` references; [`super::expand`] removes them.
 
+use std::borrow::Cow;
+
 use super::checks::Checks;
 use super::heredoc;
 
@@ -164,7 +166,7 @@ pub enum Script {
     /// Text for the SHELL: the plain text, the body of a lone heredoc, or the line with the bodies
     /// and names of its heredocs below it.
     Text(String),
-    /// The lone heredoc's body begins with `#!`: it becomes the file `/dev/pipes/<name>`, and that
+    /// The lone heredoc's body begins with `#!` (with no tab before it, even for `<<-`): it becomes the file `/dev/pipes/<name>`, and that
     /// path is the text for the SHELL.
     Shebang {
         /// The heredoc's name, a single file name.
@@ -185,9 +187,9 @@ impl Run {
         };
         match self.lone_heredoc() {
             Some(lone) if lone.body.starts_with("#!") => {
-                Script::Shebang { name: lone.name.clone(), body: lone.body.clone() }
+                Script::Shebang { name: lone.name.clone(), body: lone.text().into_owned() }
             }
-            Some(lone) => Script::Text(lone.body.clone()),
+            Some(lone) => Script::Text(lone.text().into_owned()),
             None => Script::Text(heredoc::append_bodies(text, &self.heredocs)),
         }
     }
@@ -254,7 +256,7 @@ pub struct Add {
 pub struct Heredoc {
     /// The name, unquoted.
     pub name: String,
-    /// The lines up to the terminator, with their line ends; for `<<-` without leading tabs.
+    /// The lines up to the terminator as they are, with their line ends.
     pub body: String,
     /// Whether the body is expanded where a builder expands (COPY and ADD): no part of the name
     /// was quoted.
@@ -263,6 +265,16 @@ pub struct Heredoc {
     pub strip_tabs: bool,
     /// The number before `<<`.
     pub fd: Option<u32>,
+}
+
+impl Heredoc {
+    /// What is read from it: the body, for `<<-` without the tabs that begin its lines.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self.strip_tabs {
+            true => self.body.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect(),
+            false => Cow::Borrowed(&self.body),
+        }
+    }
 }
 
 /// A HEALTHCHECK instruction. A zero stands for the default.

@@ -47,7 +47,8 @@ pub(super) fn parse_word(word: &str) -> Option<Heredoc> {
         return None;
     }
     let name = unquote(raw);
-    let expand = name == raw;
+    // A lone escape is no quote, although a shell takes it for one.
+    let expand = !raw.contains(['\'', '"']);
     Some(Heredoc { name, body: String::new(), expand, strip_tabs, fd })
 }
 
@@ -121,7 +122,7 @@ mod tests {
             ("<<\"A B\"", Some(("A B", false, false, None))),
             ("<<-'E'", Some(("E", false, true, None))),
             ("<<E\"O\"F", Some(("EOF", false, false, None))),
-            ("<<\\EOF", Some(("EOF", false, false, None))),
+            ("<<\\EOF", Some(("EOF", true, false, None))),
             ("<< EOF", Some(("EOF", true, false, None))),
             ("<<EOF cat", None),
             ("<<", None),

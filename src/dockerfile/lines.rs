@@ -172,14 +172,14 @@ impl<'a> Lexer<'a> {
                     return Err(SyntaxError::on_line(span.first, "unterminated heredoc"));
                 };
                 last = line.number;
-                let raw = match heredoc.strip_tabs {
+                let end = match heredoc.strip_tabs {
                     true => line.raw.trim_start_matches('\t'),
                     false => line.raw,
                 };
-                if raw.trim_end_matches(['\r', '\n']) == heredoc.name {
+                if end.trim_end_matches(['\r', '\n']) == heredoc.name {
                     break;
                 }
-                heredoc.body.push_str(raw);
+                heredoc.body.push_str(line.raw);
             }
         }
         Ok(Span { last, ..span })

@@ -105,7 +105,7 @@ fn read(instruction: &Instruction, escape: char) -> Result<(), String> {
                 let script = format!(
                     "set -e
 {}",
-                    heredoc.body
+                    heredoc.text()
                 );
                 hold!(!shell::lacks_errexit(&script, &["sh".to_owned()]), "{script:?}");
             }
@@ -128,7 +128,7 @@ fn read(instruction: &Instruction, escape: char) -> Result<(), String> {
         }
         Kind::Copy(copy) => {
             for heredoc in &copy.heredocs {
-                let _ = expand::expand_heredoc(&heredoc.body, &value);
+                let _ = expand::expand_heredoc(&heredoc.text(), &value);
             }
         }
         Kind::Expose(words) => words.iter().for_each(|word| {

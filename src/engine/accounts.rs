@@ -17,16 +17,15 @@ impl Engine {
         Ok(Accounts::new(passwd, group))
     }
 
-    /// User and primary group that USER text stands for.
+    /// Owner of what is made in the name of USER text: as for `--chown`, a number alone is its own
+    /// group.
     pub(super) fn user(&self, state: &State, tree: &Tree, text: &str) -> Result<(u32, u32), EngineError> {
         if text.is_empty() {
             return Ok((0, 0));
         }
         let accounts = self.accounts(state, tree)?;
-        let identity = accounts
-            .identity(text)
-            .map_err(|source| StepFailure::Account { what: format!("USER {text}"), source })?;
-        Ok((identity.uid, identity.gid))
+        let owner = accounts.owner(text);
+        Ok(owner.map_err(|source| StepFailure::Account { what: format!("USER {text}"), source })?)
     }
 
     fn account_file(&self, state: &State, tree: &Tree, name: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {

@@ -124,7 +124,8 @@ impl Accounts {
     /// Resolves USER text, `user[:group]`, names or numbers; empty means root.
     ///
     /// A user without group gets the primary and supplementary groups of its entries; an unknown
-    /// number gets group 0 and no others; an explicit group is the only one.
+    /// number gets group 0 and no others; an explicit group is the only one. The group is also the
+    /// first of the supplementary ones, so that a set-group-id program cannot get rid of it.
     ///
     /// # Errors
     ///
@@ -139,14 +140,15 @@ impl Accounts {
         let home = user.as_ref().map(|user| user.home).filter(|home| !home.is_empty());
         let home = home.unwrap_or("/").to_owned();
         if let Some(group) = group_text {
-            return Ok(Identity { uid, gid: self.find_group(group)?, groups: Vec::new(), home });
+            let gid = self.find_group(group)?;
+            return Ok(Identity { uid, gid, groups: vec![gid], home });
         }
         let gid = user.as_ref().map_or(0, |user| user.gid);
-        let mut groups = Vec::new();
+        let mut groups = vec![gid];
         if let Some(user) = &user {
             for group in self.groups() {
                 let member = group.members.split(',').any(|member| member.trim() == user.name);
-                if member && group.gid != gid && !groups.contains(&group.gid) {
+                if member && !groups.contains(&group.gid) {
                     groups.push(group.gid);
                 }
             }
@@ -198,12 +200,12 @@ mod tests {
 
     #[test]
     fn users() {
-        assert_eq!(identity(""), (0, 0, vec![44], "/root".into()));
-        assert_eq!(identity("app"), (1000, 1001, vec![33, 44], "/home/app".into()));
-        assert_eq!(identity("1000"), (1000, 1001, vec![33, 44], "/home/app".into()));
-        assert_eq!(identity("4242"), (4242, 0, vec![], "/".into()));
-        assert_eq!(identity("app:web"), (1000, 33, vec![], "/home/app".into()));
-        assert_eq!(identity("7:8"), (7, 8, vec![], "/".into()));
+        assert_eq!(identity(""), (0, 0, vec![0, 44], "/root".into()));
+        assert_eq!(identity("app"), (1000, 1001, vec![1001, 33, 44], "/home/app".into()));
+        assert_eq!(identity("1000"), (1000, 1001, vec![1001, 33, 44], "/home/app".into()));
+        assert_eq!(identity("4242"), (4242, 0, vec![0], "/".into()));
+        assert_eq!(identity("app:web"), (1000, 33, vec![33], "/home/app".into()));
+        assert_eq!(identity("7:8"), (7, 8, vec![8], "/".into()));
     }
 
     #[test]

@@ -266,12 +266,12 @@ impl StageBuilder<'_, '_> {
     fn inline(&mut self, heredoc: &Heredoc, span: Span) -> Result<Inline, PlanError> {
         let content = if heredoc.expand {
             let scope = &self.state.scope;
-            let expanded = expand::expand_heredoc(&heredoc.body, &|name| scope.get(name))
+            let expanded = expand::expand_heredoc(&heredoc.text(), &|name| scope.get(name))
                 .map_err(|error| PlanError::at(span, error.to_string()).with_word(&heredoc.name))?;
             self.note_undefined(&expanded.undefined, span);
             expanded.text
         } else {
-            heredoc.body.clone()
+            heredoc.text().into_owned()
         };
         Ok(Inline { name: heredoc.name.clone(), content })
     }

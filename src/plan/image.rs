@@ -40,8 +40,6 @@ fn begin(
         config.config.set_env("PATH", DEFAULT_PATH);
     }
     let mut scope = Scope::default();
-    for (name, value) in config.config.env.iter().filter_map(|entry| entry.split_once('=')) {
-        scope.set(name, value);
-    }
+    scope.begin(&config.config.env);
     StageState { platform, begun: tip, tip, config, history: Vec::new(), scope, base, workdir_set: false }
 }

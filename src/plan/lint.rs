@@ -217,7 +217,7 @@ impl StageBuilder<'_, '_> {
         let (text, is_body) = match run.script() {
             Script::Exec(_) => return,
             Script::Text(text) => {
-                let is_body = matches!(run.heredocs.as_slice(), [lone] if lone.body == text);
+                let is_body = matches!(run.heredocs.as_slice(), [lone] if lone.text() == text);
                 (text, is_body)
             }
             Script::Shebang { body, .. } => (body, false),

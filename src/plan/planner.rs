@@ -251,7 +251,9 @@ impl<'a> Planner<'a> {
         let begun = match &from.base {
             BaseName::Stage(base) => self.stage(*base, target).and_then(|below| {
                 let platform = stage::inherited_platform(stage, &from, &below.platform)?;
-                Ok(StageState { platform, ..(*below).clone() })
+                let mut state = StageState { platform, ..(*below).clone() };
+                state.scope.begin(&state.config.config.env);
+                Ok(state)
             }),
             BaseName::Scratch => Ok(super::image::on_nothing(platform)),
             BaseName::Context(place) => self.on_context(*place, platform, index),

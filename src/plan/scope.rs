@@ -21,6 +21,14 @@ impl Scope {
         }
     }
 
+    /// Sets the variables of an image config, entries `NAME=value`. A stage begins with it, so the ENV of
+    /// its base counts again, whatever ARG wrote there after it.
+    pub(super) fn begin(&mut self, env: &[String]) {
+        for (name, value) in env.iter().filter_map(|entry| entry.split_once('=')) {
+            self.set(name, value);
+        }
+    }
+
     /// Declares an argument. One without a value leaves the variable as it was.
     pub(super) fn declare(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
@@ -65,6 +73,17 @@ mod tests {
         assert_eq!(scope.get("X").as_deref(), Some("arg"));
         scope.set("X", "env again");
         assert_eq!(scope.get("X").as_deref(), Some("env again"));
+    }
+
+    #[test]
+    fn a_stage_begins_with_the_env_of_its_base() {
+        let mut scope = Scope::default();
+        scope.set("X", "env");
+        scope.declare("X", Some("arg"));
+        scope.declare("Y", Some("arg"));
+        scope.begin(&["X=env".to_owned()]);
+        assert_eq!(scope.get("X").as_deref(), Some("env"));
+        assert_eq!(scope.get("Y").as_deref(), Some("arg"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::SourceError;
 use crate::dockerfile::Selection;
 use crate::dockerfile::ignore::{Ignore, IgnoreError};
 use crate::dockerfile::pattern::{Glob, Pattern, PatternError};
-use crate::layer::{EntryKind, LayerError, LayerPath, Node, Tree};
+use crate::layer::{EntryKind, LayerError, LayerPath, Node, Resolved, Tree};
 
 /// One thing that a copy takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,12 @@ fn invalid(pattern: &str) -> impl FnOnce(PatternError) -> SourceError {
 fn by_name(tree: &Tree, word: usize, text: &str, exclude: &Ignore) -> Result<Vec<Selected>, SourceError> {
     let parts = components(text);
     let found = find(tree, &parts)?;
+    let kept = |(name, _): &&(Vec<u8>, LayerPath)| !exclude.verdict_of(name).ignored;
+    if let Some((_, link)) = dangling(tree, &parts)?.iter().find(kept) {
+        let path = link.to_string().trim_start_matches('/').to_owned();
+        let hint = Some(format!("it is a symbolic link to nothing, and {text} matches it"));
+        return Err(SourceError::NotFound { path, ignored_by: None, hint });
+    }
     if found.is_empty() && !has_wildcard(text) {
         return Err(SourceError::NotFound { path: parts.join("/"), ignored_by: None, hint: None });
     }
@@ -252,23 +258,56 @@ fn components(word: &str) -> Vec<&str> {
     parts
 }
 
-/// Every place that a path or pattern leads to, with the name that it has there.
+/// The links that the pattern in the last component matches and that lead to nothing, with their names.
+fn dangling(tree: &Tree, parts: &[&str]) -> Result<Vec<(Vec<u8>, LayerPath)>, SourceError> {
+    let Some((last, above)) = parts.split_last() else { return Ok(Vec::new()) };
+    let glob = Glob::compile(last).map_err(invalid(last))?;
+    let mut dangling = Vec::new();
+    if glob.is_literal().is_some() {
+        return Ok(dangling);
+    }
+    for (_, directory) in directories(tree, above)? {
+        for (name, node) in tree.children(&directory) {
+            let is_match = matches!(node.entry.kind, EntryKind::Symlink { .. }) && glob.matches(&name);
+            let leads = |found: Resolved| found.node.is_some();
+            if is_match && !tree.resolve(&name, &directory, true).is_ok_and(leads) {
+                dangling.push((name, node.entry.path));
+            }
+        }
+    }
+    Ok(dangling)
+}
+
+/// Every place that a path or pattern leads to, with the name that it has there. From the first wildcard
+/// on, only the last component leads through a link.
 fn find(tree: &Tree, parts: &[&str]) -> Result<Vec<(Vec<u8>, LayerPath)>, SourceError> {
+    let Some((last, above)) = parts.split_last() else {
+        return Ok(vec![(Vec::new(), LayerPath::root())]);
+    };
+    step(tree, &directories(tree, above)?, last, true)
+}
+
+/// Every place that the components above the last lead to.
+fn directories(tree: &Tree, parts: &[&str]) -> Result<Vec<(Vec<u8>, LayerPath)>, SourceError> {
     let mut found = vec![(Vec::new(), LayerPath::root())];
+    let mut is_pattern = false;
     for part in parts {
-        found = step(tree, &found, part)?;
+        is_pattern |= has_wildcard(part);
+        found = step(tree, &found, part, !is_pattern)?;
     }
     Ok(found)
 }
 
-/// Follows one component from every place reached so far.
+/// Follows one component from every place reached so far, through a link only if `follow` says so.
 fn step(
     tree: &Tree,
     from: &[(Vec<u8>, LayerPath)],
     part: &str,
+    follow: bool,
 ) -> Result<Vec<(Vec<u8>, LayerPath)>, SourceError> {
     let glob = Glob::compile(part).map_err(invalid(part))?;
     let literal = glob.is_literal();
+    let is_wanted = |node: &Node| follow || node.entry.is_directory();
     let mut found = Vec::new();
     for (_, directory) in from {
         let names: Vec<Vec<u8>> = match &literal {
@@ -276,8 +315,10 @@ fn step(
             None => tree.children(directory).into_keys().filter(|name| glob.matches(name)).collect(),
         };
         for name in names {
-            match tree.resolve(&name, directory, true) {
-                Ok(resolved) if resolved.node.is_some() => found.push((name, resolved.path)),
+            match tree.resolve(&name, directory, follow) {
+                Ok(resolved) if resolved.node.as_ref().is_some_and(is_wanted) => {
+                    found.push((name, resolved.path));
+                }
                 // A file used as a directory holds nothing.
                 Ok(_) | Err(LayerError::NotADirectory { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -1,6 +1,7 @@
 //! Locks between builds that share a store.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -20,10 +21,11 @@ impl Lock {
     ///
     /// Fails where the file cannot be created or the file system has no locks.
     pub fn wait(path: &Path) -> Result<Self, StoreError> {
-        let file = open(path)?;
+        let mut file = open(path)?;
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) if is_at(&file, path) => return Ok(Self { _file: file }),
+                Ok(()) => file = open(path)?,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(StoreError::at("lock", path)(errno.into())),
             }
@@ -49,11 +51,14 @@ impl Lock {
     }
 
     fn attempt_as(path: &Path, operation: FlockOperation) -> Result<Option<Self>, StoreError> {
-        let file = open(path)?;
-        match flock(&file, operation) {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(errno) => Err(StoreError::at("lock", path)(errno.into())),
+        loop {
+            let file = open(path)?;
+            match flock(&file, operation) {
+                Ok(()) if is_at(&file, path) => return Ok(Some(Self { _file: file })),
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(errno) => return Err(StoreError::at("lock", path)(errno.into())),
+            }
         }
     }
 }
@@ -65,6 +70,15 @@ fn open(path: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(path)
         .map_err(StoreError::at("open", path))
+}
+
+/// Whether the file still has its name. Who held the lock before may have removed it between our opening
+/// it and our locking it; the lock of a file without a name keeps nobody out.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(held), Ok(named)) => (held.dev(), held.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -79,5 +93,36 @@ mod tests {
         assert!(Lock::attempt(&path).unwrap().is_none());
         drop(held);
         assert!(Lock::attempt(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_removed_file_is_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = open(&path).unwrap();
+        assert!(is_at(&file, &path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path));
+        let _other = Lock::wait(&path).unwrap();
+        assert!(!is_at(&file, &path));
+    }
+
+    #[test]
+    fn only_one_has_a_lock_that_its_holders_remove() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, alone) = (dir.path().join("lock"), dir.path().join("alone"));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let held = Lock::wait(&path).unwrap();
+                        std::fs::create_dir(&alone).unwrap();
+                        std::fs::remove_dir(&alone).unwrap();
+                        std::fs::remove_file(&path).unwrap();
+                        drop(held);
+                    }
+                });
+            }
+        });
     }
 }

@@ -98,12 +98,12 @@ fn faults_of_instructions() {
         ("ARG", "ARG requires at least one argument"),
         ("ARG a =b", "ARG names can not be blank"),
         ("ARG --x a", "unknown flag: --x"),
-        ("ENV", "ENV must have two arguments"),
+        ("ENV", "ENV requires at least one argument"),
         ("ENV a", "ENV must have two arguments"),
         ("ENV =b", "ENV names can not be blank"),
         ("ENV a=b c", "Syntax error - can't find = in \"c\". Must be of the form: name=value"),
         ("ENV --x a=b", "unknown flag: --x"),
-        ("LABEL", "LABEL must have two arguments"),
+        ("LABEL", "LABEL requires at least one argument"),
         ("LABEL a", "LABEL must have two arguments"),
         ("LABEL =b", "LABEL names can not be blank"),
         ("LABEL a=b c", "Syntax error - can't find = in \"c\". Must be of the form: name=value"),
@@ -310,7 +310,8 @@ fn heredocs_of_files() {
             continue;
         };
         let Kind::Copy(copy) = &file.stages[0].instructions[0].kind else { panic!("{source:?}") };
-        let found: Vec<_> = copy.heredocs.iter().map(|h| (h.name.as_str(), h.body.as_str())).collect();
+        let texts: Vec<_> = copy.heredocs.iter().map(|h| (h.name.as_str(), h.text())).collect();
+        let found: Vec<_> = texts.iter().map(|(name, text)| (*name, text.as_ref())).collect();
         assert_eq!(found, names, "{source:?}");
         let heredoc_words = parse(text.replace("COPY", "ONBUILD ADD").as_bytes()).unwrap();
         assert!(matches!(&heredoc_words.stages[0].instructions[0].kind, Kind::Onbuild(_)), "{source:?}");
@@ -382,11 +383,13 @@ fn scripts_of_heredocs() {
         ("RUN cat <<A - 3<<'B' > /o\na $X\nA\n# b\\\nB", text("cat <<A - 3<<'B' > /o\na $X\nA\n# b\\\nB")),
         ("RUN python <<E\n#!/x\nE", text("python <<E\n#!/x\nE")),
         ("RUN cat \\\n<<E\nE", text("cat <<E\nE")),
+        ("RUN cat <<-E\n\t\tx\n\tE", text("cat <<-E\n\t\tx\nE")),
+        ("RUN <<-E\n\t#!/x\n\ty\n\tE", text("#!/x\ny\n")),
         ("RUN echo '<<E'", text("echo '<<E'")),
         ("RUN [\"a\", \"<<E\"]", Script::Exec(owned(&["a", "<<E"]))),
     ] {
         assert_eq!(run(source).script(), want, "{source:?}");
-        let lone = run(source).lone_heredoc().map(|heredoc| heredoc.body.clone());
+        let lone = run(source).lone_heredoc().map(|heredoc| heredoc.text().into_owned());
         let whole = match want {
             Script::Text(text) if text != source["RUN ".len()..] => Some(text),
             Script::Shebang { body, .. } => Some(body),
@@ -399,7 +402,7 @@ fn scripts_of_heredocs() {
     );
     let heredocs = run("RUN cat <<A 3<<-'B'\nA\n\tx\n\tB").heredocs;
     assert_eq!((heredocs[0].expand, heredocs[0].fd, heredocs[0].body.as_str()), (true, None, ""));
-    assert_eq!((heredocs[1].expand, heredocs[1].fd, heredocs[1].body.as_str()), (false, Some(3), "x\n"));
+    assert_eq!((heredocs[1].expand, heredocs[1].fd, heredocs[1].body.as_str()), (false, Some(3), "\tx\n"));
     assert_eq!(kinds("RUN <<E\nE\nUSER a\nCMD <<E").len(), 3);
 }
 
@@ -445,7 +448,7 @@ fn settings() {
         ("STOPSIGNAL SIGTERM", Kind::Stopsignal("SIGTERM".to_owned())),
         ("MAINTAINER a <b>", Kind::Maintainer("a <b>".to_owned())),
         ("onbuild run  a", Kind::Onbuild("run  a".to_owned())),
-        ("ONBUILD COPY <<-E /x\n\ta\n\tE", Kind::Onbuild("COPY <<-E /x\na\nE".to_owned())),
+        ("ONBUILD COPY <<-E /x\n\ta\n\tE", Kind::Onbuild("COPY <<-E /x\n\ta\nE".to_owned())),
     ] {
         assert_eq!(kind(line), want, "{line}");
     }

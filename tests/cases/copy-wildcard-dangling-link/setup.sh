@@ -1,0 +1,2 @@
+echo a > la
+ln -s nowhere lb
