@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fanfold_platforms::Platform;
-use serde_json::{Map, Value, json};
 
 use super::agents::Agents;
 use super::args::{BuildArgs, InputArgs};
@@ -15,22 +14,20 @@ use super::environment::Environment;
 use super::errors::{self, Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
-use super::{check, inputs, report, signals, sites};
-use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Finished, Options, Outcome, Remotes};
+use super::process::{Umask, exit_code};
+use super::{check, inputs, report, result_files, signals, sites};
+use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome, Remotes};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
-use crate::output::{self, iidfile, metadata, write_metadata};
+use crate::output::{self};
 use crate::plan::{RunSite, foresee_runs};
 use crate::progress::{Event, Progress, Summary};
 use crate::registry::{self, Client, RetryCallback};
-use crate::sandbox::{self, Ended, Entered, Sandbox, remove_tree};
+use crate::sandbox::{self, Entered, Sandbox, remove_tree};
 use crate::store::Store;
 
 /// Threads for waiting on networks and children; work that takes a core has threads of its own.
 const WAITING_THREADS: usize = 2;
-
-/// The signal that nobody can handle.
-const SIGKILL: i32 = 9;
 
 /// Builds, and gives the exit code.
 pub(super) fn run(arguments: &BuildArgs) -> Result<u8, Failure> {
@@ -123,43 +120,12 @@ fn unexpected(sites: &[RunSite]) -> Failure {
     Failure::new(Kind::Platform, format!("nothing can run here: {}", texts.join(", ")))
 }
 
-/// The exit code of the process that has built.
-pub(super) fn exit_code(ended: Ended) -> Result<u8, Failure> {
-    match ended {
-        Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(1)),
-        Ended::Signaled(SIGKILL) => Err(Failure::new(
-            Kind::Retryable,
-            "the build was killed: often by the kernel, when memory runs out",
-        )
-        .with_hint("give it more memory, or fewer --jobs")),
-        Ended::Signaled(signal) => Ok(Kind::Interrupted(signal).code()),
-    }
-}
-
 /// How a build ended in one process.
 enum Ending {
     /// With this exit code.
     Code(u8),
     /// Not at all: these commands need namespaces.
     NeedsSandbox(Vec<RunSite>),
-}
-
-/// The caller's umask. Commands and layers have one of their own; outputs have the caller's.
-#[derive(Debug, Clone, Copy)]
-struct Umask(rustix::fs::Mode);
-
-impl Umask {
-    /// Reads the process's umask, which can only be done by setting it.
-    fn current() -> Self {
-        let umask = rustix::process::umask(rustix::fs::Mode::empty());
-        rustix::process::umask(umask);
-        Self(umask)
-    }
-
-    /// Sets it again, once nothing else creates files.
-    fn restore(self) {
-        rustix::process::umask(self.0);
-    }
 }
 
 /// The platforms that are emulated, with what stands in for the processor.
@@ -342,7 +308,7 @@ async fn build(
         }
     };
     let written = written.and_then(|written| {
-        write_result_files(arguments, &outcome, &names).map_err(errors::build_error)?;
+        result_files::write(arguments, &outcome, &names).map_err(errors::build_error)?;
         Ok(written)
     });
     let written = match written {
@@ -405,36 +371,4 @@ fn remove_leftovers(store: &Store) {
         // What cannot be removed now is tried again by the next build.
         leftovers.remove(&|path| drop(remove_tree(path)));
     });
-}
-
-fn write_result_files(
-    arguments: &BuildArgs,
-    outcome: &Finished,
-    names: &[crate::image::Reference],
-) -> Result<(), output::OutputError> {
-    if let Some(path) = &arguments.metadata_file {
-        let platforms: Map<String, Value> = outcome
-            .platforms
-            .iter()
-            .zip(&outcome.built.images)
-            .map(|(summary, image)| {
-                let value = json!({
-                    "digest": summary.digest,
-                    "config": image.config_descriptor.digest,
-                    "size": summary.size,
-                    "layers": image.layers.len(),
-                    "steps": summary.steps,
-                    "cached": summary.cached,
-                    "emulated": matches!(summary.execution, crate::progress::Execution::Emulated(_)),
-                    "seconds": summary.duration.as_secs_f64(),
-                });
-                (summary.platform.to_string(), value)
-            })
-            .collect();
-        write_metadata(path, &metadata(&outcome.built, names, platforms))?;
-    }
-    if let Some(path) = &arguments.iidfile {
-        iidfile(path, &outcome.built)?;
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use super::args::InputArgs;
 use super::contexts::{self, is_web};
 use super::environment::Environment;
 use super::errors::{Failure, Kind};
-use super::{build, options, values};
+use super::{build, options, process, values};
 use crate::coordinator::{BuildError, ContextAt, Remotes, Repositories, explain};
 use crate::dockerfile::{GitAddress, without_userinfo};
 use crate::engine::Cancel;
@@ -220,7 +220,7 @@ fn download(
     match ended {
         Ended::Exited(0) if !path.is_empty() => Ok(path.into()),
         // It has said why.
-        ended => Err(Failure::silent(build::exit_code(ended)?)),
+        ended => Err(Failure::silent(process::exit_code(ended)?)),
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the mounts of one command need outside of its root, for as long as it runs.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::agent::{Access, Relay};
 use super::discarded::Discarded;
@@ -15,6 +17,9 @@ use crate::layer::{Content, Entry, EntryKind, LayerPath, Tree, write_directory};
 use crate::plan::{MountFrom, RunMount, StepId};
 use crate::sandbox::{Discard, Hidden, Mapping, Mount};
 use crate::store::{CacheDirectory, CacheSharing};
+
+/// How long a command waits for a cache before people are told.
+const QUIET_WAIT: Duration = Duration::from_secs(1);
 
 /// Where programs look for an ssh agent.
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
@@ -55,6 +60,7 @@ impl Engine {
         mounts: &[RunMount],
         inputs: &BTreeMap<StepId, State>,
         empty: &Path,
+        say: &dyn Fn(&str),
     ) -> Result<Asked, EngineError> {
         let mut asked = Asked::default();
         let mut caches: BTreeMap<Digest, Cache<'_>> = BTreeMap::new();
@@ -95,7 +101,7 @@ impl Engine {
             }
         }
         for (digest, cache) in caches {
-            let directory = self.cache(&digest, &cache, inputs)?;
+            let directory = self.cache(&digest, &cache, inputs, say)?;
             for place in cache.places {
                 if let Mount::Directory { path, .. } = &mut asked.mounts[place] {
                     *path = directory.path().to_owned();
@@ -202,11 +208,20 @@ impl Engine {
         digest: &Digest,
         cache: &Cache<'_>,
         inputs: &BTreeMap<StepId, State>,
+        say: &dyn Fn(&str),
     ) -> Result<CacheDirectory, EngineError> {
         let fill = |path: &Path| self.fill_cache(cache.first, inputs, path);
-        self.store()
-            .cache_directory(digest, cache.sharing, &fill, &|| self.cancel.is_cancelled())?
-            .ok_or(EngineError::Cancelled)
+        let begun = Instant::now();
+        let said = Cell::new(false);
+        let stop = || {
+            if begun.elapsed() > QUIET_WAIT && !said.replace(true) {
+                let target = cache.first.target().unwrap_or_default();
+                say(&format!("waiting for the cache {target}, which another command uses"));
+            }
+            self.cancel.is_cancelled()
+        };
+        let directory = self.store().cache_directory(digest, cache.sharing, &fill, &stop)?;
+        directory.ok_or(EngineError::Cancelled)
     }
 
     /// Gives a new cache its first content, owner and mode.

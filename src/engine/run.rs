@@ -57,7 +57,8 @@ impl Engine {
         let mounts = self.mount_points()?;
         let place = |name: &str| mounts.join(name);
         let repairs = Discarded::new(self.store().scratch_file());
-        let asked = self.asked_mounts(&op.mounts, inputs, &place(EMPTY))?;
+        let say = |text: &str| output(OutputLine { stderr: true, text: text.as_bytes().to_vec() });
+        let asked = self.asked_mounts(&op.mounts, inputs, &place(EMPTY), &say)?;
         let lowers = self.lowers(below, &tree, place(STUBS), repairs.path())?;
         let spec = RunSpec {
             lowers,

@@ -13,6 +13,8 @@
 //!
 //! Source of the semantics: BuildKit's Dockerfile frontend, release 1.26.
 
+mod ask;
+mod begin;
 mod contexts;
 mod copy;
 mod error;
@@ -33,6 +35,7 @@ mod run;
 mod scope;
 mod stage;
 mod survey;
+mod unused;
 mod warning;
 
 pub use contexts::{ContextKind, NamedContext};

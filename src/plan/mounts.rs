@@ -101,6 +101,18 @@ impl MountFrom {
 }
 
 impl RunMount {
+    /// Where it is; `None` for a secret that is a variable alone.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::Bind { target, .. }
+            | Self::Cache { target, .. }
+            | Self::Tmpfs { target, .. }
+            | Self::Ssh { target, .. }
+            | Self::Script { target, .. } => Some(target),
+            Self::Secret { target, .. } => target.as_deref(),
+        }
+    }
+
     /// The step whose files are needed.
     pub fn input(&self) -> Option<StepId> {
         match self {

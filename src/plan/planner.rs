@@ -7,17 +7,15 @@ use std::sync::Arc;
 use fanfold_platforms::Platform;
 
 use super::instruction::StageBuilder;
-use super::key::Key;
-use super::platform_args::{is_builder_arg, is_platform_arg, is_proxy, refuse_unsupported};
+use super::platform_args::refuse_unsupported;
 use super::stage::{self, BaseName};
 use super::survey::Faults;
 use super::{
-    BaseOp, ContextKind, CopyFrom, CopyOp, CopyPart, FileSource, Graph, HistoryLine, ImageName, Op, Origin,
-    PlanError, PlanErrorKind, Request, ResolvedImage, Resolver, Step, StepId, Target, Wanted, WantedFiles,
-    WantedImage, Warning, contexts, history,
+    Graph, HistoryLine, Op, Origin, PlanError, PlanErrorKind, Request, ResolvedImage, Resolver, Step, StepId,
+    Target, Wanted, Warning, contexts,
 };
-use crate::dockerfile::{Dockerfile, Kind, Selection, Span, suggest};
-use crate::image::{Digest, ImageConfig, Reference};
+use crate::dockerfile::{Dockerfile, Kind, Span};
+use crate::image::{Digest, ImageConfig};
 
 /// What planning led to.
 #[derive(Debug)]
@@ -55,43 +53,13 @@ pub fn plan(
         }
     }
     if planner.wanted.is_empty() {
-        planner.note_undeclared();
+        planner.note_unused();
         let mut graph = planner.graph;
         attribute(&mut graph);
         Ok(Outcome::Ready(graph))
     } else {
         Ok(Outcome::Wanted(planner.wanted))
     }
-}
-
-/// Build arguments that no ARG declares: most likely they are misspelt.
-fn undeclared<'a>(
-    dockerfile: &'a Dockerfile,
-    request: &'a Request,
-    by_triggers: &'a BTreeSet<String>,
-) -> impl Iterator<Item = String> + 'a {
-    let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
-    let declared: BTreeSet<&str> = dockerfile
-        .preamble
-        .iter()
-        .chain(stages)
-        .filter_map(|instruction| match &instruction.kind {
-            Kind::Arg(declarations) => Some(declarations),
-            _ => None,
-        })
-        .flatten()
-        .map(|declaration| declaration.name.as_str())
-        .chain(by_triggers.iter().map(String::as_str))
-        .collect();
-    let means_something =
-        |name: &str| name == EPOCH || is_proxy(name) || is_platform_arg(name) || is_builder_arg(name);
-    request.build_args.keys().filter(move |name| !means_something(name)).filter_map(move |name| {
-        if declared.contains(name.as_str()) {
-            return None;
-        }
-        let advice = suggest::nearest(name, &declared).map(|known| format!(" (did you mean {known}?)"));
-        Some(format!("no ARG declares the build argument {name}{}", advice.unwrap_or_default()))
-    })
 }
 
 /// How deep stages may be based on stages. No Dockerfile that people write comes near it.
@@ -102,9 +70,6 @@ pub(super) fn too_deep(dockerfile: &Dockerfile, index: usize) -> PlanError {
     let text = format!("more than {DEEPEST} stages are needed one for the other");
     PlanError::at(dockerfile.stages[index].span, text).with_hint("make fewer stages of them")
 }
-
-/// The build argument that stands for `--timestamp`.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Tells each step which targets need it.
 pub(super) fn attribute(graph: &mut Graph) {
@@ -176,6 +141,8 @@ pub(super) struct Planner<'a> {
     anew: BTreeSet<usize>,
     /// Arguments that triggers of bases have declared, beside those of the Dockerfile itself.
     pub(super) declared: BTreeSet<String>,
+    /// Ids of the cache mounts that were met.
+    pub(super) caches: BTreeSet<String>,
     /// How many stages wait for the one that is planned.
     depth: usize,
     /// Where this is set, faults are collected here and planning goes on behind them.
@@ -195,16 +162,9 @@ impl<'a> Planner<'a> {
             wanted: Vec::new(),
             anew: BTreeSet::new(),
             declared: BTreeSet::new(),
+            caches: BTreeSet::new(),
             depth: 0,
             faults: None,
-        }
-    }
-
-    /// Says which build arguments nobody declares.
-    pub(super) fn note_undeclared(&mut self) {
-        let messages: Vec<_> = undeclared(self.dockerfile, self.request, &self.declared).collect();
-        for message in messages {
-            self.note(Warning { rule: None, message, span: None, word: None, hint: None });
         }
     }
 
@@ -312,147 +272,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The image of a `--from`.
-    pub(super) fn copy_image(
-        &mut self,
-        name: &str,
-        platform: &Platform,
-        span: Span,
-    ) -> Result<Arc<ResolvedImage>, Stop> {
-        let reference: Reference = name.parse().map_err(|error| {
-            PlanError::at(span, format!("--from={name} is neither a stage nor an image: {error}"))
-                .with_word(name)
-        })?;
-        self.image(&ImageName::Registry(reference), platform, span)
-    }
-
-    /// An image, once it is resolved.
-    pub(super) fn image(
-        &mut self,
-        name: &ImageName,
-        platform: &Platform,
-        span: Span,
-    ) -> Result<Arc<ResolvedImage>, Stop> {
-        if let Some(image) = self.resolver.image(name, platform) {
-            return Ok(image);
-        }
-        let wanted = WantedImage { name: name.clone(), platform: platform.clone(), span };
-        self.want(Wanted::Image(wanted));
-        Err(Stop::Waiting)
-    }
-
-    /// Puts something on the list, once.
-    fn want(&mut self, wanted: Wanted) {
-        let is_same = |known: &Wanted| match (known, &wanted) {
-            (Wanted::Image(known), Wanted::Image(new)) => {
-                known.name == new.name && known.platform == new.platform
-            }
-            (Wanted::Files(known), Wanted::Files(new)) => known.source == new.source,
-            _ => false,
-        };
-        if !self.wanted.iter().any(is_same) {
-            self.wanted.push(wanted);
-        }
-    }
-
-    /// Digest of the files that a selection takes. Where they are not here yet, they are put on the
-    /// list, and planning goes on with any digest: it will be done again.
-    pub(super) fn files_digest(
-        &mut self,
-        source: &FileSource,
-        selection: &Selection,
-        span: Span,
-    ) -> Result<Digest, PlanError> {
-        match self.resolver.files_digest(source, selection) {
-            Ok(Some(digest)) => Ok(digest),
-            Ok(None) => {
-                self.want(Wanted::Files(WantedFiles { source: source.clone(), span }));
-                Ok(Digest::of(b""))
-            }
-            Err(error) => {
-                let mut fault = PlanError::at(span, error.message).with_kind(PlanErrorKind::Step);
-                fault.hint = error.hint;
-                fault.word = error.path;
-                Err(fault)
-            }
-        }
-    }
-
-    /// A stage that begins with an image.
-    fn on_image(&mut self, image: &Arc<ResolvedImage>, platform: Platform, index: usize) -> StageState {
-        let origin = self.origin_of(index, &image.config.config.on_build);
-        let tip = self.base(image, platform.clone(), origin);
-        super::image::on_image(image, platform, tip)
-    }
-
-    /// A stage that begins with what the caller gave a name.
-    fn on_context(&mut self, place: usize, platform: Platform, index: usize) -> Result<StageState, Stop> {
-        let span = self.dockerfile.stages[index].span;
-        match &self.request.contexts[place].holds {
-            ContextKind::Scratch => Ok(super::image::on_nothing(platform)),
-            ContextKind::Image(name) => {
-                let name = name.clone();
-                let image = self.image(&name, &platform, span)?;
-                Ok(self.on_image(&image, platform, index))
-            }
-            ContextKind::Files => {
-                let origin = self.origin_of(index, &[]);
-                let files = FileSource::Named(place);
-                let tip = self.snapshot(files, ".", "/", platform.clone(), origin)?;
-                let mut state = super::image::on_nothing(platform);
-                let created_by = history::copy("COPY", &[], &[".".to_owned()], &[], "/");
-                state.tip = Some(tip);
-                state.history.push(HistoryLine { created_by, layer: Some(tip) });
-                Ok(state)
-            }
-        }
-    }
-
-    /// Where the first step of a stage comes from, whose base has left these triggers.
-    fn origin_of(&self, index: usize, triggers: &[String]) -> Origin {
-        let stage = &self.dockerfile.stages[index];
-        Origin {
-            stage: stage::display_name(self.dockerfile, index),
-            text: stage.text.clone(),
-            span: stage.span,
-            number: 1,
-            of: super::instruction::count_steps(stage, triggers),
-        }
-    }
-
-    /// The step that makes a layer of files that belong to no stage: a path of theirs, under a name.
-    pub(super) fn snapshot(
-        &mut self,
-        files: FileSource,
-        path: &str,
-        destination: &str,
-        platform: Platform,
-        origin: Origin,
-    ) -> Result<StepId, PlanError> {
-        let selection = Selection::of([escape_pattern(path)]);
-        let digest = self.files_digest(&files, &selection, origin.span)?;
-        let key =
-            Key::new("snapshot", None).digest(&digest).text(destination).number(self.request.epoch).finish();
-        let op = CopyOp {
-            instruction: "COPY",
-            parts: vec![CopyPart { from: CopyFrom::Files(files), selection, unpack: false }],
-            inline: Vec::new(),
-            destination: destination.to_owned(),
-            cwd: "/".to_owned(),
-            chown: None,
-            chmod: None,
-            link: true,
-            stage: origin.stage.clone(),
-        };
-        Ok(self.intern(key, Op::Copy(op), None, platform, origin))
-    }
-
-    /// The step that takes an image's layers.
-    pub(super) fn base(&mut self, image: &Arc<ResolvedImage>, platform: Platform, origin: Origin) -> StepId {
-        let key = Key::new("base", None).digest(&image.manifest.digest).finish();
-        self.intern(key, Op::Base(BaseOp { image: Arc::clone(image) }), None, platform, origin)
-    }
-
     /// The step with this key: the one that is there, or a new one.
     pub(super) fn intern(
         &mut self,
@@ -512,15 +331,4 @@ impl<'a> Planner<'a> {
             base: state.base.clone(),
         })
     }
-}
-
-/// A path as a pattern that means this path alone.
-fn escape_pattern(path: &str) -> String {
-    path.chars().fold(String::new(), |mut pattern, character| {
-        if matches!(character, '*' | '?' | '[' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-        pattern
-    })
 }

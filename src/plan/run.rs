@@ -256,7 +256,8 @@ impl StageBuilder<'_, '_> {
     }
 
     /// What tells cache mounts apart. The platform is part of it: programs of one do not run on another.
-    fn cache_key(&self, id: &str) -> Digest {
+    fn cache_key(&mut self, id: &str) -> Digest {
+        self.planner.caches.insert(id.to_owned());
         let request = self.planner.request;
         let platform = self.state.platform.to_string();
         let shared = request.shared_caches.contains(id);

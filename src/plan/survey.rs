@@ -109,7 +109,7 @@ pub fn survey(dockerfile: &Dockerfile, request: &Request, resolver: &dyn Resolve
             }
         }
     }
-    planner.note_undeclared();
+    planner.note_unused();
     if let Some(target) = target {
         planner.lint_build_stages(&stages, target);
     }
