@@ -54,6 +54,22 @@ fn stage_on_the_build_platform_runs_once_for_all_targets() {
 }
 
 #[test]
+fn variables_hold_one_value_a_line() {
+    let world = World::new();
+    let context = world.context("context", "ARG BASE\nFROM $BASE\nARG A\nARG B\nRUN echo \"$A-$B\"\n");
+    let build = || {
+        let arguments = format!("A=1 2\n\nB=3\n{}\n", base());
+        let build = world.build().env("FANFOLD_BUILD_ARG", arguments).env("FANFOLD_PROGRESS", "json");
+        build.env("FANFOLD_PLATFORM", "").env("FANFOLD_FILE", " ").arg(&context)
+    };
+    let outcome = build().run().success();
+    assert_eq!(outcome.printed("1 2-3"), 1, "{}", outcome.report());
+    // The command line goes before the variable.
+    let outcome = build().args(["--build-arg", "B=4", "--build-arg", &base()]).run().success();
+    assert_eq!(outcome.printed("-4"), 1, "{}", outcome.report());
+}
+
+#[test]
 fn hello_example_for_four_platforms() {
     let world = World::new();
     let example = world.path("hello");

@@ -47,6 +47,35 @@ fn second_build_runs_no_step() {
 }
 
 #[test]
+fn chosen_stages_are_made_anew() {
+    let world = World::new();
+    let context = world.context(
+        "context",
+        "ARG BASE\n\
+         FROM $BASE AS one\n\
+         RUN echo one > /a\n\
+         FROM $BASE AS other\n\
+         RUN echo other > /b\n\
+         FROM $BASE\n\
+         RUN echo last\n\
+         COPY --from=one /a /\n\
+         COPY --from=other /b /\n\
+         RUN echo end\n",
+    );
+    let build = |extra: &[&str]| {
+        let build = world.build().args(["--progress", "json", "--build-arg", &base()]);
+        build.arg(&context).args(extra).run()
+    };
+    assert_eq!(build(&[]).success().runs("started"), 4);
+    // What is made of a stage is made anew as well, and what stands below it is not.
+    for (stages, want) in [("ONE", 2), ("one,other", 3), ("2", 2), ("stage-2", 2), ("other", 2)] {
+        let outcome = build(&["--no-cache-filter", stages]).success();
+        assert_eq!(outcome.runs("started"), want, "{stages}: {}", outcome.report());
+    }
+    build(&["--no-cache-filter", "otter"]).code(2).stderr_has("did you mean other?");
+}
+
+#[test]
 fn two_builds_on_one_store() {
     let world = World::new();
     let context = world.context(
@@ -99,4 +128,115 @@ fn base_is_asked_for_again_with_pull_alone() {
     prints(&["--pull"], "new");
     // What was found is known from now on.
     prints(&[], "new");
+}
+
+#[test]
+fn filter_makes_stages_anew_and_what_takes_from_them() {
+    let world = World::new();
+    let context = world.context(
+        "context",
+        "ARG BASE\nFROM $BASE AS one\nRUN echo one > /one\nFROM $BASE\nRUN echo unnamed > /unnamed\n\
+         FROM $BASE AS other\nRUN echo other > /other\n\
+         FROM $BASE\nCOPY --from=one /one /\nCOPY --link --from=1 /unnamed /\n\
+         RUN --mount=from=other,target=/m cp /m/other /\nRUN echo last > /last\n",
+    );
+    let build = |extra: &[&str]| {
+        world
+            .build()
+            .args(["--progress", "json", "--timestamp", TIME, "--build-arg", &base()])
+            .args(extra)
+            .arg(&context)
+            .run()
+            .success()
+            .runs("started")
+    };
+    assert_eq!(build(&[]), 5);
+    assert_eq!(build(&[]), 0);
+    // The stage's own, and what stands on the copy.
+    assert_eq!(build(&["--no-cache-filter", "one"]), 3);
+    assert_eq!(build(&["--no-cache-filter", "0"]), 3);
+    // A linked layer does not depend on what is below it, but the commands above it depend on it.
+    assert_eq!(build(&["--no-cache-filter", "STAGE-1"]), 3);
+    assert_eq!(build(&["--no-cache-filter", "other", "--no-cache-filter", "one,"]), 4);
+    assert_eq!(build(&["--no-cache-filter", "stage-3"]), 2);
+    assert_eq!(build(&["--no-cache-filter", ""]), 0);
+    // Written, though not read.
+    assert_eq!(build(&[]), 0);
+    world
+        .build()
+        .args(["--build-arg", &base(), "--no-cache-filter", "othre"])
+        .arg(&context)
+        .run()
+        .code(2)
+        .stderr_has("stage \"othre\" could not be found")
+        .stderr_has("did you mean other?");
+}
+
+#[test]
+fn linked_layer_stays_when_its_base_changes() {
+    let world = World::new();
+    let context = world.path("context");
+    world.write("context/a.txt", "alpha\n");
+    let build = |name: &str, line: &str| {
+        let dockerfile =
+            format!("ARG BASE\nFROM $BASE\n{line}\nCOPY --link a.txt /x/\nRUN cat /x/a.txt > /y\n");
+        world.write("context/Dockerfile", dockerfile);
+        let out = world.path(&format!("out/{name}"));
+        let outcome = world
+            .build()
+            .args(["--progress", "json", "--timestamp", TIME, "--build-arg", &base()])
+            .args(["--platform", "linux/amd64,linux/arm64", "--output", &layout(&out)])
+            .arg(&context)
+            .run()
+            .success();
+        (outcome, Index::layout(&out))
+    };
+    let copies = |outcome: &support::Outcome, kind: &str| {
+        let is_copy =
+            |event: &&serde_json::Value| event["event"] == kind && event["step"] == "COPY --link a.txt /x/";
+        outcome.events().iter().filter(is_copy).count()
+    };
+    let (first, one) = build("one", "LABEL a=1");
+    // One layer for both platforms.
+    assert_eq!((copies(&first, "started"), copies(&first, "cached")), (1, 0), "{}", first.report());
+    let (second, two) = build("two", "RUN mkdir -p /x/old && ln -s /x /z");
+    assert_eq!((copies(&second, "started"), copies(&second, "cached")), (0, 1), "{}", second.report());
+    for (one, two) in one.images.iter().zip(&two.images) {
+        let at = one.layers.len() - 2;
+        assert_eq!(one.layers[at].digest, two.layers[at + 1].digest);
+        assert!(two.tree().get("/x/old").is_some() && two.tree().text("/y") == "alpha\n");
+    }
+}
+
+#[test]
+fn result_on_another_result_is_not_used() {
+    let world = World::new();
+    let context = world.context(
+        "context",
+        "ARG BASE\nFROM $BASE AS side\nRUN cat /proc/sys/kernel/random/uuid > /id\n\
+         FROM $BASE AS main\nRUN cat /proc/sys/kernel/random/uuid > /id\n\
+         FROM main\nRUN cp /id /copy\nCOPY --from=side /id /side\n\
+         RUN --mount=from=side,target=/m cmp /m/id /side\n",
+    );
+    let build = |extra: &[&str]| {
+        let out = world.path(&format!("out/{}", extra.len()));
+        let _ = std::fs::remove_dir_all(&out);
+        let outcome = world
+            .build()
+            .args(["--progress", "json", "--timestamp", TIME, "--build-arg", &base()])
+            .args(["--output", &layout(&out)])
+            .args(extra)
+            .arg(&context)
+            .run()
+            .success();
+        (outcome.runs("started"), Index::layout(&out).images[0].tree())
+    };
+    build(&[]);
+    // Only these stages, and only they, are made anew.
+    assert_eq!(build(&["--target", "main", "--no-cache"]).0, 1);
+    assert_eq!(build(&["--target", "side", "--no-cache"]).0, 1);
+    let (started, tree) = build(&[]);
+    assert_eq!(tree.text("/id"), tree.text("/copy"));
+    assert_eq!(started, 2);
+    assert_eq!(build(&[]).0, 0);
 }

@@ -435,6 +435,24 @@ fn git_query_keys() {
 }
 
 #[test]
+fn git_folder_of_a_context_is_kept_where_it_is_asked_for() {
+    let world = World::new();
+    let server = GitServer::start();
+    repository(&server, "app");
+    let url = server.url("app");
+    for (value, kept) in [(None, false), (Some("0"), false), (Some("1"), true), (Some("TRUE"), true)] {
+        let mut run = build(&world);
+        if let Some(value) = value {
+            run = run.args(["--build-arg", &format!("BUILDKIT_CONTEXT_KEEP_GIT_DIR={value}")]);
+        }
+        run.arg(&url).run().success().lacks("no ARG declares");
+        assert_eq!(tree(&world).get("/all/.git/HEAD").is_some(), kept, "{value:?}");
+    }
+    let wrong = "BUILDKIT_CONTEXT_KEEP_GIT_DIR=yes";
+    build(&world).args(["--build-arg", wrong]).arg(&url).run().code(2).stderr_has(wrong);
+}
+
+#[test]
 fn git_submodules() {
     let world = World::new();
     let server = GitServer::start();
@@ -495,6 +513,22 @@ fn git_server_that_is_down() {
     outcome.stderr_has("localhost");
     let server = GitServer::start();
     refused(build(&world).arg(server.url("nosuch")).run()).stderr_has("nosuch");
+}
+
+#[test]
+fn git_server_that_says_nothing_can_be_interrupted() {
+    let world = World::new();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}/x.git", server.local_addr().expect("an address"));
+    let context = world.context("context", &format!("FROM scratch\nADD {address} /x\n"));
+    let running = world.build().arg(&context).start();
+    // Once git is there, it waits for an answer that never comes.
+    let _accepted = server.accept().expect("a connection");
+    let begun = std::time::Instant::now();
+    running.signal(rustix::process::Signal::INT);
+    running.finish().code(130).stderr_has("interrupted");
+    // git itself would wait for a minute.
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -706,6 +740,58 @@ fn named_context_replaces_images_and_stages() {
     assert_eq!(run(stages, &format!("made{image}")).text("/w"), "other\n");
     // Nothing at all.
     assert!(run("FROM alpine\nCOPY Dockerfile /d\n", "alpine=docker-image://scratch").get("/d").is_some());
+}
+
+#[test]
+fn file_of_a_web_server_that_changes() {
+    let (world, web) = (World::new(), HttpServer::start());
+    let dockerfile = format!("FROM scratch\nADD {} {} /\n", web.url("/tagged"), web.url("/bare"));
+    let context = world.context("context", &dockerfile);
+    let sizes = || {
+        build(&world).arg(&context).run().success();
+        let tree = tree(&world);
+        tree.text("/tagged") + &tree.text("/bare")
+    };
+    web.put("/tagged", Page::new("1\n").etag("one"));
+    web.put("/bare", Page::new("1\n"));
+    assert_eq!(sizes(), "1\n1\n");
+    web.put("/tagged", Page::new("2\n").etag("two"));
+    assert_eq!(sizes(), "2\n1\n");
+    web.put("/bare", Page::new("2\n"));
+    assert_eq!(sizes(), "2\n2\n");
+    // Back to what an earlier build has had.
+    web.put("/tagged", Page::new("1\n").etag("one"));
+    web.put("/bare", Page::new("1\n"));
+    assert_eq!(sizes(), "1\n1\n");
+}
+
+#[test]
+fn layout_of_two_platforms_replaces_a_stage_for_one() {
+    let world = World::new();
+    let image =
+        world.context("image", "ARG BASE\nFROM $BASE\nARG TARGETARCH\nRUN echo layout $TARGETARCH > /who\n");
+    let platforms = ["--platform", "linux/amd64,linux/arm64"];
+    let oci = world.path("out/both");
+    world
+        .build()
+        .args(platforms)
+        .args(["--build-arg", &base(), "--output", &layout(&oci)])
+        .arg(&image)
+        .run()
+        .success();
+    let stages = "ARG BASE\nFROM $BASE AS made\nARG TARGETARCH\nRUN echo stage $TARGETARCH > /who\n\
+                  FROM made\nRUN echo $(uname -m) >> /who\n";
+    let context = world.context("context", stages);
+    let named = format!("made::linux/arm64=oci-layout://{}", oci.display());
+    build(&world)
+        .args(platforms)
+        .args(["--build-arg", &base(), "--build-context", &named])
+        .arg(&context)
+        .run()
+        .success();
+    let index = Index::layout(&world.path("out/layout"));
+    assert_eq!(index.image("linux/amd64").tree().text("/who"), "stage amd64\nx86_64\n");
+    assert_eq!(index.image("linux/arm64").tree().text("/who"), "layout arm64\naarch64\n");
 }
 
 #[test]

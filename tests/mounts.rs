@@ -306,6 +306,20 @@ fn cache_is_found_by_its_id() {
 }
 
 #[test]
+fn cache_has_a_name_space() {
+    let world = World::new();
+    let step = format!("RUN --mount=type=cache,target=/c {COUNT}\n");
+    let count = |namespace: &str| {
+        let argument = format!("BUILDKIT_CACHE_MOUNT_NS={namespace}");
+        let args = ["--no-cache", "--progress", "json", "--build-arg", &argument];
+        let lines = built_with(&world, &step, &args).success().lacks("no ARG declares").output_lines();
+        lines.into_iter().map(|(_, line)| line).find(|line| line.starts_with("count")).expect("a count")
+    };
+    let counts = ["one", "one", "two", "one", "two"].map(count);
+    assert_eq!(counts, ["count 1", "count 2", "count 1", "count 3", "count 2"]);
+}
+
+#[test]
 fn cache_owner_and_mode() {
     for user in users() {
         let world = World::of(user);

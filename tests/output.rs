@@ -352,3 +352,18 @@ fn pipe_as_destination_is_written_to_and_stays_a_pipe() {
     let copy = world.write("out/copy.tar", reader.join().expect("reading"));
     Index::layout_tar(&copy);
 }
+
+#[test]
+fn digest_that_cannot_be_written_is_no_success() {
+    let world = World::new();
+    let context = world.context("context", "FROM scratch\nCOPY a /\n");
+    world.write("context/a", "a");
+    let full = format!(
+        "exec {} build --root {} -q {} > /dev/full",
+        world.binary().display(),
+        world.root().display(),
+        context.display()
+    );
+    let run = Run::new(world.command("sh")).args(["-c", &full]).run();
+    run.code(75).stderr_has("standard output");
+}

@@ -145,3 +145,31 @@ fn emulators_of_a_folder() {
         .success()
         .stderr_has(foreign().strip_prefix("linux/").expect("linux"));
 }
+
+#[test]
+fn index_of_a_single_platform_where_it_is_asked_for() {
+    let world = World::new();
+    let context = world.context("context", "FROM scratch\nCOPY Dockerfile /\n");
+    let build = |name: &str, platforms: &str, args: &[&str]| {
+        let out = world.path(&format!("out/{name}"));
+        let output = format!("type=oci,tar=false,dest={}", out.display());
+        let run = world.build().args(["--platform", platforms, "--output", &output]).args(args);
+        (run.arg(&context).run(), out)
+    };
+    let argument = |value: &str| format!("BUILDKIT_MULTI_PLATFORM={value}");
+    for (value, is_index) in [("1", true), ("true", true), ("0", false), ("False", false)] {
+        let (outcome, out) = build(value, "linux/arm64", &["--build-arg", &argument(value)]);
+        outcome.success().lacks("no ARG declares");
+        let index = Index::layout(&out);
+        assert_eq!(index.json["manifests"].is_array(), is_index, "{value}");
+        assert_eq!(index.platforms(), ["linux/arm64"]);
+    }
+    let annotated = ["--annotation", "index:a=b", "--build-arg", &argument("1")];
+    let (outcome, out) = build("annotated", "linux/arm64", &annotated);
+    outcome.success();
+    assert_eq!(Index::layout(&out).json["annotations"]["a"], "b");
+    let (outcome, _) = build("wrong", "linux/arm64", &["--build-arg", &argument("maybe")]);
+    outcome.code(2).stderr_has("BUILDKIT_MULTI_PLATFORM=maybe");
+    let (outcome, _) = build("several", "linux/arm64,linux/amd64", &["--build-arg", &argument("0")]);
+    outcome.code(2).stderr_has("several platforms make an index");
+}

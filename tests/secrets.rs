@@ -253,3 +253,34 @@ fn secret_for_a_web_server() {
     }
     assert!(other.requests().iter().all(|request| !request.headers.contains_key("authorization")));
 }
+
+#[test]
+fn over_a_device_and_as_the_path() {
+    let world = World::new();
+    let value = random();
+    let context = context(
+        &world,
+        "RUN --mount=type=secret,id=a,target=/dev/null test -z \"$(cat)\"\n\
+         RUN --mount=type=secret,id=p,env=PATH [\"busybox\", \"true\"]\n\
+         ENV PATH=/nowhere\n\
+         RUN --mount=type=secret,id=p,env=PATH [\"busybox\", \"true\"]\n",
+    );
+    let outcome = build(&world)
+        .env("VALUE", &value)
+        .env("PLACES", "/usr/bin")
+        .args(["--secret", "id=a,env=VALUE", "--secret", "id=p,env=PLACES"])
+        .arg(&context)
+        .run()
+        .success();
+    gone(&world, outcome, &value);
+}
+
+#[test]
+fn password_of_an_address_that_fails() {
+    let world = World::new();
+    let value = random();
+    let port = support::closed_port();
+    let context = context(&world, &format!("ADD http://me:{value}@127.0.0.1:{port}/x.git /x\n"));
+    let outcome = build(&world).arg(&context).run();
+    outcome.lacks(&value);
+}

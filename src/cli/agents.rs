@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::environment::Environment;
@@ -11,6 +11,9 @@ use super::errors::Failure;
 
 /// How long an agent of our own may take to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What an agent of our own is for: it ends with this command, which ends when nobody can write to it any
+/// more. So no agent outlives a build that is killed.
+const UNTIL_THE_END: &str = "read line; kill \"$SSH_AGENT_PID\"";
 
 /// What one `--ssh` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +27,8 @@ pub(super) enum Agent {
 /// Agents that were started for this build. They end when this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Agents {
-    started: Vec<Child>,
+    /// Commands that agents live as long as, with what they read.
+    started: Vec<(Child, Option<ChildStdin>)>,
     /// Sockets by id.
     pub(super) sockets: BTreeMap<String, PathBuf>,
 }
@@ -91,12 +95,12 @@ impl Agents {
             let socket = match agent {
                 Agent::Socket(socket) => socket.clone(),
                 Agent::Keys(keys) => {
-                    let socket = directory.join(number.to_string());
-                    agents.launch(&socket, keys, environment).map_err(|why| {
+                    let name = number.to_string();
+                    agents.launch(directory, &name, keys, environment).map_err(|why| {
                         Failure::usage(format!("--ssh {id}: {why}"))
                             .with_hint("install openssh-client, or name the socket of an agent with the key")
                     })?;
-                    socket
+                    directory.join(name)
                 }
             };
             agents.sockets.insert(id.clone(), socket);
@@ -104,33 +108,49 @@ impl Agents {
         Ok(agents)
     }
 
-    fn launch(&mut self, socket: &Path, keys: &[PathBuf], environment: &Environment) -> Result<(), String> {
+    /// Starts an agent with the socket `name` in `directory`, and gives it its keys.
+    fn launch(
+        &mut self,
+        directory: &Path,
+        name: &str,
+        keys: &[PathBuf],
+        environment: &Environment,
+    ) -> Result<(), String> {
+        // The path of a socket has at most 107 bytes: it is named from its own directory.
         let program = |name: &str| {
             let mut command = Command::new(name);
-            command.env_clear().env("PATH", environment.search_path());
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command.env_clear().env("PATH", environment.search_path()).current_dir(directory);
+            command.stdout(Stdio::null());
             command
         };
-        let agent = program("ssh-agent").arg("-D").arg("-a").arg(socket).spawn();
-        self.started.push(agent.map_err(|error| format!("ssh-agent cannot be started: {error}"))?);
+        let mut agent = program("ssh-agent");
+        agent.args(["-a", name, "/bin/sh", "-c", UNTIL_THE_END]).stdin(Stdio::piped()).stderr(Stdio::null());
+        let mut agent = agent.spawn().map_err(|error| format!("ssh-agent cannot be started: {error}"))?;
+        let input = agent.stdin.take();
+        self.started.push((agent, input));
         let begun = Instant::now();
-        while !is_socket(socket) {
-            if begun.elapsed() > PATIENCE {
+        while !is_socket(&directory.join(name)) {
+            let ended =
+                self.started.last_mut().is_some_and(|(agent, _)| !matches!(agent.try_wait(), Ok(None)));
+            if ended || begun.elapsed() > PATIENCE {
                 return Err("ssh-agent does not begin".to_owned());
             }
             std::thread::sleep(Duration::from_millis(2));
         }
         for key in keys {
-            let added = program("ssh-add").arg("-q").arg("--").arg(key).env("SSH_AUTH_SOCK", socket).status();
-            match added {
-                Ok(status) if status.success() => {}
-                Ok(_) => {
-                    return Err(format!(
-                        "ssh-add does not take the key `{}`; it may have a passphrase",
-                        key.display()
-                    ));
-                }
-                Err(error) => return Err(format!("ssh-add cannot be started: {error}")),
+            let file = std::path::absolute(key).map_err(|error| format!("`{}`: {error}", key.display()))?;
+            let mut add = program("ssh-add");
+            add.args(["-q", "--"]).arg(file).env("SSH_AUTH_SOCK", name).stdin(Stdio::null());
+            let added = add.output().map_err(|error| format!("ssh-add cannot be started: {error}"))?;
+            if !added.status.success() {
+                let said = String::from_utf8_lossy(&added.stderr);
+                let said: Vec<_> =
+                    said.lines().map(str::trim).filter(|line| line.contains(char::is_alphanumeric)).collect();
+                return Err(format!(
+                    "ssh-add does not take the key `{}`; it may have a passphrase: {}",
+                    key.display(),
+                    said.join(" ")
+                ));
             }
         }
         Ok(())
@@ -139,9 +159,9 @@ impl Agents {
 
 impl Drop for Agents {
     fn drop(&mut self) {
-        for agent in &mut self.started {
-            // One that has ended needs neither.
-            drop(agent.kill());
+        for (agent, input) in &mut self.started {
+            drop(input.take());
+            // It cannot be waited for twice, which nobody does.
             drop(agent.wait());
         }
     }

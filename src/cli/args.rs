@@ -47,13 +47,26 @@ pub(super) struct Cli {
     pub(super) command: Option<Command>,
 }
 
+/// Stands below the options.
+const CLOSING: &str = "\
+    A flag can be set by its variable instead. One that can be repeated takes one value a line there; an empty \
+    variable counts as none, and the command line goes before variables.\n\n\
+    Exit codes: 0 done; 1 a step failed; 2 usage or Dockerfile; 3 authentication; 4 the registry refused; 5 a base \
+    image, platform or download is missing; 75 worth trying again; 128 and the signal's number when interrupted.";
+
+/// Stands below the options of a check.
+const CHECKED: &str = "\
+    A flag can be set by its variable instead, as in `fanfold build`.\n\n\
+    Exit codes: 0 a build would begin; 1 it would fail; 2 usage.";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Build images from a Dockerfile
-    #[command(visible_alias = "b")]
+    #[command(visible_alias = "b", after_help = CLOSING)]
     Build(Box<BuildArgs>),
     /// Find mistakes in a Dockerfile; nothing is built
+    #[command(after_help = CHECKED)]
     Check(Box<CheckArgs>),
     /// Show which platforms this machine can build, how, and why not
     Platforms(PlatformsArgs),
@@ -110,26 +123,26 @@ pub(super) enum NetworkArg {
 /// What a build and a check read.
 #[derive(Debug, Args)]
 pub(super) struct InputArgs {
-    /// Folder with the files that COPY and ADD can reach
+    /// Where COPY and ADD take files from: a folder, a tar archive, `-` (standard input), http(s):// or a git repository
     #[arg(value_name = "CONTEXT")]
     pub(super) context: String,
 
-    /// Dockerfile [default: CONTEXT/Dockerfile]
+    /// Dockerfile; `-` reads it from standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE", env = "FANFOLD_FILE", help_heading = "What to build")]
     pub(super) file: Option<PathBuf>,
     /// Platforms to build for, comma-separated or repeated [default: this machine's]
     #[arg(long, value_name = "PLATFORMS", env = "FANFOLD_PLATFORM", help_heading = "What to build")]
     pub(super) platform: Vec<String>,
-    /// Context with a name, for FROM and --from: a folder, docker-image://, oci-layout://, https:// or git
+    /// Context with a name, for FROM and --from: a folder, docker-image://, oci-layout://, https:// or git; repeatable
     #[arg(long, value_name = "NAME=PLACE", env = "FANFOLD_BUILD_CONTEXT", help_heading = "What to build")]
     pub(super) build_context: Vec<String>,
     /// Stage to build [default: the last one]
     #[arg(long, value_name = "STAGE", env = "FANFOLD_TARGET", help_heading = "What to build")]
     pub(super) target: Option<String>,
-    /// Value for an ARG; without =VALUE it is taken from the environment
+    /// Value for an ARG; without =VALUE it is taken from the environment; repeatable
     #[arg(long, value_name = "NAME[=VALUE]", env = "FANFOLD_BUILD_ARG", help_heading = "What to build")]
     pub(super) build_arg: Vec<String>,
-    /// Secret for RUN --mount=type=secret; without src or env, the variable ID or else the file ID
+    /// Secret for RUN --mount=type=secret; without src or env, the variable ID or else the file ID; repeatable
     #[arg(
         long,
         value_name = "id=ID[,src=FILE|,env=NAME]",
@@ -137,7 +150,7 @@ pub(super) struct InputArgs {
         help_heading = "What to build"
     )]
     pub(super) secret: Vec<String>,
-    /// Agent for RUN --mount=type=ssh: $SSH_AUTH_SOCK, a socket, or private keys
+    /// Agent for RUN --mount=type=ssh: $SSH_AUTH_SOCK, a socket, or private keys; repeatable
     #[arg(long, value_name = "ID[=SOCKET|=KEY,…]", env = "FANFOLD_SSH", help_heading = "What to build")]
     pub(super) ssh: Vec<String>,
     /// Registry that may speak plain HTTP or show an unknown certificate; repeatable
@@ -188,10 +201,10 @@ pub(super) struct BuildArgs {
     /// What to do with the Dockerfile: build, check, outline or targets, each with ,format=json
     #[arg(long, value_name = "METHOD", env = "FANFOLD_CALL", help_heading = "What to build")]
     pub(super) call: Option<String>,
-    /// Label of the images
+    /// Label of the images; repeatable
     #[arg(long, value_name = "NAME=VALUE", env = "FANFOLD_LABEL", help_heading = "What to build")]
     pub(super) label: Vec<String>,
-    /// Annotation; prefixes index:, manifest: and manifest-descriptor:, each with [PLATFORM], say of what
+    /// Annotation; prefixes index:, manifest: and manifest-descriptor:, each with [PLATFORM], say of what; repeatable
     #[arg(
         long,
         value_name = "[SCOPE:]NAME=VALUE",
@@ -221,7 +234,7 @@ pub(super) struct BuildArgs {
     /// Cache mount that all platforms share, by its id; repeatable
     #[arg(long, value_name = "ID", env = "FANFOLD_SHARED_CACHE_MOUNT", help_heading = "Cache")]
     pub(super) shared_cache_mount: Vec<String>,
-    /// Stages whose earlier results are not used, comma-separated or repeated
+    /// Stages whose earlier results are not used, nor what is made of them: names, numbers or stage-N
     #[arg(long, value_name = "STAGES", env = "FANFOLD_NO_CACHE_FILTER", help_heading = "Cache")]
     pub(super) no_cache_filter: Vec<String>,
     /// Do not use earlier results

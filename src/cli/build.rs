@@ -285,8 +285,19 @@ async fn build(
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
-    let Prepared { dockerfile, source, request, context, named, annotations, names, outputs, jobs, .. } =
-        prepared;
+    let Prepared {
+        dockerfile,
+        source,
+        request,
+        context,
+        named,
+        annotations,
+        index,
+        names,
+        outputs,
+        jobs,
+        ..
+    } = prepared;
     let mut remarks = Vec::new();
     let source = Arc::new(source);
     if outputs.is_empty() {
@@ -301,6 +312,7 @@ async fn build(
         pull: arguments.input.pull,
         jobs,
         keep_going: arguments.keep_going,
+        index,
         annotations,
         emulators: emulation.emulators,
     });
@@ -348,7 +360,7 @@ async fn build(
     }));
     progress.finish();
     if arguments.quiet {
-        report::result(&top);
+        report::result(&top)?;
     }
     Ok(Ending::Code(0))
 }

@@ -110,11 +110,11 @@ pub(super) fn answer(query: &Query<'_>, environment: &Environment) -> Result<u8,
     let begun = options::begin(query.input, environment, &root, Mode::Auto)?;
     let dockerfile = match begun.parse() {
         Ok(dockerfile) => dockerfile,
-        Err(error) => return Ok(show(&Findings::of_syntax(&begun.source, &error), query.json)),
+        Err(error) => return show(&Findings::of_syntax(&begun.source, &error), query.json),
     };
     let request = options::request(query.input, environment, &begun, &dockerfile, query.timestamp)?;
     if query.method == Method::Targets {
-        report::result(&outline::targets(&dockerfile, request.target.as_deref(), query.json));
+        report::result(&outline::targets(&dockerfile, request.target.as_deref(), query.json))?;
         return Ok(0);
     }
     let source = begun.source;
@@ -126,22 +126,23 @@ pub(super) fn answer(query: &Query<'_>, environment: &Environment) -> Result<u8,
         pull: query.input.pull,
         jobs: 1,
         keep_going: false,
+        index: false,
         annotations: Vec::new(),
         emulators: Vec::new(),
     });
     let checked = survey(query, environment, &root, &dockerfile, &options)?;
     let findings = Findings::of_check(&source, &dockerfile, &checked);
     if query.method == Method::Check {
-        return Ok(show(&findings, query.json));
+        return show(&findings, query.json);
     }
     let outline = Outline::new(&source.name, &dockerfile, &checked.survey, &options.request);
     outline::show(&outline, query.input, environment, query.json)
 }
 
 /// Prints findings, and gives the exit code.
-fn show(findings: &Findings, json: bool) -> u8 {
-    report::result(&if json { findings.json().to_string() } else { findings.text() });
-    if findings.failed() { FAILED } else { 0 }
+fn show(findings: &Findings, json: bool) -> Result<u8, Failure> {
+    report::result(&if json { findings.json().to_string() } else { findings.text() })?;
+    Ok(if findings.failed() { FAILED } else { 0 })
 }
 
 /// Plans all stages. When it returns, the process has one thread again.

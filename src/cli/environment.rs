@@ -1,7 +1,7 @@
 //! The environment, read once.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +39,13 @@ impl Environment {
     /// A variable's value, also where it is empty.
     pub(super) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         self.variables.get(&OsString::from(name)).map(|value| value.clone().into_vec())
+    }
+
+    /// Whether a variable is set to nothing but blanks.
+    pub(super) fn is_blank(&self, name: &OsStr) -> bool {
+        self.variables
+            .get(name)
+            .is_some_and(|value| value.to_str().is_some_and(|text| text.trim().is_empty()))
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {

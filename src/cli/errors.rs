@@ -211,7 +211,10 @@ pub(super) fn error_report(error: &BuildError, source: Option<&Source>) -> Error
 
 /// Shows what clap has to say: help on standard output with 0, errors with 2.
 pub(super) fn of_clap(error: &clap::Error) -> u8 {
-    drop(error.print());
+    match super::unknown::explain(error) {
+        Some(failure) => return failure.report(),
+        None => drop(error.print()),
+    }
     if error.use_stderr() { Kind::Usage.code() } else { 0 }
 }
 

@@ -13,13 +13,13 @@ use super::args::InputArgs;
 use super::contexts::{self, is_web};
 use super::environment::Environment;
 use super::errors::{Failure, Kind};
-use super::{build, options};
+use super::{build, options, values};
 use crate::coordinator::{BuildError, ContextAt, Remotes, Repositories, explain};
 use crate::dockerfile::{GitAddress, without_userinfo};
 use crate::engine::Cancel;
 use crate::layer::Limits;
 use crate::progress::{Mode, Progress};
-use crate::sandbox::{self, Ended};
+use crate::sandbox::{self, Ended, HeldSignals};
 use crate::secrets::Secrets;
 use crate::source::{Context, Input};
 use crate::store::Store;
@@ -167,11 +167,13 @@ fn repository(
     secrets: &Secrets,
     address: &GitAddress,
 ) -> Result<Context, Failure> {
+    // Git is in a process group of its own: without this, an interrupt would end this process alone.
+    let signals = HeldSignals::hold().map_err(|error| failed_to_begin(&error))?;
     let store = Arc::new(build::open_store(root)?);
     let keep = options::build_argument(arguments, environment, KEEP_GIT_DIR);
-    let keep = keep.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+    let keep = keep.map(|text| values::switch(&format!("--build-arg {KEEP_GIT_DIR}"), &text)).transpose()?;
     let repositories = repositories(environment, store, secrets, Cancel::default(), None);
-    let tree = repositories.fetch(address, keep.then_some(true), None)?;
+    let tree = repositories.fetch(address, keep.filter(|keep| *keep), None, &|| signals.has_come())?;
     Ok(Context::gathered(tree.changes).map_err(|error| explain(error, &address.to_string()))?)
 }
 
@@ -189,6 +191,10 @@ pub(super) fn repositories(
     Repositories { store, secrets: secrets.clone(), git, now: build::now(), cancel }
 }
 
+fn failed_to_begin(error: &dyn std::error::Error) -> Failure {
+    Failure::new(Kind::Retryable, format!("failed to start a process: {}", BuildError::describe(error)))
+}
+
 /// Downloads a file into the store, in a process of its own; gives its place.
 fn download(
     arguments: &InputArgs,
@@ -198,10 +204,7 @@ fn download(
     url: &str,
     mode: Mode,
 ) -> Result<PathBuf, Failure> {
-    let failed = |error: &dyn std::error::Error| {
-        Failure::new(Kind::Retryable, format!("failed to start a process: {}", BuildError::describe(error)))
-    };
-    let (mut ours, mut theirs) = UnixStream::pair().map_err(|error| failed(&error))?;
+    let (mut ours, mut theirs) = UnixStream::pair().map_err(|error| failed_to_begin(&error))?;
     let work = || match fetch(arguments, environment, root, secrets, url, mode) {
         Ok(path) => {
             // Nobody reads it where the other process is gone.
@@ -210,10 +213,10 @@ fn download(
         }
         Err(failure) => i32::from(failure.report()),
     };
-    let ended = sandbox::apart(work).map_err(|error| failed(&error))?;
+    let ended = sandbox::apart(work).map_err(|error| failed_to_begin(&error))?;
     drop(theirs);
     let mut path = String::new();
-    ours.read_to_string(&mut path).map_err(|error| failed(&error))?;
+    ours.read_to_string(&mut path).map_err(|error| failed_to_begin(&error))?;
     match ended {
         Ended::Exited(0) if !path.is_empty() => Ok(path.into()),
         // It has said why.

@@ -27,7 +27,9 @@ mod secrets;
 mod signals;
 mod sites;
 mod table;
+mod unknown;
 mod values;
+mod variables;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -35,6 +37,7 @@ use std::io::Write;
 use clap::{CommandFactory, FromArgMatches};
 
 use args::{Cli, Command, WELCOME};
+use environment::Environment;
 use errors::Failure;
 
 /// Runs the command line and gives the exit code.
@@ -43,7 +46,8 @@ use errors::Failure;
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     // The values of variables may be secrets, and help is copied into tickets.
     let command = Cli::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = variables::matches(command, &Environment::read(), arguments.collect())
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return errors::of_clap(&error),

@@ -24,6 +24,8 @@ use crate::secrets::Secrets;
 /// The build argument that stands for the `check` directive.
 const CHECKS: &str = "BUILDKIT_DOCKERFILE_CHECK";
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// Build argument that asks for an index of a single image.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 /// The end of the year 9999, the last that RFC 3339 can write.
 const LAST_SECOND: i64 = 253_402_300_799;
 
@@ -38,6 +40,7 @@ pub(super) struct Prepared {
     pub(super) secrets: Secrets,
     pub(super) agents: BTreeMap<String, Agent>,
     pub(super) annotations: Vec<Annotation>,
+    pub(super) index: bool,
     pub(super) names: Vec<Reference>,
     pub(super) outputs: Vec<OutputSpec>,
     pub(super) root: PathBuf,
@@ -59,7 +62,8 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     let outputs = outputs(arguments, &names)?;
     let asked = request(input, environment, &begun, &dockerfile, arguments.timestamp)?;
     let request = for_build(arguments, asked)?;
-    let annotations = annotations(arguments, &request)?;
+    let index = index(&request)?;
+    let annotations = annotations(arguments, &request, index)?;
     let files = [&arguments.metadata_file, &arguments.iidfile];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
     check_destinations(&outputs, &files)?;
@@ -79,6 +83,7 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         secrets: begun.secrets,
         agents: begun.agents,
         annotations,
+        index,
         names,
         outputs,
     })
@@ -107,6 +112,7 @@ pub(super) fn begin(
     root: &Path,
     mode: Mode,
 ) -> Result<Begun, Failure> {
+    values::registries(&arguments.insecure_registry)?;
     let secrets = secrets::read(&arguments.secret, environment)?;
     let agents = agents::read(&arguments.ssh, environment)?;
     let build_args = build_args(arguments, environment)?;
@@ -201,6 +207,12 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
     Ok(platforms)
 }
 
+/// Names in a comma-separated list that may be given several times.
+fn names(lists: &[String]) -> Vec<String> {
+    let names = lists.iter().flat_map(|list| list.split(',')).map(str::trim);
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 /// The default of `ARG SOURCE_DATE_EPOCH=…` before the first FROM.
 fn default_epoch(dockerfile: &Dockerfile) -> Option<String> {
     let declarations = dockerfile.preamble.iter().filter_map(|instruction| match &instruction.kind {
@@ -263,6 +275,7 @@ pub(super) fn request(
         platforms: if platforms.is_empty() { vec![Platform::host()] } else { platforms },
         build_platform: Platform::host(),
         build_args,
+        no_cache_stages: Vec::new(),
         target: arguments.target.clone().filter(|target| !target.is_empty()),
         labels: Vec::new(),
         network: Network::Host,
@@ -282,6 +295,7 @@ fn for_build(arguments: &BuildArgs, request: Request) -> Result<Request, Failure
     let labels =
         arguments.label.iter().map(|text| values::pair("--label", text)).collect::<Result<_, _>>()?;
     Ok(Request {
+        no_cache_stages: names(&arguments.no_cache_filter),
         labels,
         network: match arguments.network {
             NetworkArg::Default | NetworkArg::Host => Network::Host,
@@ -295,13 +309,27 @@ fn for_build(arguments: &BuildArgs, request: Request) -> Result<Request, Failure
     })
 }
 
-fn annotations(arguments: &BuildArgs, request: &Request) -> Result<Vec<Annotation>, Failure> {
+/// Whether there is an index: of several images always, of one only where it is asked for.
+fn index(request: &Request) -> Result<bool, Failure> {
+    let several = request.platforms.len() > 1;
+    let Some(text) = request.build_args.get(MULTI_PLATFORM) else { return Ok(several) };
+    let wanted = values::switch(&format!("--build-arg {MULTI_PLATFORM}"), text)?;
+    if several && !wanted {
+        return Err(Failure::usage(format!(
+            "--build-arg {MULTI_PLATFORM}={text}: several platforms make an index"
+        ))
+        .with_hint("drop it, or build for one platform"));
+    }
+    Ok(wanted)
+}
+
+fn annotations(arguments: &BuildArgs, request: &Request, index: bool) -> Result<Vec<Annotation>, Failure> {
     let mut all = Vec::new();
     for text in &arguments.annotation {
         for annotation in values::annotations(text)? {
-            if annotation.scope != Scope::Manifest && request.platforms.len() == 1 {
+            if annotation.scope != Scope::Manifest && !index {
                 return Err(Failure::usage(format!("--annotation {text}: a single platform makes no index"))
-                    .with_hint("use the scope manifest:, or build for several platforms"));
+                    .with_hint(format!("use the scope manifest:, or pass --build-arg {MULTI_PLATFORM}=1")));
             }
             if let Some(platform) = &annotation.platform
                 && !request.platforms.contains(platform)

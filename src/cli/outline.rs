@@ -111,7 +111,7 @@ pub(super) fn show(
         }
     };
     let host = Host { executions, unproven };
-    report::result(&if as_json { outline.json(&host).to_string() } else { outline.text(&host) });
+    report::result(&if as_json { outline.json(&host).to_string() } else { outline.text(&host) })?;
     Ok(0)
 }
 

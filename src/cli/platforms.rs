@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &PlatformsArgs) -> Result<u8, Failure> {
                 .map_err(|error| Failure::new(Kind::Retryable, format!("no temporary folder: {error}")))?;
             let rows = rows(arguments, &environment, scratch.path().to_owned());
             let isolation = sandbox.mapping().to_string();
-            print(arguments.json, &isolation, &rows);
+            print(arguments.json, &isolation, &rows)?;
             Ok(0)
         }
         Err(error) => {
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &PlatformsArgs) -> Result<u8, Failure> {
                     execution: Execution::Unavailable { reasons: vec![reason.clone()], fix: fix.clone() },
                 })
                 .collect();
-            print(arguments.json, &format!("none: {reason}"), &rows);
+            print(arguments.json, &format!("none: {reason}"), &rows)?;
             Ok(0)
         }
     }
@@ -74,11 +74,10 @@ fn rows(arguments: &PlatformsArgs, environment: &Environment, probes: PathBuf) -
     platforms().map(|platform| Row { execution: machine.execution(&platform), platform }).collect()
 }
 
-fn print(as_json: bool, isolation: &str, rows: &[Row]) {
+fn print(as_json: bool, isolation: &str, rows: &[Row]) -> Result<(), Failure> {
     if as_json {
         let platforms: Vec<_> = rows.iter().map(row_json).collect();
-        report::result(&json!({ "isolation": isolation, "platforms": platforms }).to_string());
-        return;
+        return report::result(&json!({ "isolation": isolation, "platforms": platforms }).to_string());
     }
     let width = rows.iter().map(|row| row.platform.to_string().len()).max().unwrap_or(0);
     let mut text =
@@ -97,7 +96,7 @@ fn print(as_json: bool, isolation: &str, rows: &[Row]) {
         text.push_str(&format!("{:width$}  {how}\n", row.platform.to_string()));
     }
     text.push_str("\nImages without RUN instructions can be built for every platform.");
-    report::result(&text);
+    report::result(&text)
 }
 
 fn row_json(row: &Row) -> serde_json::Value {

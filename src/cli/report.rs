@@ -1,6 +1,6 @@
 //! Telling people and programs how a build ended.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use super::errors::{self, Failure, Kind, Source};
 use crate::coordinator::BuildError;
@@ -23,7 +23,17 @@ pub(super) fn end(progress: &Progress, failures: &[BuildError], source: Option<&
 }
 
 /// Prints a result on standard output.
-pub(super) fn result(text: &str) {
-    // Whoever closed standard output does not want it.
-    drop(writeln!(std::io::stdout(), "{text}"));
+///
+/// # Errors
+///
+/// Fails where it cannot be written: a file without a digest in it must not look like success.
+pub(super) fn result(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        // Whoever closed standard output does not want it.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let text = format!("failed to write the result to standard output: {error}");
+            Err(Failure::new(Kind::Retryable, text))
+        }
+        _ => Ok(()),
+    }
 }

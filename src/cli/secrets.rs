@@ -38,8 +38,11 @@ enum From {
 
 impl Wanted {
     fn parse(text: &str) -> Result<Self, Failure> {
+        // The text is not repeated: who misunderstands the flag may have written a secret into it.
+        let known = text.split(',').find_map(|field| field.strip_prefix("id=")).unwrap_or_default();
+        let shown = if known.is_empty() { "--secret".to_owned() } else { format!("--secret id={known}") };
         let fault = |why: &str| {
-            Failure::usage(format!("--secret {text}: {why}"))
+            Failure::usage(format!("{shown}: {why}"))
                 .with_hint("write --secret id=NAME,src=FILE or --secret id=NAME,env=VARIABLE")
         };
         let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
@@ -50,7 +53,8 @@ impl Wanted {
                 "src" | "source" => &mut file,
                 "env" => &mut variable,
                 "type" => &mut kind,
-                other => return Err(fault(&format!("unexpected key '{other}'"))),
+                "value" => return Err(fault("a value cannot be given on the command line")),
+                _ => return Err(fault("the keys are id, src, env and type")),
             };
             if place.replace(value.to_owned()).is_some() {
                 return Err(fault(&format!("'{}' stands there twice", key.trim())));
@@ -67,7 +71,7 @@ impl Wanted {
             (Some("file"), None, None) => From::File(id.clone()),
             (Some("env"), None, None) => From::Variable(id.clone()),
             (Some("file"), None, Some(_)) => return Err(fault("env does not go with type=file")),
-            (Some(other), ..) => return Err(fault(&format!("unsupported secret type \"{other}\""))),
+            (Some(_), ..) => return Err(fault("the types are file and env")),
         };
         Ok(Self { id, from })
     }
@@ -137,6 +141,14 @@ mod tests {
             ("a", "error"),
         ] {
             assert_eq!(shown(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn faults_repeat_no_value() {
+        for text in ["hunter2", "id=a,hunter2", "id=a,value=hunter2", "id=a,hunter2=x", "id=a,type=hunter2"] {
+            let fault = Wanted::parse(text).err().map(|fault| format!("{fault:?}")).unwrap_or_default();
+            assert!(fault.contains("--secret") && !fault.contains("hunter2"), "{text}: {fault}");
         }
     }
 }

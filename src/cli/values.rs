@@ -13,6 +13,15 @@ pub(super) fn pair(flag: &str, text: &str) -> Result<(String, String), Failure> 
     }
 }
 
+/// Reads a truth value in the forms that BuildKit takes.
+pub(super) fn switch(flag: &str, text: &str) -> Result<bool, Failure> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Failure::usage(format!("{flag}={text}: write 1 or 0"))),
+    }
+}
+
 /// Reads `HOST:IP` or `HOST=IP`; the address may be IPv6, also in brackets.
 pub(super) fn host(text: &str) -> Result<(String, String), Failure> {
     let fault = || Failure::usage(format!("--add-host {text}: write --add-host HOST:IP"));
@@ -39,6 +48,14 @@ pub(super) fn size(flag: &str, text: &str) -> Result<u64, Failure> {
     };
     let number: u64 = digits.parse().map_err(|_| fault())?;
     number.checked_mul(factor).ok_or_else(fault)
+}
+
+/// Looks whether each `--insecure-registry` is a host, with a port or without.
+pub(super) fn registries(texts: &[String]) -> Result<(), Failure> {
+    match texts.iter().find(|text| text.is_empty() || text.contains('/')) {
+        Some(text) => Err(Failure::usage(format!("--insecure-registry {text}: write HOST or HOST:PORT"))),
+        None => Ok(()),
+    }
 }
 
 /// Names of resource limits.
@@ -141,6 +158,14 @@ mod tests {
         assert_eq!(host("a=::1").unwrap(), ("a".into(), "::1".into()));
         assert_eq!(host("a:[::1]").unwrap(), ("a".into(), "::1".into()));
         assert!(host("a").is_err() && host(":1.2.3.4").is_err() && host("a:b").is_err());
+    }
+
+    #[test]
+    fn hosts_of_registries() {
+        assert!(registries(&["localhost:5000".to_owned(), "[::1]:5000".to_owned()]).is_ok());
+        assert!(
+            registries(&["http://localhost".to_owned()]).is_err() && registries(&[String::new()]).is_err()
+        );
     }
 
     #[test]

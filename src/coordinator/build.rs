@@ -74,14 +74,20 @@ impl Build {
         let begun = Instant::now();
         let mut stop = interrupted.clone();
         let prepared = tokio::select! {
-            prepared = self.prepare() => prepared?,
+            prepared = self.prepare() => prepared,
             signal = stopped(&mut stop) => {
                 let kind = super::ErrorKind::Interrupted(signal);
-                return Err(vec![BuildError::new(kind, "the build was interrupted")]);
+                Err(vec![BuildError::new(kind, "the build was interrupted")])
             }
         };
+        // The end of a build waits for all of its threads: one that reads a repository must not go on.
+        let prepared = prepared.inspect_err(|_| self.cancel.cancel())?;
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
-        let demand = Arc::new(Demand::new(&graph, |id| self.look_up(&graph, id)));
+        let demand = Arc::new(Demand::new(
+            &graph,
+            |id| self.look_up(&graph, id),
+            |record| self.engine.can_use(&record.layer),
+        ));
         let warnings = self.warnings(&graph);
         if let Some(violation) = self.violation(&warnings) {
             self.say(warnings);
@@ -105,10 +111,8 @@ impl Build {
             cancel: self.cancel.clone(),
         };
         let results = executor.execute(interrupted).await?;
-        let built = tokio::task::block_in_place(|| {
-            fold::fold(&graph, &results, &self.engine, &self.options.annotations)
-        })
-        .map_err(|error| vec![error])?;
+        let built = tokio::task::block_in_place(|| fold::fold(&graph, &results, &self.engine, &self.options))
+            .map_err(|error| vec![error])?;
         self.warn_of_foreign_programs(&graph, &results);
         let platforms = self.summarise(&graph, &demand, &results, &built, begun.elapsed());
         Ok(Outcome::Built(Finished { built, platforms }))
@@ -186,13 +190,12 @@ impl Build {
         }
     }
 
-    /// The usable result of an earlier build.
+    /// The result of an earlier build.
     fn look_up(&self, graph: &Graph, id: StepId) -> Option<crate::store::StepRecord> {
         if self.options.no_cache {
             return None;
         }
-        let record = self.engine.store().step(&graph.step(id).key)?;
-        self.engine.can_use(&record.layer).then_some(record)
+        self.engine.store().step(&graph.step(id).key)
     }
 
     fn announce(&self, graph: &Graph, demand: &Demand) {

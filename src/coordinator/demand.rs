@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::grounds::grounds;
 use crate::engine::Needs;
 use crate::plan::{Graph, Op, StepId};
 use crate::store::StepRecord;
@@ -25,9 +26,14 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    /// Finds out what to do, given what the cache knows.
-    pub(super) fn new(graph: &Graph, lookup: impl Fn(StepId) -> Option<StepRecord>) -> Self {
-        let usable = usable(graph, lookup);
+    /// Finds out what to do, given what the cache knows of each step, and whether a layer is here in a
+    /// form that can be used.
+    pub(super) fn new(
+        graph: &Graph,
+        lookup: impl Fn(StepId) -> Option<StepRecord>,
+        is_here: impl Fn(&StepRecord) -> bool,
+    ) -> Self {
+        let usable = usable(graph, lookup, is_here);
         let mut demand = Self::default();
         let mut read = BTreeSet::new();
         let mut open = Vec::new();
@@ -107,23 +113,36 @@ impl Demand {
 }
 
 /// The steps whose result is known from an earlier build. A result on top of something that would be
-/// made anew could contradict it, so that it is not used.
-fn usable(graph: &Graph, lookup: impl Fn(StepId) -> Option<StepRecord>) -> BTreeMap<StepId, StepRecord> {
+/// made anew could contradict it, so that it is not used; nor is one that was made of files of a step
+/// that has to be carried out anew, or that was carried out anew since.
+fn usable(
+    graph: &Graph,
+    lookup: impl Fn(StepId) -> Option<StepRecord>,
+    is_here: impl Fn(&StepRecord) -> bool,
+) -> BTreeMap<StepId, StepRecord> {
     let mut usable = BTreeMap::new();
+    let mut records: BTreeMap<StepId, StepRecord> = BTreeMap::new();
     let mut known = BTreeSet::new();
+    let mut anew = BTreeSet::new();
     for id in graph.ids() {
         let step = graph.step(id);
+        if step.anew || step.below.into_iter().chain(step.inputs()).any(|id| anew.contains(&id)) {
+            anew.insert(id);
+            continue;
+        }
         let grounded = step.below.is_none_or(|below| known.contains(&below));
         let is_known = match &step.op {
             Op::Base(_) => true,
             Op::Merge(merge) => grounded && known.contains(&merge.layer),
-            _ => match grounded.then(|| lookup(id)).flatten() {
-                Some(record) => {
-                    usable.insert(id, record);
-                    true
-                }
-                None => false,
-            },
+            _ => {
+                let layer = |id: StepId| records.get(&id).map(|record| record.layer);
+                let fits = |record: &StepRecord| grounds(graph, step, &layer) == Some(record.grounds);
+                let record = lookup(id).filter(fits);
+                records.extend(record.map(|record| (id, record)));
+                let record = record.filter(|record| grounded && is_here(record));
+                usable.extend(record.map(|record| (id, record)));
+                record.is_some()
+            }
         };
         if is_known {
             known.insert(id);

@@ -100,7 +100,7 @@ impl BuildError {
 }
 
 /// Advice where the disk is full.
-const DISK_FULL: &str = "free some space, or put the store on another disk with --root";
+pub(super) const DISK_FULL: &str = "free some space, or put the store on another disk with --root";
 
 impl From<PlanError> for BuildError {
     fn from(error: PlanError) -> Self {

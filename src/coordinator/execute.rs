@@ -9,12 +9,14 @@ use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
 use super::answers::Answers;
 use super::demand::Demand;
+use super::grounds::grounds;
 use super::pull::{self, Form};
 use super::schedule::Schedule;
 use super::{BuildError, ErrorKind, Options, Source};
 use crate::engine::{
     Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State, StepFailure,
 };
+use crate::image::Digest;
 use crate::plan::{self, CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
 use crate::progress::{Event, Progress, Stream, Warning};
 use crate::registry::Client;
@@ -54,6 +56,8 @@ pub(super) struct Done {
 struct States {
     below: State,
     inputs: BTreeMap<StepId, State>,
+    /// What tells them from others that the same steps have made; `None` where a step has no result.
+    grounds: Option<Digest>,
 }
 
 /// What came out of a task.
@@ -165,7 +169,8 @@ impl Executor {
                 .collect(),
         };
         let inputs = step.inputs().into_iter().map(|id| (id, stack(Some(id)))).collect();
-        States { below: stack(step.below), inputs }
+        let layer = |id: StepId| results.get(&id)?.layers.first().map(|layer| layer.id);
+        States { below: stack(step.below), inputs, grounds: grounds(&self.graph, step, &layer) }
     }
 
     async fn step(self, id: StepId, states: States) -> Ended {
@@ -241,8 +246,10 @@ impl Executor {
                 return Err(BuildError::new(ErrorKind::Step, "an image is pulled, not carried out"));
             }
         };
-        let record = StepRecord { layer: layer.id, created: self.engine.now() };
-        self.engine.store().put_step(&step.key, &record)?;
+        if let Some(grounds) = states.grounds {
+            let record = StepRecord { layer: layer.id, grounds, created: self.engine.now() };
+            self.engine.store().put_step(&step.key, &record)?;
+        }
         Ok((layer, programs))
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fanfold_platforms::Platform;
 
 use super::execute::Done;
-use super::{Annotation, BuildError, Scope};
+use super::{Annotation, BuildError, Options, Scope};
 use crate::engine::{Built, BuiltImage, BuiltLayer, Engine};
 use crate::image::media_type::{OCI_CONFIG, layer_encoding, oci_layer};
 use crate::image::{Descriptor, History, ImageManifest, Index, RawManifest, Timestamp};
@@ -15,19 +15,20 @@ use crate::store::BlobRecord;
 /// Says who carried out an instruction.
 const COMMENT: &str = "fanfold.dockerfile.v0";
 
-/// Makes all images of a graph, and the index where there are several.
+/// Makes all images of a graph, and the index where there are several or where one is asked for.
 pub(super) fn fold(
     graph: &Graph,
     results: &BTreeMap<StepId, Done>,
     engine: &Engine,
-    annotations: &[Annotation],
+    options: &Options,
 ) -> Result<Built, BuildError> {
+    let annotations = options.annotations.as_slice();
     let images = graph
         .targets
         .iter()
         .map(|target| image(graph, target, results, engine, annotations))
         .collect::<Result<Vec<_>, _>>()?;
-    let index = (images.len() > 1).then(|| {
+    let index = (images.len() > 1 || options.index).then(|| {
         let entries = images.iter().map(|image| image.descriptor.clone()).collect();
         let index = Index::new(entries, select(annotations, Scope::Index, None));
         RawManifest::from_index(&index)

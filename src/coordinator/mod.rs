@@ -17,6 +17,7 @@ mod demand;
 mod error;
 mod execute;
 mod fold;
+mod grounds;
 mod options;
 mod pull;
 mod remotes;

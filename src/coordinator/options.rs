@@ -28,6 +28,8 @@ pub struct Options {
     pub jobs: usize,
     /// Let other platforms finish when one fails.
     pub keep_going: bool,
+    /// Make an index even of a single image.
+    pub index: bool,
     /// Annotations for manifests and index.
     pub annotations: Vec<Annotation>,
     /// Platforms whose commands are emulated.

@@ -1,10 +1,12 @@
 //! Files from web servers and repositories.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
+use super::error::DISK_FULL;
 use super::options::ContextAt;
 use super::{BuildError, ErrorKind, Options};
 use crate::dockerfile::{GitAddress, without_userinfo};
@@ -181,15 +183,19 @@ impl Remotes {
     ) -> Result<Context, BuildError> {
         let repositories = self.repositories.clone();
         let address = git_address(address, is_context)?;
-        let tree = spawn_blocking(move || repositories.fetch(&address, keep_git_dir, checksum.as_deref()))
-            .await
-            .expect("reading a repository does not panic")?;
+        let tree = spawn_blocking(move || {
+            let stop = || repositories.cancel.is_cancelled();
+            repositories.fetch(&address, keep_git_dir, checksum.as_deref(), &stop)
+        })
+        .await
+        .expect("reading a repository does not panic")?;
         Context::gathered(tree.changes).map_err(|error| explain(error, "the repository"))
     }
 }
 
 impl Repositories {
-    /// Fetches the files of a commit. Nothing but this thread is used.
+    /// Fetches the files of a commit. Nothing but this thread is used. `stop` is asked again and again
+    /// whether to stop.
     ///
     /// # Errors
     ///
@@ -200,11 +206,11 @@ impl Repositories {
         address: &GitAddress,
         keep_git_dir: Option<bool>,
         checksum: Option<&str>,
+        stop: &dyn Fn() -> bool,
     ) -> Result<GitTree, BuildError> {
         let spool = self.store.scratch_dir()?;
         let request = GitRequest { address, checksum, keep_git_dir, now: self.now, environment: &self.git };
-        let cancelled = || self.cancel.is_cancelled();
-        git::fetch(&request, spool.path(), &self.store.repositories(), &self.secrets, &cancelled)
+        git::fetch(&request, spool.path(), &self.store.repositories(), &self.secrets, stop)
             .map_err(|error| explain(error, &address.to_string()))
     }
 }
@@ -233,11 +239,20 @@ fn single(file: &WebFile) -> Result<Context, BuildError> {
 pub fn explain(error: SourceError, what: &str) -> BuildError {
     let text = BuildError::describe(&error);
     let (kind, hint) = match &error {
+        error if error.is_disk_full() => (ErrorKind::Retryable, Some(DISK_FULL)),
         SourceError::Git(error) if error.is_cancelled() => (ErrorKind::Retryable, None),
         SourceError::Git(error) if error.is_invalid() => (ErrorKind::Invalid, error.hint()),
         SourceError::Git(error) if error.is_denied() => (ErrorKind::Authentication, error.hint()),
         SourceError::Git(error) if error.is_missing() => (ErrorKind::Platform, error.hint()),
         SourceError::Git(error) => (ErrorKind::Retryable, error.hint()),
+        SourceError::Io { source, .. }
+            if matches!(
+                source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            (ErrorKind::Invalid, None)
+        }
         SourceError::Io { .. } => (ErrorKind::Retryable, None),
         _ => (ErrorKind::Invalid, None),
     };

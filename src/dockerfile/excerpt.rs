@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::ast::Span;
+use super::git_address::userinfo;
 
 /// The most lines shown of one span.
 const MOST_LINES: u32 = 8;
@@ -226,9 +227,20 @@ fn window(cells: &[String], keep: Range<usize>) -> (String, usize) {
     (text, shift)
 }
 
-/// The printable form of each character of a line.
+/// The printable form of each character of a line. Names and passwords in URLs are covered, as many
+/// characters as there are, so that marks stay where they belong.
 fn cells(line: &str) -> Vec<String> {
-    line.chars().map(cell).collect()
+    let mut cells = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        cells.extend(before.chars().map(cell));
+        let secret = userinfo(after);
+        cells.extend(after[..secret].chars().map(|_| "*".to_owned()));
+        rest = &after[secret..];
+    }
+    cells.extend(rest.chars().map(cell));
+    cells
 }
 
 fn escape(text: &str) -> String {
@@ -274,6 +286,14 @@ mod tests {
 
     fn mark(line: u32, first: u32, end: u32) -> Option<Mark> {
         Some(Mark { line, columns: (first, end) })
+    }
+
+    #[test]
+    fn passwords_are_covered() {
+        let source = "ADD http://me:hunter2@h/a https://h/@b ssh://git@h:x@y /d";
+        let shown = excerpt(source, span(1, 1), mark(1, 56, 58));
+        assert!(shown.contains("ADD http://**********@h/a https://h/@b ssh://*******@y /d\n"), "{shown}");
+        assert!(shown.lines().last().is_some_and(|carets| carets.ends_with(&format!("| {:55}^^", ""))));
     }
 
     #[test]

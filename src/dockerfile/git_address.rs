@@ -296,11 +296,20 @@ pub fn without_userinfo(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         shown.push_str(before);
-        let end = after.find(|letter: char| letter.is_whitespace() || "/?#\"'".contains(letter));
-        let authority = &after[..end.unwrap_or(after.len())];
-        rest = authority.rfind('@').map_or(after, |at| &after[at + 1..]);
+        rest = match userinfo(after) {
+            0 => after,
+            // The @ goes as well.
+            length => &after[length + 1..],
+        };
     }
     shown + rest
+}
+
+/// The length in bytes of the name and password that stand before an `@`, behind `://`; 0 if there
+/// are none.
+pub(super) fn userinfo(after: &str) -> usize {
+    let end = after.find(|letter: char| letter.is_whitespace() || "/?#\"'".contains(letter));
+    after[..end.unwrap_or(after.len())].rfind('@').unwrap_or(0)
 }
 
 /// Whether a text is meant as a git address, usable or not.

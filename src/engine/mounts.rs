@@ -152,6 +152,7 @@ impl Engine {
             asked.hidden_env.push((name.clone().into_bytes(), Hidden::new(&**value)));
         }
         if let Some(target) = target {
+            self.check_owner(target, *uid, *gid)?;
             asked.mounts.push(Mount::File {
                 content: Hidden::new(&**value),
                 target: target.clone().into_bytes(),
@@ -169,6 +170,7 @@ impl Engine {
             StepFailure::refused(format!("ssh agent {id}: not found"))
                 .with_hint(format!("give it with --ssh {id}, or --ssh {id}=SOCKET"))
         })?;
+        self.check_owner(target, *uid, *gid)?;
         let access = Access { mode: *mode, uid: *uid, gid: *gid };
         let relay = Relay::start(self.store().scratch_dir()?, agent, access).map_err(|error| {
             StepFailure::refused(format!("ssh agent {id}: {}: {error}", agent.display()))
@@ -180,6 +182,18 @@ impl Engine {
         asked.mounts.push(Mount::Socket { path: relay.socket(), target: target.clone().into_bytes() });
         asked.relays.push(relay);
         Ok(())
+    }
+
+    /// Refuses an owner that this build's namespace does not have.
+    fn check_owner(&self, target: &str, uid: u32, gid: u32) -> Result<(), StepFailure> {
+        let stranger = |mapping: &Mapping| !mapping.identity && !mapping.has(uid, gid);
+        if !self.settings.sandbox.as_ref().is_some_and(|sandbox| stranger(sandbox.mapping())) {
+            return Ok(());
+        }
+        let text =
+            format!("failed to mount {target}: its owner {uid}:{gid} is beyond this user's subordinate ids");
+        let hint = "more of them in /etc/subuid and /etc/subgid would help, or a smaller uid and gid";
+        Err(StepFailure::refused(text).with_hint(hint))
     }
 
     /// A directory of a cache; waits for it where it is not shared.
@@ -203,13 +217,8 @@ impl Engine {
         into: &Path,
     ) -> Result<(), EngineError> {
         let RunMount::Cache { target, initial, mode, uid, gid, .. } = mount else { return Ok(()) };
-        let stranger = |mapping: &Mapping| !mapping.identity && initial.is_none() && !mapping.has(*uid, *gid);
-        if self.settings.sandbox.as_ref().is_some_and(|sandbox| stranger(sandbox.mapping())) {
-            let text = format!(
-                "failed to mount {target}: its owner {uid}:{gid} is beyond this user's subordinate ids"
-            );
-            let hint = "more of them in /etc/subuid and /etc/subgid would help, or a smaller uid and gid";
-            return Err(StepFailure::refused(text).with_hint(hint).into());
+        if initial.is_none() {
+            self.check_owner(target, *uid, *gid)?;
         }
         let mut top = Entry::new(LayerPath::root(), EntryKind::Directory, *mode);
         (top.uid, top.gid, top.mtime) = (*uid, *gid, self.file_time());

@@ -57,6 +57,9 @@ pub enum SpecError {
     /// Not `key=value`.
     #[error("invalid output `{0}`: `{1}` is not of the form key=value")]
     NotAPair(String, String),
+    /// No type at all.
+    #[error("type= is missing: the types are registry, oci, docker, local and tar")]
+    NoType,
     /// No such type.
     #[error("unknown output type `{0}`: the types are registry, oci, docker, local and tar")]
     UnknownType(String),
@@ -102,7 +105,7 @@ impl OutputSpec {
             return Ok(Self::Local { directory: PathBuf::from(text) });
         }
         let mut fields = Fields::split(text)?;
-        let kind = fields.take("type").unwrap_or_default();
+        let kind = fields.take("type").ok_or(SpecError::NoType)?;
         let spec = match kind.as_str() {
             "registry" => Self::registry(&mut fields)?,
             "image" => {
@@ -264,6 +267,7 @@ mod tests {
     fn nothing_is_ignored() {
         for (text, want) in [
             ("type=oci", "output type oci needs dest=PATH"),
+            ("dest=x", "type= is missing: the types are registry, oci, docker, local and tar"),
             (
                 "type=foo,dest=x",
                 "unknown output type `foo`: the types are registry, oci, docker, local and tar",

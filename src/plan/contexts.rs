@@ -27,6 +27,13 @@ pub enum ContextKind {
     Scratch,
 }
 
+impl NamedContext {
+    /// Whether this is its name, for whatever platform.
+    pub(super) fn is(&self, name: &str) -> bool {
+        same(&self.name, name)
+    }
+}
+
 /// The context of this name for a platform, with its place among the request's. One for the very
 /// platform goes before one for all.
 pub(super) fn find<'a>(
@@ -39,7 +46,7 @@ pub(super) fn find<'a>(
         .contexts
         .iter()
         .enumerate()
-        .filter(|(_, context)| fits(context) && same(&context.name, name))
+        .filter(|(_, context)| fits(context) && context.is(name))
         .collect();
     named.sort_by_key(|(_, context)| context.platform.is_none());
     named.first().copied()

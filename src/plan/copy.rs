@@ -126,13 +126,16 @@ impl StageBuilder<'_, '_> {
                 .with_word(name)
                 .into());
         }
-        if let Some(later) = find(dockerfile, name, dockerfile.stages.len()) {
+        // Images and contexts are the target's, whatever the stage is built on.
+        let platform = self.target.clone();
+        if let Some(later) = find(dockerfile, name, dockerfile.stages.len())
+            && contexts::find(self.planner.request, name, &platform).is_none()
+        {
             return Err(self.not_yet(later, name, naming, span).into());
         }
         if name == "scratch" {
             return Ok(Place::Nothing);
         }
-        let platform = self.state.platform.clone();
         let image_name = match contexts::find(self.planner.request, name, &platform) {
             None => None,
             Some((place, context)) => match &context.holds {

@@ -8,7 +8,7 @@ use fanfold_platforms::Platform;
 
 use super::planner::{DEEPEST, too_deep};
 use super::stage::{self, BaseName};
-use super::{PlanError, Request, contexts, onbuild};
+use super::{PlanError, Request, onbuild};
 use crate::dockerfile::{Copy, Dockerfile, Instruction, Kind, Span};
 
 /// A RUN instruction that a build may have to carry out on a platform.
@@ -64,10 +64,8 @@ impl Walk<'_> {
 
     fn visit_new(&mut self, index: usize) -> Result<Platform, PlanError> {
         let stage = &self.dockerfile.stages[index];
-        let replaced =
-            stage.name.as_ref().is_some_and(|name| contexts::find(self.request, name, self.target).is_some());
-        if replaced {
-            return Ok(self.target.clone());
+        if let Some((_, platform)) = stage::replacement(self.dockerfile, self.request, index, self.target)? {
+            return Ok(platform);
         }
         let from = stage::from_line(self.dockerfile, self.request, index, self.target)?;
         let platform = match &from.base {
@@ -113,6 +111,9 @@ impl Walk<'_> {
 
     /// What a stage leaves for the stages on it.
     fn triggers(&self, base: usize, span: Span) -> Result<Vec<Instruction>, PlanError> {
+        if stage::replacement(self.dockerfile, self.request, base, self.target)?.is_some() {
+            return Ok(Vec::new());
+        }
         let texts = self.dockerfile.stages[base].instructions.iter().filter_map(|instruction| {
             match &instruction.kind {
                 Kind::Onbuild(text) => Some(text),

@@ -35,6 +35,8 @@ pub struct Step {
     pub below: Option<StepId>,
     /// The platform that the stage is for.
     pub platform: Platform,
+    /// Whether it is carried out even where an earlier result is known.
+    pub anew: bool,
     /// The target platforms that need this step.
     pub targets: Vec<Platform>,
     /// Where it stands in the Dockerfile.

@@ -4,6 +4,7 @@ use fanfold_platforms::Platform;
 
 use super::history;
 use super::key::Key;
+use super::onbuild;
 use super::planner::{Planner, StageState, Stop};
 use super::scope::Scope;
 use super::stage::display_name;
@@ -24,18 +25,22 @@ pub(super) struct StageBuilder<'p, 'a> {
     pub(super) globals: Scope,
     pub(super) state: StageState,
     cmd_set: bool,
+    /// Whether the instructions at hand are triggers of the base.
+    pub(super) fired: bool,
     number: u32,
-    pub(super) of: u32,
+    of: u32,
 }
 
-/// How many steps a stage has, its FROM included.
-pub(super) fn count_steps(stage: &Stage) -> u32 {
-    let steps = stage.instructions.iter().filter(|instruction| works(instruction)).count();
-    1 + u32::try_from(steps).unwrap_or(u32::MAX / 2)
+/// How many steps a stage has: its FROM, what the triggers of its base do, and its own.
+pub(super) fn count_steps(stage: &Stage, triggers: &[String]) -> u32 {
+    let fired = triggers.iter().filter_map(|text| onbuild::trigger(text, stage.span).ok());
+    let fired = fired.filter(works).count();
+    let own = stage.instructions.iter().filter(|instruction| works(instruction)).count();
+    1 + u32::try_from(fired + own).unwrap_or(u32::MAX / 2)
 }
 
 /// Whether an instruction becomes a step.
-pub(super) fn works(instruction: &Instruction) -> bool {
+fn works(instruction: &Instruction) -> bool {
     matches!(instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
 }
 
@@ -60,8 +65,8 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
         globals: Scope,
         state: StageState,
     ) -> Self {
-        let of = count_steps(&planner.dockerfile.stages[index]);
-        Self { planner, index, target, globals, state, cmd_set: false, number: 1, of }
+        let of = count_steps(&planner.dockerfile.stages[index], &state.config.config.on_build);
+        Self { planner, index, target, globals, state, cmd_set: false, fired: false, number: 1, of }
     }
 
     pub(super) fn finish(self) -> StageState {
@@ -182,6 +187,9 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
                 (None, None) => self.globals.get(name),
             };
             self.state.scope.declare(name, value.as_deref());
+            if self.fired {
+                self.planner.declared.insert(name.clone());
+            }
             shown.push((name.clone(), value));
         }
         self.metadata(history::pairs("ARG", shown.iter().map(|(k, v)| (k.as_str(), v.as_deref()))));
@@ -268,6 +276,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
             None => layer,
             Some(below) => {
                 let key = Key::new("merge", Some(&below)).digest(&key).finish();
+                self.planner.renew(layer, self.index);
                 let op = Op::Merge(MergeOp { layer });
                 self.planner.intern(key, op, self.state.tip, platform, origin)
             }
@@ -276,6 +285,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
     }
 
     fn put_on_top(&mut self, id: StepId, created_by: String) {
+        self.planner.renew(id, self.index);
         self.state.tip = Some(id);
         self.state.history.push(HistoryLine { created_by, layer: Some(id) });
     }

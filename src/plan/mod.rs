@@ -46,5 +46,6 @@ pub use mounts::{MountFrom, RunMount};
 pub use planner::{Outcome, plan};
 pub use request::Request;
 pub use resolver::{ContextError, ImageName, ResolvedImage, Resolver, Wanted, WantedFiles, WantedImage};
+
 pub use survey::{StageOn, Survey, survey};
 pub use warning::Warning;

@@ -1,7 +1,7 @@
 //! ONBUILD: instructions that a base has left for the stages on it.
 
 use super::PlanError;
-use super::instruction::{StageBuilder, works};
+use super::instruction::StageBuilder;
 use super::planner::Stop;
 use crate::dockerfile::{Instruction, Span, parse_trigger};
 
@@ -28,8 +28,9 @@ impl StageBuilder<'_, '_> {
         let texts = std::mem::take(&mut self.state.config.config.on_build);
         let span = self.planner.dockerfile.stages[self.index].span;
         let triggers = texts.iter().map(|text| trigger(text, span)).collect::<Result<Vec<_>, _>>()?;
-        let steps = triggers.iter().filter(|trigger| works(trigger)).count();
-        self.of += u32::try_from(steps).unwrap_or(u32::MAX / 2);
-        triggers.iter().try_for_each(|trigger| self.apply(trigger))
+        self.fired = true;
+        triggers.iter().try_for_each(|trigger| self.apply(trigger))?;
+        self.fired = false;
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::survey::Faults;
 use super::{
     BaseOp, ContextKind, CopyFrom, CopyOp, CopyPart, FileSource, Graph, HistoryLine, ImageName, Op, Origin,
     PlanError, PlanErrorKind, Request, ResolvedImage, Resolver, Step, StepId, Target, Wanted, WantedFiles,
-    WantedImage, Warning, contexts,
+    WantedImage, Warning, contexts, history,
 };
 use crate::dockerfile::{Dockerfile, Kind, Selection, Span, suggest};
 use crate::image::{Digest, ImageConfig, Reference};
@@ -42,6 +42,7 @@ pub fn plan(
     refuse_unsupported(request)?;
     let target_stage = stage::target_stage(dockerfile, request)?;
     let mut planner = Planner::new(dockerfile, request, resolver);
+    planner.anew = stage::without_cache(dockerfile, request)?;
     planner.lint_from_lines();
     for target in &request.platforms {
         match planner.stage(target_stage, target) {
@@ -64,9 +65,10 @@ pub fn plan(
 }
 
 /// Build arguments that no ARG declares: most likely they are misspelt.
-pub(super) fn undeclared<'a>(
+fn undeclared<'a>(
     dockerfile: &'a Dockerfile,
     request: &'a Request,
+    by_triggers: &'a BTreeSet<String>,
 ) -> impl Iterator<Item = String> + 'a {
     let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
     let declared: BTreeSet<&str> = dockerfile
@@ -79,6 +81,7 @@ pub(super) fn undeclared<'a>(
         })
         .flatten()
         .map(|declaration| declaration.name.as_str())
+        .chain(by_triggers.iter().map(String::as_str))
         .collect();
     let means_something =
         |name: &str| name == EPOCH || is_proxy(name) || is_platform_arg(name) || is_builder_arg(name);
@@ -169,6 +172,10 @@ pub(super) struct Planner<'a> {
     by_key: HashMap<Digest, StepId>,
     pub(super) stages: HashMap<(usize, Platform), Result<Rc<StageState>, Stop>>,
     pub(super) wanted: Vec<Wanted>,
+    /// Stages whose earlier results are not used.
+    anew: BTreeSet<usize>,
+    /// Arguments that triggers of bases have declared, beside those of the Dockerfile itself.
+    pub(super) declared: BTreeSet<String>,
     /// How many stages wait for the one that is planned.
     depth: usize,
     /// Where this is set, faults are collected here and planning goes on behind them.
@@ -186,6 +193,8 @@ impl<'a> Planner<'a> {
             by_key: HashMap::new(),
             stages: HashMap::new(),
             wanted: Vec::new(),
+            anew: BTreeSet::new(),
+            declared: BTreeSet::new(),
             depth: 0,
             faults: None,
         }
@@ -193,7 +202,8 @@ impl<'a> Planner<'a> {
 
     /// Says which build arguments nobody declares.
     pub(super) fn note_undeclared(&mut self) {
-        for message in undeclared(self.dockerfile, self.request) {
+        let messages: Vec<_> = undeclared(self.dockerfile, self.request, &self.declared).collect();
+        for message in messages {
             self.note(Warning { rule: None, message, span: None, word: None, hint: None });
         }
     }
@@ -227,11 +237,8 @@ impl<'a> Planner<'a> {
 
     fn plan_stage(&mut self, index: usize, target: &Platform) -> Result<Rc<StageState>, Stop> {
         let stage = &self.dockerfile.stages[index];
-        if let Some(name) = &stage.name
-            && let Some((place, _)) = contexts::find(self.request, name, target)
-        {
-            // The caller's context stands for the whole stage.
-            return Ok(Rc::new(self.on_context(place, target.clone(), index)?));
+        if let Some((place, platform)) = stage::replacement(self.dockerfile, self.request, index, target)? {
+            return Ok(Rc::new(self.on_context(place, platform, index)?));
         }
         let from = match stage::from_line(self.dockerfile, self.request, index, target) {
             Ok(from) => from,
@@ -285,7 +292,7 @@ impl<'a> Planner<'a> {
                         _ => Vec::new(),
                     };
                     for name in names {
-                        self.foresee(&name, index, target, from.explicit.as_ref(), instruction.span);
+                        self.foresee(&name, index, target, instruction.span);
                     }
                 }
                 Err(Stop::Waiting)
@@ -295,21 +302,13 @@ impl<'a> Planner<'a> {
     }
 
     /// Asks for what `--from` of a stage names, before the stage itself can be planned.
-    fn foresee(
-        &mut self,
-        name: &str,
-        index: usize,
-        target: &Platform,
-        explicit: Option<&Platform>,
-        span: Span,
-    ) {
-        let platform = explicit.unwrap_or(target);
+    fn foresee(&mut self, name: &str, index: usize, target: &Platform, span: Span) {
         match stage::find(self.dockerfile, name, self.dockerfile.stages.len()) {
             Some(other) if other < index => drop(self.stage(other, target)),
             Some(_) => {}
             None if name == "scratch" => {}
-            None if contexts::find(self.request, name, platform).is_some() => {}
-            None => drop(self.copy_image(name, platform, span)),
+            None if contexts::find(self.request, name, target).is_some() => {}
+            None => drop(self.copy_image(name, target, span)),
         }
     }
 
@@ -381,7 +380,7 @@ impl<'a> Planner<'a> {
 
     /// A stage that begins with an image.
     fn on_image(&mut self, image: &Arc<ResolvedImage>, platform: Platform, index: usize) -> StageState {
-        let origin = self.origin_of(index);
+        let origin = self.origin_of(index, &image.config.config.on_build);
         let tip = self.base(image, platform.clone(), origin);
         super::image::on_image(image, platform, tip)
     }
@@ -397,24 +396,27 @@ impl<'a> Planner<'a> {
                 Ok(self.on_image(&image, platform, index))
             }
             ContextKind::Files => {
-                let origin = self.origin_of(index);
+                let origin = self.origin_of(index, &[]);
                 let files = FileSource::Named(place);
                 let tip = self.snapshot(files, ".", "/", platform.clone(), origin)?;
                 let mut state = super::image::on_nothing(platform);
+                let created_by = history::copy("COPY", &[], &[".".to_owned()], &[], "/");
                 state.tip = Some(tip);
+                state.history.push(HistoryLine { created_by, layer: Some(tip) });
                 Ok(state)
             }
         }
     }
 
-    fn origin_of(&self, index: usize) -> Origin {
+    /// Where the first step of a stage comes from, whose base has left these triggers.
+    fn origin_of(&self, index: usize, triggers: &[String]) -> Origin {
         let stage = &self.dockerfile.stages[index];
         Origin {
             stage: stage::display_name(self.dockerfile, index),
             text: stage.text.clone(),
             span: stage.span,
             number: 1,
-            of: super::instruction::count_steps(stage),
+            of: super::instruction::count_steps(stage, triggers),
         }
     }
 
@@ -465,9 +467,17 @@ impl<'a> Planner<'a> {
         }
         let id =
             StepId(u32::try_from(self.graph.steps.len()).expect("a Dockerfile has fewer than 2^32 steps"));
-        self.graph.steps.push(Step { key, op, below, platform, targets: Vec::new(), origin });
+        self.graph.steps.push(Step { key, op, below, platform, anew: false, targets: Vec::new(), origin });
         self.by_key.insert(key, id);
         id
+    }
+
+    /// Has a step of a stage carried out anew if the stage's earlier results are not to be used. A step
+    /// that other stages share is carried out once, so it is made anew for all of them.
+    pub(super) fn renew(&mut self, id: StepId, stage: usize) {
+        if self.anew.contains(&stage) {
+            self.graph.steps[id.0 as usize].anew = true;
+        }
     }
 
     pub(super) fn target(

@@ -19,6 +19,8 @@ pub struct Request {
     pub build_args: BTreeMap<String, String>,
     /// `--target`; the last stage without it.
     pub target: Option<String>,
+    /// `--no-cache-filter`: stages whose earlier results are not used.
+    pub no_cache_stages: Vec<String>,
     /// `--label`, laid over the Dockerfile's.
     pub labels: Vec<(String, String)>,
     /// `--network`: the network of RUN instructions that name none.

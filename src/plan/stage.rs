@@ -1,5 +1,7 @@
 //! Stages: what they are built on, for which platform, and by which names they are found.
 
+use std::collections::BTreeSet;
+
 use fanfold_platforms::Platform;
 
 use super::platform_args::platform_args;
@@ -40,15 +42,21 @@ pub(super) fn target_stage(dockerfile: &Dockerfile, request: &Request) -> Result
     if let Some(index) = find(dockerfile, wanted, dockerfile.stages.len()) {
         return Ok(index);
     }
-    let error = PlanError::request(format!("target stage \"{wanted}\" could not be found"));
+    Err(unknown_stage(dockerfile, "target stage", wanted))
+}
+
+/// The name of no stage, where `what` was expected.
+fn unknown_stage(dockerfile: &Dockerfile, what: &str, wanted: &str) -> PlanError {
+    let error = PlanError::request(format!("{what} \"{wanted}\" could not be found"));
     let names: Vec<_> = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
-    Err(match suggest::nearest(wanted, &names) {
+    match suggest::nearest(wanted, &names) {
         Some(name) => error.with_hint(format!("did you mean {name}?")),
         None if names.is_empty() => {
+            let last = dockerfile.stages.len().saturating_sub(1);
             error.with_hint(format!("the stages have no names, only numbers from 0 to {last}"))
         }
         None => error.with_hint(format!("the stages are {}", names.join(", "))),
-    })
+    }
 }
 
 /// The stage of this name or number among the first `before` ones; the latest of equal names.
@@ -57,6 +65,54 @@ pub(super) fn find(dockerfile: &Dockerfile, name: &str, before: usize) -> Option
     let by_name =
         dockerfile.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
     by_name.or_else(|| name.parse().ok().filter(|index| *index < before))
+}
+
+/// The stages whose earlier results are not used: by name, number or `stage-N`, as they are shown.
+///
+/// # Errors
+///
+/// Fails for the name of no stage.
+pub(super) fn without_cache(
+    dockerfile: &Dockerfile,
+    request: &Request,
+) -> Result<BTreeSet<usize>, PlanError> {
+    let mut stages = BTreeSet::new();
+    for wanted in &request.no_cache_stages {
+        let indexes = 0..dockerfile.stages.len();
+        let named = |index: &usize| display_name(dockerfile, *index).eq_ignore_ascii_case(wanted);
+        let named: Vec<_> = indexes.clone().filter(named).collect();
+        if named.is_empty() {
+            match find(dockerfile, wanted, indexes.end) {
+                Some(index) => drop(stages.insert(index)),
+                None => return Err(unknown_stage(dockerfile, "stage", wanted)),
+            }
+        }
+        stages.extend(named);
+    }
+    Ok(stages)
+}
+
+/// The context that stands for a whole stage, by its place in the request, and the platform that the
+/// stage is for.
+///
+/// # Errors
+///
+/// Fails for a `--platform` that means no platform.
+pub(super) fn replacement(
+    dockerfile: &Dockerfile,
+    request: &Request,
+    index: usize,
+    target: &Platform,
+) -> Result<Option<(usize, Platform)>, PlanError> {
+    let stage = &dockerfile.stages[index];
+    let Some(name) =
+        stage.name.as_deref().filter(|name| request.contexts.iter().any(|context| context.is(name)))
+    else {
+        return Ok(None);
+    };
+    let globals = globals(dockerfile, request, target)?;
+    let platform = explicit(dockerfile, stage, &globals)?.unwrap_or_else(|| target.clone());
+    Ok(contexts::find(request, name, &platform).map(|(place, _)| (place, platform)))
 }
 
 /// What people call the stage.
@@ -70,11 +126,12 @@ pub(super) fn globals(
     request: &Request,
     target: &Platform,
 ) -> Result<Scope, PlanError> {
+    let end = dockerfile.stages.len();
     let stage = match &request.target {
-        Some(name) => name.clone(),
-        None => {
-            let last = dockerfile.stages.last().and_then(|stage| stage.name.clone());
-            last.unwrap_or_else(|| "default".to_owned())
+        Some(name) if find_by_name(dockerfile, name, end).is_some() => name.clone(),
+        _ => {
+            let wanted = &dockerfile.stages[target_stage(dockerfile, request)?];
+            wanted.name.clone().unwrap_or_else(|| "default".to_owned())
         }
     };
     let mut scope = Scope::default();
@@ -109,28 +166,9 @@ pub(super) fn from_line(
 ) -> Result<From, PlanError> {
     let stage = &dockerfile.stages[index];
     let globals = globals(dockerfile, request, target)?;
-    let fill = |word: &str| {
-        expand::expand(word, dockerfile.escape, &|name| globals.get(name))
-            .map_err(|error| PlanError::at(stage.span, error.to_string()).with_word(word))
-    };
-    let explicit = match &stage.platform {
-        None => None,
-        Some(word) => {
-            let text = fill(word)?.text;
-            if text.is_empty() {
-                return Err(PlanError::at(
-                    stage.span,
-                    format!("empty platform value from expression {word}"),
-                )
-                .with_word(word));
-            }
-            let platform: Platform = text.parse().map_err(|error| {
-                PlanError::at(stage.span, format!("failed to parse platform {text}: {error}")).with_word(word)
-            })?;
-            Some(platform)
-        }
-    };
-    let expanded = fill(&stage.base)?;
+    let explicit = explicit(dockerfile, stage, &globals)?;
+    let expanded = expand::expand(&stage.base, dockerfile.escape, &|name| globals.get(name))
+        .map_err(|error| PlanError::at(stage.span, error.to_string()).with_word(&stage.base))?;
     let name = expanded.text;
     if name.is_empty() {
         let text = format!("base name ({}) should not be blank", stage.base);
@@ -153,6 +191,21 @@ pub(super) fn from_line(
         },
     };
     Ok(From { base, explicit, globals })
+}
+
+/// The platform that `--platform` of a FROM line names.
+fn explicit(dockerfile: &Dockerfile, stage: &Stage, globals: &Scope) -> Result<Option<Platform>, PlanError> {
+    let Some(word) = &stage.platform else { return Ok(None) };
+    let fault = |text: String| PlanError::at(stage.span, text).with_word(word);
+    let text = expand::expand(word, dockerfile.escape, &|name| globals.get(name))
+        .map_err(|error| fault(error.to_string()))?
+        .text;
+    if text.is_empty() {
+        return Err(fault(format!("empty platform value from expression {word}")));
+    }
+    let platform =
+        text.parse().map_err(|error| fault(format!("failed to parse platform {text}: {error}")))?;
+    Ok(Some(platform))
 }
 
 /// What stands for a FROM line that cannot be read, where planning goes on behind it.

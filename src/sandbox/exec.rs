@@ -57,8 +57,10 @@ fn try_execute(spec: &RunSpec, home: &str) -> Result<(Errno, String), Failure> {
     let Some(program) = spec.argv.first() else {
         return Ok((Errno::ENOENT, "the command is empty".to_owned()));
     };
-    let path = spec.env.iter().rev().find(|(name, _)| name == b"PATH");
-    let path = path.map_or(DEFAULT_PATH, |(_, value)| &value[..]);
+    let path = spec.env.iter().rev().find(|(name, _)| name == b"PATH").map(|(_, value)| &value[..]);
+    let hidden_path =
+        spec.hidden_env.iter().find(|(name, _)| name == b"PATH").map(|(_, value)| value.bytes());
+    let path = hidden_path.or(path).unwrap_or(DEFAULT_PATH);
     // Another error than "not found" on the way is the one to tell of, as shells do.
     let mut first = None;
     for candidate in candidates(program, path) {

@@ -151,11 +151,12 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
     mounts::file(&spec.resolv_conf, &target).step("mounting /etc/resolv.conf")?;
     let target = root.mount_point(b"/etc/hosts", Kind::File).step("/etc/hosts")?;
     mounts::hosts(&spec.hosts, &spec.extra_hosts, &dev, &target).step("mounting /etc/hosts")?;
-    requested::mount(spec, root)?;
     // On the read-only mount: through another descriptor of the host's node, its owner could
-    // change its mode.
-    rustix::fs::openat(&dev, "null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .step("opening /dev/null")
+    // change its mode. And before a mount that is asked for may cover it.
+    let null = rustix::fs::openat(&dev, "null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .step("opening /dev/null")?;
+    requested::mount(spec, root)?;
+    Ok(null)
 }
 
 /// Turns this process into the command; comes back only with a failure.

@@ -40,7 +40,9 @@ impl Input {
                 let read = reader.take(LARGEST_DOCKERFILE + 1).read_to_end(&mut text);
                 read.map_err(|error| SourceError::Archive(LayerError::Stream(error)))?;
                 if text.len() as u64 > LARGEST_DOCKERFILE {
-                    let reason = format!("nor a Dockerfile: it is larger than {LARGEST_DOCKERFILE} bytes");
+                    let reason = format!(
+                        "for a Dockerfile it is too large, with more than {LARGEST_DOCKERFILE} bytes"
+                    );
                     return Err(SourceError::NotAnArchive(reason));
                 }
                 Ok(Self::Dockerfile(text))

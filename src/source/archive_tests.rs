@@ -226,7 +226,7 @@ fn inputs_are_told_by_content() {
         assert!(!looks_like_archive(text));
     }
     for (bytes, want) in [
-        (vec![b'#'; (1 << 20) + 1], "nor a Dockerfile: it is larger than 1048576 bytes"),
+        (vec![b'#'; (1 << 20) + 1], "for a Dockerfile it is too large, with more than 1048576 bytes"),
         (gzip(b"FROM scratch\n"), "it is gzip data, but no tar is in it"),
         (zstd::encode_all(&b"FROM x"[..], 3).unwrap(), "it is zstd data, but no tar is in it"),
         (gzip(&archive)[..30].to_vec(), "it is cut off"),

@@ -70,7 +70,7 @@ pub enum SourceError {
     #[error("the archive cannot be used: {}", cause(.0))]
     Archive(LayerError),
     /// Input that is neither a usable archive nor a Dockerfile.
-    #[error("the build context is not an archive: {0}")]
+    #[error("this is no tar archive, and {0}")]
     NotAnArchive(String),
     /// A path or link of the source that cannot be followed.
     #[error(transparent)]

@@ -13,6 +13,9 @@ use crate::image::{Descriptor, Digest, Reference};
 pub struct StepRecord {
     /// The layer that the step made.
     pub layer: LayerId,
+    /// Digest of the results that it was made on and of. Where one of them was made anew since, this
+    /// one does not fit any more.
+    pub grounds: Digest,
     /// When, in seconds since 1970: the history of later builds says the same.
     pub created: i64,
 }
@@ -78,7 +81,7 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let key = Digest::of(b"key");
         assert_eq!(store.step(&key), None);
-        let record = StepRecord { layer: LayerId::fresh(&key), created: 7 };
+        let record = StepRecord { layer: LayerId::fresh(&key), grounds: Digest::of(b"below"), created: 7 };
         store.put_step(&key, &record).unwrap();
         assert_eq!(store.step(&key), Some(record));
         fs::write(dir.path().join("steps").join(key.hex()), b"{\"layer\":").unwrap();

@@ -57,6 +57,7 @@ fn request(platforms: &[&str]) -> Request {
         contexts: Vec::new(),
         secrets: Default::default(),
         agents: Default::default(),
+        no_cache_stages: Vec::new(),
         shared_caches: Default::default(),
         epoch: None,
     }
@@ -119,7 +120,7 @@ const TABLE: [(&str, u32, &str); 27] = [
         "MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label",
     ),
     (
-        "ARG BASE=a\nFROM a:${BAES:-1}",
+        "ARG BASE=a\nFROM a:x$BAES",
         2,
         "UndefinedArgInFrom: FROM argument 'BAES' is not declared (did you mean BASE?)",
     ),

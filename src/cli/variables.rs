@@ -1,0 +1,65 @@
+//! Flags that come from variables: `FANFOLD_TAG` and so on.
+//!
+//! clap takes a variable as one value. Here a flag that can be repeated takes one value a line, and
+//! an empty variable counts as none: pipelines set variables that have nothing in them.
+
+use std::ffi::OsString;
+
+use clap::builder::Resettable;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Command};
+
+use super::environment::Environment;
+
+/// Reads a command line.
+///
+/// # Errors
+///
+/// Fails as clap does, also for help, which is no failure.
+pub(super) fn matches(
+    command: Command,
+    environment: &Environment,
+    arguments: Vec<OsString>,
+) -> Result<ArgMatches, clap::Error> {
+    let is_empty = |name: &std::ffi::OsStr| environment.is_blank(name);
+    let usable = without(command.clone(), |arg| arg.get_env().is_some_and(is_empty));
+    let found = usable.clone().try_get_matches_from(&arguments).map_err(|error| {
+        // Help names all variables, also those that are empty.
+        if error.use_stderr() {
+            return error;
+        }
+        command.try_get_matches_from(&arguments).err().unwrap_or(error)
+    })?;
+    let Some((name, given)) = found.subcommand() else { return Ok(found) };
+    let Some(subcommand) = usable.find_subcommand(name) else { return Ok(found) };
+    let mut words = Vec::new();
+    for arg in subcommand.get_arguments().filter(|arg| matches!(arg.get_action(), ArgAction::Append)) {
+        let id = arg.get_id().as_str();
+        let (Some(long), Some(ValueSource::EnvVariable)) = (arg.get_long(), given.value_source(id)) else {
+            continue;
+        };
+        let text = given.get_one::<String>(id).map_or("", String::as_str);
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        words.extend(lines.map(|line| (id.to_owned(), OsString::from(format!("--{long}={line}")))));
+    }
+    if words.is_empty() {
+        return Ok(found);
+    }
+    // Behind the subcommand, and in front of a `--` that may follow.
+    let at = arguments.iter().skip(1).position(|word| word == name || is_alias(subcommand, word));
+    let at = at.map_or(arguments.len(), |at| at + 2);
+    let usable = without(usable, |arg| words.iter().any(|(id, _)| arg.get_id() == id.as_str()));
+    let (head, tail) = arguments.split_at(at);
+    usable.try_get_matches_from(head.iter().chain(words.iter().map(|(_, word)| word)).chain(tail))
+}
+
+fn is_alias(command: &Command, word: &OsString) -> bool {
+    command.get_all_aliases().any(|alias| word == alias)
+}
+
+/// The command with some of its arguments deaf to variables.
+fn without(command: Command, is_deaf: impl Fn(&clap::Arg) -> bool) -> Command {
+    command.mut_subcommands(|subcommand| {
+        subcommand.mut_args(|arg| if is_deaf(&arg) { arg.env(Resettable::Reset) } else { arg })
+    })
+}
