@@ -281,6 +281,23 @@ fn cache_survives_builds_and_is_of_one_platform() {
 }
 
 #[test]
+fn cache_is_shared_by_platforms_where_that_is_asked_for() {
+    let world = World::new();
+    // Locked: counting is no atomic thing.
+    let step = format!("RUN --mount=type=cache,id=all,target=/c,sharing=locked {COUNT}\n");
+    let run = |id: &str| {
+        let args = ["--progress", "json", "--no-cache", "--platform", "linux/amd64,linux/arm64"];
+        built_with(&world, &step, &[&args[..], &["--shared-cache-mount", id]].concat()).success()
+    };
+    let outcome = run("all");
+    assert_eq!((outcome.printed("count 1"), outcome.printed("count 2")), (1, 1));
+    // Another id has no effect on this one, and is told of.
+    let outcome = run("al");
+    assert_eq!(outcome.printed("count 1"), 2);
+    outcome.stdout_has("no cache mount has the id al").stdout_has("did you mean all?");
+}
+
+#[test]
 fn cache_is_found_by_its_id() {
     let world = World::new();
     let outcome = built_with(
