@@ -328,6 +328,36 @@ fn a_build_stops_where_warnings_are_errors() {
 }
 
 #[test]
+fn build_checks_in_json_too() {
+    let world = World::new();
+    let context = world.path("context");
+    world.write("context/Dockerfile", "FROM scratch\nMAINTAINER me\n");
+    let outcome = world.build().args(["--check", "--format", "json"]).arg(&context).run().success();
+    let found: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    assert_eq!(found["findings"][0]["rule"], "MaintainerDeprecated");
+    world.build().args(["--format", "json"]).arg(&context).run().code(2).stderr_has("add --check");
+}
+
+#[test]
+fn base_that_does_not_exist_fails_a_check() {
+    let world = World::new();
+    let registry = support::shared_registry();
+    world.write("context/Dockerfile", &format!("FROM {}\n", registry.name("nosuch")));
+    check(&world, "context").run().code(1).stdout_has("not found");
+    world.write("context/Dockerfile", "FROM base\n");
+    let layout = ["--build-context", "base=oci-layout:///nosuch"];
+    check(&world, "context").args(layout).run().code(1).stdout_has("/nosuch");
+}
+
+#[test]
+fn an_outline_of_no_stage_is_an_error() {
+    let world = World::new();
+    world.write("context/Dockerfile", "FROM scratch AS one\n");
+    let outcome = check(&world, "context").args(["--outline", "--target", "on"]).run().code(2);
+    outcome.stderr_has("\"on\" could not be found").stderr_has("did you mean one?");
+}
+
+#[test]
 fn a_check_needs_no_home_and_no_namespace() {
     let world = World::of(User::Plain);
     world.context("a", "FROM scratch\nRUN true\n");

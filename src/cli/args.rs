@@ -201,6 +201,9 @@ pub(super) struct BuildArgs {
     /// What to do with the Dockerfile: build, check, outline or targets, each with ,format=json
     #[arg(long, value_name = "METHOD", env = "FANFOLD_CALL", help_heading = "What to build")]
     pub(super) call: Option<String>,
+    /// How --check and --call answer
+    #[arg(long, value_enum, help_heading = "What to build")]
+    pub(super) format: Option<FormatArg>,
     /// Label of the images; repeatable
     #[arg(long, value_name = "NAME=VALUE", env = "FANFOLD_LABEL", help_heading = "What to build")]
     pub(super) label: Vec<String>,

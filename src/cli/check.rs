@@ -56,6 +56,10 @@ pub(super) fn of_build(arguments: &BuildArgs) -> Result<Option<Query<'_>>, Failu
     arguments.refused.refuse()?;
     let call = arguments.call.as_deref().map(parse_call).transpose()?;
     let (method, json) = match (call, arguments.check) {
+        (None, false) | (Some((None, _)), false) if arguments.format.is_some() => {
+            return Err(Failure::usage("--format says how --check answers, and nothing is asked")
+                .with_hint("add --check, or drop --format"));
+        }
         (None, false) => return Ok(None),
         (None, true) => (Method::Check, false),
         (Some((None, _)), false) => return Ok(None),
@@ -66,6 +70,7 @@ pub(super) fn of_build(arguments: &BuildArgs) -> Result<Option<Query<'_>>, Failu
         }
     };
     let (input, timestamp) = (&arguments.input, arguments.timestamp);
+    let json = json || arguments.format == Some(FormatArg::Json);
     Ok(Some(Query { input, timestamp, method, json }))
 }
 
@@ -134,6 +139,10 @@ pub(super) fn answer(query: &Query<'_>, environment: &Environment) -> Result<u8,
     let findings = Findings::of_check(&source, &dockerfile, &checked);
     if query.method == Method::Check {
         return show(&findings, query.json);
+    }
+    // A fault without a place is one of the request: there is no such stage.
+    if let Some(fault) = checked.survey.faults.iter().find(|fault| fault.span.is_none()) {
+        return Err(BuildError::from(fault.clone()).into());
     }
     let outline = Outline::new(&source.name, &dockerfile, &checked.survey, &options.request);
     outline::show(&outline, query.input, environment, query.json)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::coordinator::{BuildError, Checked, Source};
+use crate::coordinator::{BuildError, Checked, ErrorKind, Source};
 use crate::dockerfile::{Dockerfile, Mark, Span, SyntaxError};
 use crate::plan::PlanError;
 use crate::progress::Warning;
@@ -69,6 +69,10 @@ impl Findings {
         found.extend(checked.unfit.iter().map(|error| finding(Severity::Error, error_shown(source, error))));
         found.extend(checked.missing.iter().map(|error| {
             let shown = error_shown(source, error);
+            // What does not exist is missing in a build, too; what is out of reach may be within it then.
+            if matches!(error.kind, ErrorKind::Platform | ErrorKind::Invalid) {
+                return finding(Severity::Error, shown);
+            }
             let text = format!("the base could not be looked at: {}", shown.text);
             finding(Severity::Info, Warning { text, ..shown })
         }));

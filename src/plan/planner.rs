@@ -266,7 +266,8 @@ impl<'a> Planner<'a> {
         match stage::find(self.dockerfile, name, self.dockerfile.stages.len()) {
             Some(other) if other < index => drop(self.stage(other, target)),
             Some(_) => {}
-            None if name == "scratch" => {}
+            // A number is a stage or nothing.
+            None if name == "scratch" || name.parse::<usize>().is_ok() => {}
             None if contexts::find(self.request, name, target).is_some() => {}
             None => drop(self.copy_image(name, target, span)),
         }
