@@ -342,7 +342,7 @@ fn build_checks_in_json_too() {
 fn base_that_does_not_exist_fails_a_check() {
     let world = World::new();
     let registry = support::shared_registry();
-    world.write("context/Dockerfile", &format!("FROM {}\n", registry.name("nosuch")));
+    world.write("context/Dockerfile", format!("FROM {}\n", registry.name("nosuch")));
     check(&world, "context").run().code(1).stdout_has("not found");
     world.write("context/Dockerfile", "FROM base\n");
     let layout = ["--build-context", "base=oci-layout:///nosuch"];
