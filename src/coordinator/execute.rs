@@ -196,6 +196,7 @@ impl Executor {
                     self.progress.send(Event::StepFailed { id: shown(id), message: error.message.clone() });
                 }
                 let mut error = error.at(step.origin.span, &step.platform);
+                error.message = step.origin.told(error.message);
                 error.step = Some(step.origin.text.clone());
                 Err(error)
             }
