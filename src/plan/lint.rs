@@ -8,12 +8,11 @@ use super::instruction::StageBuilder;
 use super::onbuild::naming_trigger;
 use super::planner::Planner;
 use super::platform_args::is_platform_arg;
+use super::survey::MOST_FOUND;
 use super::{CopyFrom, CopyPart, PlanError, Request, Warning, stage};
 use crate::dockerfile::{Command, Run, Script, Span, expand, ports, shell, suggest};
 use crate::image::Reference;
 
-/// Nobody reads more warnings, and each costs time to show.
-const MOST: usize = 1000;
 /// The check that a heredoc stops at its first failing command.
 const HEREDOC: &str = "HeredocWithoutErrexit";
 /// The check that variables have values.
@@ -37,11 +36,11 @@ impl Planner<'_> {
 
     /// Notes a warning, once.
     pub(super) fn note(&mut self, warning: Warning) {
-        if self.graph.warnings.len() > MOST || !self.noted.insert(warning.clone()) {
+        if self.graph.warnings.len() > MOST_FOUND || !self.noted.insert(warning.clone()) {
             return;
         }
-        if self.graph.warnings.len() == MOST {
-            let message = format!("there are more than {MOST} warnings; the others are not listed");
+        if self.graph.warnings.len() == MOST_FOUND {
+            let message = format!("there are more than {MOST_FOUND} warnings; the others are not listed");
             let last = Warning { rule: None, message, span: None, word: None, hint: None };
             self.graph.warnings.push(last);
             return;

@@ -377,5 +377,6 @@ fn plan_hostile_files() {
     let many: String = (0..5000).map(|n| format!("LABEL a=$U{n}\nSTOPSIGNAL X{n}\n")).collect();
     let dockerfile = dockerfile::parse(format!("FROM a\n{many}").as_bytes()).unwrap();
     let found = survey(&dockerfile, &request(&["linux/amd64"]), &PLAIN);
-    assert_eq!((found.graph.warnings.len(), found.faults.len()), (1001, 1000));
+    assert_eq!((found.graph.warnings.len(), found.faults.len(), found.cut), (1001, 1000, true));
+    assert!(!deep.cut);
 }
