@@ -47,6 +47,25 @@ fn second_build_runs_no_step() {
 }
 
 #[test]
+fn remarks_are_said_once_and_again_by_a_cached_step() {
+    let world = World::new();
+    let context = world.context("context", "ARG BASE\nFROM $BASE\nWORKDIR /d\nCOPY a.txt nothing* /d/\n");
+    world.write("context/a.txt", "alpha\n");
+    let remarks = |platforms: &str| {
+        let build = world.build().args(["--progress", "plain", "--build-arg", &base()]);
+        let outcome =
+            build.arg(&context).args(["--platform", platforms, "--timestamp", TIME]).run().success();
+        let lines = outcome.stderr.lines().filter(|line| line.contains("no file matches"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = remarks("linux/amd64,linux/arm64");
+    assert!(matches!(&first[..], [one] if !one.contains("linux/")), "{first:?}");
+    assert_eq!(remarks("linux/amd64,linux/arm64"), first);
+    let alone = remarks("linux/arm64");
+    assert!(matches!(&alone[..], [one] if one.contains("(linux/arm64)")), "{alone:?}");
+}
+
+#[test]
 fn chosen_stages_are_made_anew() {
     let world = World::new();
     let context = world.context(

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::coordinator::{BuildError, Checked, ErrorKind, Source};
 use crate::dockerfile::{Dockerfile, Mark, Span, SyntaxError};
-use crate::plan::PlanError;
+use crate::plan::{MOST_FOUND, PlanError};
 use crate::progress::Warning;
 
 /// The rule of a file that cannot be parsed.
@@ -45,6 +45,8 @@ pub(super) struct Findings {
     found: Vec<Finding>,
     /// Whether the Dockerfile makes warnings errors.
     strict: bool,
+    /// Whether there are more than are listed.
+    cut: bool,
 }
 
 impl Findings {
@@ -54,7 +56,7 @@ impl Findings {
         let mark = error.columns.map(|columns| Mark { line: error.line, columns });
         let shown = source.finding(Some(SYNTAX), &error.full_message(), Some(span), mark);
         let found = vec![Finding { severity: Severity::Error, shown }];
-        Self { file: source.name.clone(), found, strict: false }
+        Self { file: source.name.clone(), found, strict: false, cut: false }
     }
 
     /// The findings of a check, in the order of the lines; what has no line comes first.
@@ -79,7 +81,8 @@ impl Findings {
         found.sort_by_key(|finding| {
             finding.shown.place.as_ref().map_or((0, 0), |place| (place.line, place.column))
         });
-        Self { file: source.name.clone(), found, strict: dockerfile.checks.is_error() }
+        let (strict, cut) = (dockerfile.checks.is_error(), checked.survey.cut);
+        Self { file: source.name.clone(), found, strict, cut }
     }
 
     fn count(&self, severity: Severity) -> usize {
@@ -128,6 +131,11 @@ impl Findings {
             true => text.push_str(&format!("{file}: no findings")),
             false => text.push_str(&format!("{file}: {}", counts.join(", "))),
         }
+        if self.cut {
+            text.push_str(&format!(
+                "; there are more, of which only the first {MOST_FOUND} errors and {MOST_FOUND} warnings are shown"
+            ));
+        }
         text
     }
 
@@ -142,6 +150,7 @@ impl Findings {
             "infos": self.count(Severity::Info),
             "violated": self.violated(),
             "failed": self.failed(),
+            "cut": self.cut,
         })
     }
 
@@ -207,13 +216,20 @@ Dockerfile: 1 error";
             severity: Severity::Warning,
             shown: Warning { rule: Some(rule.to_owned()), ..Warning::new("m") },
         };
-        let mut found =
-            Findings { file: "D".to_owned(), found: vec![warning("B"), warning("A")], strict: false };
+        let mut found = Findings {
+            file: "D".to_owned(),
+            found: vec![warning("B"), warning("A")],
+            strict: false,
+            cut: true,
+        };
         assert!(!found.failed());
+        let end = "\nD: 2 warnings; there are more, of which only the first 1000 errors and 1000 warnings are shown";
+        assert!(found.text().ends_with(end));
+        assert_eq!(found.json()["cut"], true);
         found.strict = true;
         assert!(found.failed());
         assert!(found.text().contains("error: lint violation found for rules: A, B\n"));
-        let none = Findings { file: "D".to_owned(), found: Vec::new(), strict: true };
+        let none = Findings { file: "D".to_owned(), found: Vec::new(), strict: true, cut: false };
         assert!(!none.failed());
         assert_eq!(none.text(), "D: no findings");
     }

@@ -55,7 +55,7 @@ impl Demand {
                     demand.merges.insert(id, merge.layer);
                     open.push(merge.layer);
                 }
-                (_, Some(record)) => drop(demand.cached.insert(id, *record)),
+                (_, Some(record)) => drop(demand.cached.insert(id, record.clone())),
                 (op, None) => {
                     demand.work.insert(id);
                     let inputs: Vec<_> =
@@ -138,10 +138,11 @@ fn usable(
                 let layer = |id: StepId| records.get(&id).map(|record| record.layer);
                 let fits = |record: &StepRecord| grounds(graph, step, &layer) == Some(record.grounds);
                 let record = lookup(id).filter(fits);
-                records.extend(record.map(|record| (id, record)));
+                records.extend(record.clone().map(|record| (id, record)));
                 let record = record.filter(|record| grounded && is_here(record));
+                let is_usable = record.is_some();
                 usable.extend(record.map(|record| (id, record)));
-                record.is_some()
+                is_usable
             }
         };
         if is_known {

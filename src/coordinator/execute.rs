@@ -1,9 +1,10 @@
 //! Carries out the steps of a graph, as many at once as there are jobs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fanfold_platforms::Platform;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
@@ -17,7 +18,7 @@ use crate::engine::{
     Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State, StepFailure,
 };
 use crate::image::Digest;
-use crate::plan::{self, CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
+use crate::plan::{CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
 use crate::progress::{Event, Progress, Stream, Warning};
 use crate::registry::Client;
 use crate::store::StepRecord;
@@ -50,6 +51,15 @@ pub(super) struct Done {
     pub(super) duration: Duration,
     /// The machines that copied programs are for, each with the first such program.
     pub(super) programs: Programs,
+    /// What is to be said of it.
+    pub(super) notes: Vec<String>,
+}
+
+/// What carrying out a step gave.
+struct Made {
+    layer: Layer,
+    programs: Programs,
+    notes: Vec<String>,
 }
 
 /// The stacks that a step works on.
@@ -142,6 +152,7 @@ impl Executor {
                 }
             }
         }
+        self.say_notes(&results);
         if let Some(signal) = signal {
             return Err(vec![BuildError::new(ErrorKind::Interrupted(signal), "the build was interrupted")]);
         }
@@ -184,10 +195,10 @@ impl Executor {
         let executor = self.clone();
         let carried_out = spawn_blocking(move || executor.carry_out(id, &states)).await;
         let result = match carried_out.expect("carrying out a step does not panic") {
-            Ok((layer, programs)) => {
+            Ok(Made { layer, programs, notes }) => {
                 let duration = begun.elapsed();
                 self.progress.send(Event::StepFinished { id: shown(id), duration });
-                Ok(Done { layers: vec![layer], created: Some(self.engine.now()), duration, programs })
+                Ok(Done { layers: vec![layer], created: Some(self.engine.now()), duration, programs, notes })
             }
             Err(error) => {
                 if self.cancel.is_cancelled() {
@@ -196,6 +207,7 @@ impl Executor {
                     self.progress.send(Event::StepFailed { id: shown(id), message: error.message.clone() });
                 }
                 let mut error = error.at(step.origin.span, &step.platform);
+                error.message = step.origin.told(error.message);
                 error.step = Some(step.origin.text.clone());
                 Err(error)
             }
@@ -228,42 +240,39 @@ impl Executor {
             created: None,
             duration: begun.elapsed(),
             programs: Programs::new(),
+            notes: Vec::new(),
         })
     }
 
     /// Carries out one step, on a thread that may wait.
-    fn carry_out(&self, id: StepId, states: &States) -> Result<(Layer, Programs), BuildError> {
+    fn carry_out(&self, id: StepId, states: &States) -> Result<Made, BuildError> {
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled.into());
         }
         let step = self.graph.step(id);
         let needs = self.demand.needs(id);
-        let (layer, programs) = match &step.op {
-            Op::Run(op) => (self.run(id, op, states, needs)?, Programs::new()),
+        let made = match &step.op {
+            Op::Run(op) => self.run(id, op, states, needs)?,
             Op::Copy(op) => self.copy(id, op, states, needs)?,
-            Op::Workdir(op) => (self.workdir(id, op, &states.below, needs)?, Programs::new()),
+            Op::Workdir(op) => self.workdir(id, op, &states.below, needs)?,
             Op::Base(_) | Op::Merge(_) => {
                 return Err(BuildError::new(ErrorKind::Step, "an image is pulled, not carried out"));
             }
         };
         if let Some(grounds) = states.grounds {
-            let record = StepRecord { layer: layer.id, grounds, created: self.engine.now() };
+            let (layer, notes) = (made.layer.id, made.notes.clone());
+            let record = StepRecord { layer, grounds, created: self.engine.now(), notes };
             self.engine.store().put_step(&step.key, &record)?;
         }
-        Ok((layer, programs))
+        Ok(made)
     }
 
-    fn workdir(&self, id: StepId, op: &WorkdirOp, below: &State, needs: Needs) -> Result<Layer, BuildError> {
-        Ok(self.engine.workdir(&self.graph.step(id).key, op, below, needs)?)
+    fn workdir(&self, id: StepId, op: &WorkdirOp, below: &State, needs: Needs) -> Result<Made, BuildError> {
+        let layer = self.engine.workdir(&self.graph.step(id).key, op, below, needs)?;
+        Ok(Made { layer, programs: Programs::new(), notes: Vec::new() })
     }
 
-    fn copy(
-        &self,
-        id: StepId,
-        op: &CopyOp,
-        states: &States,
-        needs: Needs,
-    ) -> Result<(Layer, Programs), BuildError> {
+    fn copy(&self, id: StepId, op: &CopyOp, states: &States, needs: Needs) -> Result<Made, BuildError> {
         let step = self.graph.step(id);
         let nothing = State::default();
         let contexts = op
@@ -291,20 +300,30 @@ impl Executor {
             })
             .collect();
         let copied = self.engine.copy(&step.key, op, &sources, &states.below, needs)?;
-        self.remark(step, copied.notes);
-        Ok((copied.layer, copied.programs))
+        Ok(Made { layer: copied.layer, programs: copied.programs, notes: copied.notes })
     }
 
-    /// Passes on what a step has to say beside its layer.
-    fn remark(&self, step: &plan::Step, notes: Vec<String>) {
-        for text in notes {
-            let platform = Some(step.platform.clone());
+    /// Says what there is to be said of steps, whether they were carried out or are from an earlier
+    /// build: each remark on a line once, with its platform where it is of one platform alone.
+    fn say_notes(&self, results: &BTreeMap<StepId, Done>) {
+        let mut said: BTreeMap<(u32, String), (StepId, BTreeSet<Platform>)> = BTreeMap::new();
+        for (id, done) in results {
+            let step = self.graph.step(*id);
+            for text in &done.notes {
+                let place = (step.origin.span.first, step.origin.told(text.clone()));
+                let platforms = &mut said.entry(place).or_insert((*id, BTreeSet::new())).1;
+                platforms.extend(step.targets.iter().cloned());
+            }
+        }
+        for ((_, text), (id, platforms)) in said {
+            let step = self.graph.step(id);
+            let platform = Some(step.platform.clone()).filter(|_| platforms.len() < 2);
             let warning = self.source.remark(&text, step.origin.span);
             self.progress.send(Event::Warning(Warning { platform, ..warning }));
         }
     }
 
-    fn run(&self, id: StepId, op: &RunOp, states: &States, needs: Needs) -> Result<Layer, BuildError> {
+    fn run(&self, id: StepId, op: &RunOp, states: &States, needs: Needs) -> Result<Made, BuildError> {
         let step = self.graph.step(id);
         let tail = std::sync::Mutex::new(VecDeque::new());
         let output = |line: OutputLine| {
@@ -329,11 +348,10 @@ impl Executor {
                 error.hint = hint.or(error.hint);
                 error
             })?;
-        self.remark(step, notes);
         if needs.blob {
             self.engine.blob(&layer)?;
         }
-        Ok(layer)
+        Ok(Made { layer, programs: Programs::new(), notes })
     }
 
     /// Whether a command's failure looks like one of its emulator.
@@ -362,6 +380,7 @@ fn cached(record: &StepRecord) -> Done {
         created: Some(record.created),
         duration: Duration::ZERO,
         programs: Programs::new(),
+        notes: record.notes.clone(),
     }
 }
 

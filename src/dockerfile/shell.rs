@@ -1,16 +1,18 @@
 //! The text of a shell command, read as far as the build checks need it.
 //!
-//! Owns: which variables a text uses, and whether a heredoc's failing middle line would be missed.
+//! Owns: which variables a text uses and sets, and whether a heredoc's failing middle line would be missed.
 //! Refuses nothing: a text that no shell would take gives what was read up to the fault.
 //!
 //! Invariants: the time is linear in the size of the text; nothing recurses.
 //!
 //! Sources: POSIX, "Shell Command Language"; bash's `$'…'`.
 
+mod assigned;
 mod scan;
 
 use std::ops::Range;
 
+pub use assigned::assigned_variables;
 use scan::{Event, Operator, Scanner};
 
 /// The variables that a shell text uses: `$NAME` and `${NAME…}`, not in single quotes, not behind an

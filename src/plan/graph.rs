@@ -5,6 +5,7 @@ use fanfold_platforms::Platform;
 use std::sync::Arc;
 
 use super::mounts::RunMount;
+use super::onbuild::naming_trigger;
 use super::{ResolvedImage, Warning};
 use crate::dockerfile::{Selection, Span};
 use crate::image::{Digest, ImageConfig};
@@ -56,6 +57,13 @@ pub struct Origin {
     pub number: u32,
     /// How many steps the stage has.
     pub of: u32,
+}
+
+impl Origin {
+    /// A message about the step; it names the trigger where the step is one of the base's.
+    pub fn told(&self, message: String) -> String {
+        naming_trigger(&self.text, message)
+    }
 }
 
 /// What a step does.

@@ -25,8 +25,8 @@ pub(super) struct StageBuilder<'p, 'a> {
     pub(super) globals: Scope,
     pub(super) state: StageState,
     cmd_set: bool,
-    /// Whether the instructions at hand are triggers of the base.
-    pub(super) fired: bool,
+    /// The text of the base's trigger that is applied.
+    pub(super) trigger: Option<String>,
     number: u32,
     of: u32,
 }
@@ -66,7 +66,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
         state: StageState,
     ) -> Self {
         let of = count_steps(&planner.dockerfile.stages[index], &state.config.config.on_build);
-        Self { planner, index, target, globals, state, cmd_set: false, fired: false, number: 1, of }
+        Self { planner, index, target, globals, state, cmd_set: false, trigger: None, number: 1, of }
     }
 
     pub(super) fn finish(self) -> StageState {
@@ -187,7 +187,7 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
                 (None, None) => self.globals.get(name),
             };
             self.state.scope.declare(name, value.as_deref());
-            if self.fired {
+            if self.trigger.is_some() {
                 self.planner.declared.insert(name.clone());
             }
             shown.push((name.clone(), value));

@@ -5,14 +5,14 @@
 use std::collections::BTreeSet;
 
 use super::instruction::StageBuilder;
+use super::onbuild::naming_trigger;
 use super::planner::Planner;
 use super::platform_args::is_platform_arg;
+use super::survey::MOST_FOUND;
 use super::{CopyFrom, CopyPart, PlanError, Request, Warning, stage};
 use crate::dockerfile::{Command, Run, Script, Span, expand, ports, shell, suggest};
 use crate::image::Reference;
 
-/// Nobody reads more warnings, and each costs time to show.
-const MOST: usize = 1000;
 /// The check that a heredoc stops at its first failing command.
 const HEREDOC: &str = "HeredocWithoutErrexit";
 /// The check that variables have values.
@@ -36,11 +36,11 @@ impl Planner<'_> {
 
     /// Notes a warning, once.
     pub(super) fn note(&mut self, warning: Warning) {
-        if self.graph.warnings.len() > MOST || !self.noted.insert(warning.clone()) {
+        if self.graph.warnings.len() > MOST_FOUND || !self.noted.insert(warning.clone()) {
             return;
         }
-        if self.graph.warnings.len() == MOST {
-            let message = format!("there are more than {MOST} warnings; the others are not listed");
+        if self.graph.warnings.len() == MOST_FOUND {
+            let message = format!("there are more than {MOST_FOUND} warnings; the others are not listed");
             let last = Warning { rule: None, message, span: None, word: None, hint: None };
             self.graph.warnings.push(last);
             return;
@@ -106,11 +106,13 @@ impl Planner<'_> {
 impl StageBuilder<'_, '_> {
     /// Notes the finding of a build check about a word of an instruction.
     fn warn(&mut self, rule: &'static str, message: String, span: Span, word: &str, hint: Option<String>) {
+        let message = naming_trigger(self.trigger.as_deref().unwrap_or_default(), message);
         self.planner.warn(rule, message, span, Some(word), hint);
     }
 
     /// Notes something that no build check has a name for.
     pub(super) fn remark(&mut self, message: String, span: Span, word: &str, hint: String) {
+        let message = naming_trigger(self.trigger.as_deref().unwrap_or_default(), message);
         let word = Some(word.to_owned());
         self.planner.note(Warning { rule: None, message, span: Some(span), word, hint: Some(hint) });
     }
@@ -228,13 +230,14 @@ impl StageBuilder<'_, '_> {
             let name = run.heredocs.first().map(|heredoc| heredoc.name.as_str()).unwrap_or_default();
             self.warn(HEREDOC, message.to_owned(), span, name, Some(hint.to_owned()));
         }
+        let assigned = shell::assigned_variables(&text);
         let mut names = BTreeSet::new();
         for (name, _) in shell::shell_variables(&text) {
             if self.state.scope.get(&name).is_some() || !names.insert(name.clone()) {
                 continue;
             }
             let declared = self.state.scope.arguments().iter().any(|(known, _)| *known == name);
-            if declared || !self.is_global(&name) || is_assigned(&text, &name) {
+            if declared || !self.is_global(&name) || assigned.contains(name.as_str()) {
                 continue;
             }
             let (rule, why) = if is_platform_arg(&name) {
@@ -247,18 +250,6 @@ impl StageBuilder<'_, '_> {
             self.warn(rule, message, span, &name, Some(hint));
         }
     }
-}
-
-/// Whether a script gives the variable a value of its own.
-fn is_assigned(script: &str, name: &str) -> bool {
-    let joins = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    script.match_indices(name).any(|(at, _)| {
-        let (before, after) = (&script[..at], &script[at + name.len()..]);
-        let by_word = ["for ", "read ", "read -r "].iter().any(|word| before.ends_with(word));
-        let by_sign =
-            after.starts_with('=') && before.chars().next_back().is_none_or(|c| " \t\n;&|(".contains(c));
-        (by_word && !after.starts_with(joins)) || by_sign
-    })
 }
 
 #[cfg(test)]

@@ -50,5 +50,5 @@ pub use planner::{Outcome, plan};
 pub use request::Request;
 pub use resolver::{ContextError, ImageName, ResolvedImage, Resolver, Wanted, WantedFiles, WantedImage};
 
-pub use survey::{StageOn, Survey, survey};
+pub use survey::{MOST_FOUND, StageOn, Survey, survey};
 pub use warning::Warning;

@@ -25,6 +25,8 @@ pub struct Survey {
     /// What is not known yet. With images missing, plan again when they are resolved; missing files
     /// change nothing here.
     pub wanted: Vec<Wanted>,
+    /// Whether more was found than the [`MOST_FOUND`] faults and as many warnings that are listed.
+    pub cut: bool,
 }
 
 /// A stage for one target platform.
@@ -44,26 +46,31 @@ pub struct StageOn {
     pub needed: bool,
 }
 
-/// Nobody mends more faults at once, and each costs time to show.
-const MOST: usize = 1000;
+/// As many faults and as many warnings are listed: nobody mends more at once, and each costs time to show.
+pub const MOST_FOUND: usize = 1000;
 
 /// Faults that were found so far, each once, in the order of the lines.
 #[derive(Debug, Default)]
-pub(super) struct Faults(BTreeMap<(u32, String), (PlanError, BTreeSet<Platform>)>);
+pub(super) struct Faults {
+    found: BTreeMap<(u32, String), (PlanError, BTreeSet<Platform>)>,
+    /// Whether some were left out.
+    cut: bool,
+}
 
 impl Faults {
     /// Adds a fault that was found for a target.
     pub(super) fn add(&mut self, fault: PlanError, target: &Platform) {
         let place = fault.span.map_or(0, |span| span.first);
-        if self.0.len() >= MOST && !self.0.contains_key(&(place, fault.message.clone())) {
+        if self.found.len() >= MOST_FOUND && !self.found.contains_key(&(place, fault.message.clone())) {
+            self.cut = true;
             return;
         }
-        let known = self.0.entry((place, fault.message.clone())).or_insert((fault, BTreeSet::new()));
+        let known = self.found.entry((place, fault.message.clone())).or_insert((fault, BTreeSet::new()));
         known.1.insert(target.clone());
     }
 
     fn finish(self, platforms: &[Platform]) -> Vec<PlanError> {
-        let each = self.0.into_values().map(|(fault, targets)| match targets.first() {
+        let each = self.found.into_values().map(|(fault, targets)| match targets.first() {
             Some(first) if targets.len() < platforms.len() => fault.with_platform(first),
             _ => PlanError { platform: None, ..fault },
         });
@@ -113,10 +120,12 @@ pub fn survey(dockerfile: &Dockerfile, request: &Request, resolver: &dyn Resolve
     if let Some(target) = target {
         planner.lint_build_stages(&stages, target);
     }
-    let faults = planner.faults.take().unwrap_or_default().finish(&request.platforms);
+    let faults = planner.faults.take().unwrap_or_default();
+    let cut = faults.cut || planner.graph.warnings.len() > MOST_FOUND;
+    let faults = faults.finish(&request.platforms);
     let mut graph = planner.graph;
     attribute(&mut graph);
-    Survey { graph, faults, stages, target, wanted: planner.wanted }
+    Survey { graph, faults, stages, target, wanted: planner.wanted, cut }
 }
 
 /// The steps of a chain above the one that it began on, lowest first.

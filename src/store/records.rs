@@ -9,7 +9,7 @@ use super::{LayerId, Store, StoreError};
 use crate::image::{Descriptor, Digest, Reference};
 
 /// The result of a step, under the step's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// The layer that the step made.
     pub layer: LayerId,
@@ -18,6 +18,9 @@ pub struct StepRecord {
     pub grounds: Digest,
     /// When, in seconds since 1970: the history of later builds says the same.
     pub created: i64,
+    /// What is to be said of the step beside its layer: a later build that uses it says it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What an image name stood for when a registry was last asked.
@@ -81,8 +84,19 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let key = Digest::of(b"key");
         assert_eq!(store.step(&key), None);
-        let record = StepRecord { layer: LayerId::fresh(&key), grounds: Digest::of(b"below"), created: 7 };
+        let mut record = StepRecord {
+            layer: LayerId::fresh(&key),
+            grounds: Digest::of(b"below"),
+            created: 7,
+            notes: vec!["no file matches \"x*\"".to_owned()],
+        };
         store.put_step(&key, &record).unwrap();
+        assert_eq!(store.step(&key), Some(record.clone()));
+        // Records of versions that kept no notes are of use still: they look as those without any.
+        record.notes.clear();
+        store.put_step(&key, &record).unwrap();
+        let place = dir.path().join("steps").join(key.hex());
+        assert!(!fs::read_to_string(place).unwrap().contains("notes"));
         assert_eq!(store.step(&key), Some(record));
         fs::write(dir.path().join("steps").join(key.hex()), b"{\"layer\":").unwrap();
         assert_eq!(store.step(&key), None);

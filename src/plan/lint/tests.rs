@@ -260,6 +260,8 @@ fn clean_files_have_no_findings() {
         "FROM a\nARG TARGETARCH\nRUN b $TARGETARCH",
         "FROM a\nRUN TARGETARCH=$(uname -m); b $TARGETARCH",
         "FROM a\nRUN for TARGETOS in b; do c $TARGETOS; done",
+        "FROM a\nRUN export TARGETARCH=x; b $TARGETARCH",
+        "FROM a\nRUN read -r TARGETARCH < /x; b $TARGETARCH",
         "FROM a\nRUN b '$TARGETARCH' \\$TARGETARCH",
         "FROM a\nRUN [\"b\", \"$TARGETARCH\"]",
         "FROM a\nRUN <<E\nset -e\nb\nc\nE",
@@ -276,6 +278,38 @@ fn clean_files_have_no_findings() {
         "FROM a AS b\nRUN c\nFROM a",
     ] {
         assert_eq!(found(text), [], "{text}");
+    }
+}
+
+#[test]
+fn an_argument_assigns_nothing() {
+    for script in
+        ["echo TARGETARCH=$TARGETARCH", "TARGETARCH=$TARGETARCH make", "echo \"(TARGETARCH=$TARGETARCH)\""]
+    {
+        let found = found(&format!("FROM a\nRUN {script}"));
+        assert_eq!(found.len(), 1, "{script}: {found:?}");
+        assert_eq!(rule(&found[0].1), "UndeclaredPlatformArg", "{script}");
+    }
+}
+
+#[test]
+fn what_a_trigger_does_names_it() {
+    let prefix = "in the base's trigger `ONBUILD WORKDIR b`: ";
+    let text = "FROM a AS b\nONBUILD WORKDIR b\nFROM b";
+    let found = found(text);
+    let want = format!("WorkdirRelativePath: {prefix}Relative workdir \"b\"");
+    assert!(found.iter().any(|(line, text)| *line == 3 && text.starts_with(&want)), "{found:?}");
+    let long = "x".repeat(200);
+    for (trigger, shown) in [
+        ("STOPSIGNAL x".to_owned(), "ONBUILD STOPSIGNAL x`: ".to_owned()),
+        (format!("EXPOSE {long}"), format!("ONBUILD EXPOSE {}…`: ", &long[..85])),
+    ] {
+        let dockerfile =
+            dockerfile::parse(format!("FROM a AS b\nONBUILD {trigger}\nFROM b").as_bytes()).unwrap();
+        let survey = survey(&dockerfile, &request(&["linux/amd64"]), &PLAIN);
+        let messages: Vec<_> = survey.faults.iter().map(|fault| fault.message.as_str()).collect();
+        let want = format!("in the base's trigger `{shown}");
+        assert!(matches!(messages[..], [one] if one.starts_with(&want)), "{messages:?}");
     }
 }
 
@@ -343,5 +377,6 @@ fn plan_hostile_files() {
     let many: String = (0..5000).map(|n| format!("LABEL a=$U{n}\nSTOPSIGNAL X{n}\n")).collect();
     let dockerfile = dockerfile::parse(format!("FROM a\n{many}").as_bytes()).unwrap();
     let found = survey(&dockerfile, &request(&["linux/amd64"]), &PLAIN);
-    assert_eq!((found.graph.warnings.len(), found.faults.len()), (1001, 1000));
+    assert_eq!((found.graph.warnings.len(), found.faults.len(), found.cut), (1001, 1000, true));
+    assert!(!deep.cut);
 }
