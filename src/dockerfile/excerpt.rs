@@ -101,15 +101,29 @@ pub fn render(
 /// The first place where it is a word of its own is preferred to one inside another word, and text
 /// to comments. `None` if it is nowhere, or empty.
 pub fn columns_of(source: &str, span: Span, word: &str) -> Option<(u32, (u32, u32))> {
+    columns_where(source, span, |line| {
+        let range = find_word(line, word)?;
+        let whole = is_whole(line, &range);
+        Some((range, whole))
+    })
+}
+
+/// Finds something in the lines of a span. `find` gives its bytes in a line, and whether there is no
+/// doubt about it; without doubt is preferred, and text to comments.
+pub(super) fn columns_where(
+    source: &str,
+    span: Span,
+    find: impl Fn(&str) -> Option<(Range<usize>, bool)>,
+) -> Option<(u32, (u32, u32))> {
     let mut second = None;
     for (line, number) in lines(source, span) {
-        let Some(range) = find_word(line, word) else {
+        let Some((range, certain)) = find(line) else {
             continue;
         };
         let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX - 1);
         let column = count(&line[..range.start]).saturating_add(1);
-        let found = (number, (column, column.saturating_add(count(&line[range.clone()]))));
-        if is_whole(line, &range) && !line.trim_start().starts_with('#') {
+        let found = (number, (column, column.saturating_add(count(&line[range]))));
+        if certain && !line.trim_start().starts_with('#') {
             return Some(found);
         }
         second = second.or(Some(found));
@@ -272,8 +286,32 @@ fn is_format(character: char) -> bool {
     )
 }
 
+/// The columns that a cell takes on a terminal.
 fn width(cell: &str) -> usize {
-    cell.chars().count()
+    cell.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum()
+}
+
+/// Characters that take two columns: those of East Asian scripts, their full forms, and pictures
+/// (UAX #11, the blocks that are wide as a whole).
+fn is_wide(character: char) -> bool {
+    matches!(
+        character,
+        '\u{1100}'..='\u{115f}'
+            | '\u{2e80}'..='\u{303e}'
+            | '\u{3041}'..='\u{33ff}'
+            | '\u{3400}'..='\u{4dbf}'
+            | '\u{4e00}'..='\u{a4cf}'
+            | '\u{a960}'..='\u{a97c}'
+            | '\u{ac00}'..='\u{d7a3}'
+            | '\u{f900}'..='\u{faff}'
+            | '\u{fe30}'..='\u{fe6b}'
+            | '\u{ff01}'..='\u{ff60}'
+            | '\u{ffe0}'..='\u{ffe6}'
+            | '\u{1f300}'..='\u{1f64f}'
+            | '\u{1f680}'..='\u{1f6ff}'
+            | '\u{1f900}'..='\u{1f9ff}'
+            | '\u{20000}'..='\u{3fffd}'
+    )
 }
 
 #[cfg(test)]
@@ -361,6 +399,14 @@ mod tests {
         let shown = excerpt(&long, span(2, 12), mark(12, 1, 3));
         let want = "   |\n 2 | l2\n 3 | l3\n 4 | l4\n...\n10 | l10\n11 | l11\n12 | l12\n   | ^^\n";
         assert_eq!(shown, want);
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let shown = render("error", "m", "D", "ENV 名=前 x\n", span(1, 1), mark(1, 7, 8));
+        assert_eq!(shown, "error: m\n --> D:1:7\n  |\n1 | ENV 名=前 x\n  |        ^^\n");
+        let shown = excerpt("ENV é名 x\n", span(1, 1), mark(1, 8, 9));
+        assert_eq!(shown, "  |\n1 | ENV é名 x\n  |         ^\n");
     }
 
     #[test]
