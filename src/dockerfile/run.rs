@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::ast::{Command, Kind, Run, Script};
 use super::commands;
 use super::copies;
-use super::excerpt;
 use super::flags::{self, Shape};
 use super::heredoc::Found;
 use super::mount::{Mount, MountError, MountFault};
+use super::places;
 use super::statement::{Statement, Surroundings};
 use super::syntax_error::Fault;
 
@@ -63,7 +63,7 @@ fn mount_fault(text: &str, error: &MountError, flag: Range<usize>) -> Fault {
     let written = &text[flag.clone()];
     let word = error.word().and_then(|word| {
         let is_second = matches!(error.fault(), MountFault::Duplicate(_));
-        find_field(written, word, is_second).or_else(|| excerpt::find_word(written, word))
+        find_field(written, word, is_second).or_else(|| places::find_word(written, word))
     });
     let place = word.map_or(flag.clone(), |word| flag.start + word.start..flag.start + word.end);
     Fault::new(error.fault().to_string()).at(place).suggest(error.suggestion().map(str::to_owned))
