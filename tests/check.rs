@@ -75,10 +75,10 @@ warning: ExposeProtoCasing: Defined protocol '443/TCP' in EXPOSE instruction sho
   |        ^^^^^^^
 
 warning: UndefinedVar: Usage of undefined variable '$VERSION'
- --> Dockerfile:6:10
+ --> Dockerfile:6:9
   |
 6 | LABEL v=$VERSION
-  |          ^^^^^^^
+  |         ^^^^^^^^
 
 error: invalid signal: SIGFOO
  --> Dockerfile:7:12
@@ -112,7 +112,7 @@ fn json_has_the_same_and_so_has_build() {
     let want = [
         own("StageNameCasing", "warning", 1, 17),
         own("ExposeProtoCasing", "warning", 3, 8),
-        own("UndefinedVar", "warning", 6, 10),
+        own("UndefinedVar", "warning", 6, 9),
         own("-", "error", 7, 12),
         own("JSONArgsRecommended", "warning", 8, 5),
     ];

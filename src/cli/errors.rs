@@ -169,7 +169,7 @@ pub(super) fn render(error: &BuildError, source: Option<&Source>) -> String {
         None => error.message.clone(),
     };
     let mut text = match (source, error.span) {
-        (Some(source), Some(span)) => source.error(&message, span, error.word.as_deref()),
+        (Some(source), Some(span)) => source.error(&message, span, source.mark_of(error)),
         _ => format!("error: {message}"),
     };
     if let Some(hint) = &error.hint {
@@ -193,9 +193,7 @@ pub(super) fn decisive(errors: &[BuildError]) -> Option<&BuildError> {
 /// The failure as JSON readers get it.
 pub(super) fn error_report(error: &BuildError, source: Option<&Source>) -> ErrorReport {
     let kind = Kind::from(error.kind);
-    let place = source
-        .zip(error.span)
-        .map(|(source, span)| source.place(span, source.mark(span, error.word.as_deref(), &error.message)));
+    let place = source.zip(error.span).map(|(source, span)| source.place(span, source.mark_of(error)));
     ErrorReport {
         code: kind.code(),
         kind: kind.name().to_owned(),

@@ -176,8 +176,7 @@ fn fault_shown(source: &Source, fault: &PlanError) -> Warning {
 }
 
 fn error_shown(source: &Source, error: &BuildError) -> Warning {
-    let mark = error.span.and_then(|span| source.mark(span, error.word.as_deref(), &error.message));
-    let shown = source.finding(error.rule, &error.message, error.span, mark);
+    let shown = source.finding(error.rule, &error.message, error.span, source.mark_of(error));
     Warning { hint: error.hint.clone(), platform: error.platform.clone(), ..shown }
 }
 

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 
 use super::remotes::explain;
 use super::{BuildError, ErrorKind};
-use crate::dockerfile::{Dockerfile, suggest};
+use crate::dockerfile::{Dockerfile, Span, suggest};
 use crate::image::{Descriptor, Document, ImageConfig, ImageManifest, Index, RawManifest, Reference};
 use crate::plan::{ImageName, ResolvedImage, WantedImage};
 use crate::registry::Client;
@@ -218,14 +218,40 @@ impl Bases<'_> {
 
 /// An error about an image, with the word that names it in most Dockerfiles.
 fn about(name: &ImageName, error: BuildError) -> BuildError {
-    let text = name.to_string();
-    let last = text.rsplit('/').next().unwrap_or_default();
-    let word = last.split([':', '@']).next().map(str::to_owned);
-    BuildError { word: error.word.or(word), ..error }
+    let word = last_name(&name.to_string()).to_owned();
+    BuildError { word: error.word.or(Some(word)), ..error }
 }
 
-/// The same error; where the image is called nearly as a stage, that is said.
+/// The same error about an image, with the name as the Dockerfile has it; where the image is called
+/// nearly as a stage, that is said.
 pub(super) fn or_stage(error: BuildError, dockerfile: &Dockerfile) -> BuildError {
+    let written = error.span.and_then(|span| written(dockerfile, span, error.word.as_deref()?));
+    let error = advised(error, dockerfile);
+    BuildError { word: written.or(error.word), ..error }
+}
+
+/// The whole reference to an image in the instruction at `span`: what FROM has, else the value of
+/// `from=` whose name ends in `name`.
+fn written(dockerfile: &Dockerfile, span: Span, name: &str) -> Option<String> {
+    if let Some(stage) = dockerfile.stages.iter().find(|stage| stage.span == span) {
+        return Some(stage.base.clone());
+    }
+    let mut instructions = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    let instruction = instructions.find(|instruction| instruction.span == span)?;
+    let values = instruction.text.split("from=").skip(1);
+    let references = values
+        .filter_map(|value| value.split(|c: char| c.is_whitespace() || matches!(c, ',' | '"' | '\'')).next());
+    references.filter(|reference| last_name(reference) == name).map(str::to_owned).next()
+}
+
+/// An image's name without registry, folders, tag and digest.
+fn last_name(reference: &str) -> &str {
+    let tagged = reference.split('@').next().unwrap_or_default();
+    let last = tagged.rsplit('/').next().unwrap_or_default();
+    last.split(':').next().unwrap_or_default()
+}
+
+fn advised(error: BuildError, dockerfile: &Dockerfile) -> BuildError {
     let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
     let nearest =
         error.word.as_deref().filter(|_| error.rule.is_none()).and_then(|word| suggest::nearest(word, names));
@@ -293,4 +319,34 @@ fn not_found(reference: &Reference, error: BuildError) -> BuildError {
         };
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_named_as_they_are_written() {
+        let text = "FROM --platform=linux/arm64 localhost:5055/busybox:none\n\
+                    COPY --from=busybox:1 --chown=1 /a /b\n\
+                    RUN --mount=type=bind,from=h:5/a,source=/ --mount=type=bind,from=h:5/b/c@sha256:1,target=/t x\n\
+                    FROM $BASE\n";
+        let dockerfile = crate::dockerfile::parse(text.as_bytes()).unwrap();
+        for (line, name, want) in [
+            (1, "busybox", Some("localhost:5055/busybox:none")),
+            (2, "busybox", Some("busybox:1")),
+            (3, "c", Some("h:5/b/c@sha256:1")),
+            (3, "d", None),
+            (4, "alpine", Some("$BASE")),
+            (9, "alpine", None),
+        ] {
+            let found = written(&dockerfile, Span { first: line, last: line }, name);
+            assert_eq!(found.as_deref(), want, "{line}");
+        }
+        for (reference, want) in
+            [("docker.io/library/a:1", "a"), ("localhost:5000/x/a@sha256:00", "a"), ("a", "a")]
+        {
+            assert_eq!(last_name(reference), want);
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub struct BuildError {
     pub step: Option<String>,
     /// The text in those lines that is at fault.
     pub word: Option<String>,
+    /// Whether the instruction as a whole is at fault, whatever the message quotes of it.
+    pub whole: bool,
     /// What to do.
     pub hint: Option<String>,
     /// The build check that has a name for it.
@@ -59,6 +61,7 @@ impl BuildError {
             span: None,
             step: None,
             word: None,
+            whole: false,
             hint: None,
             rule: None,
         }
@@ -116,6 +119,7 @@ impl From<PlanError> for BuildError {
             span: error.span,
             step: None,
             word: error.word,
+            whole: false,
             hint: error.hint,
             rule: None,
         }
@@ -157,6 +161,7 @@ impl From<EngineError> for BuildError {
         if error.is_disk_full() {
             return Self::new(ErrorKind::Retryable, text).with_hint(DISK_FULL);
         }
+        let whole = matches!(&error, EngineError::Step(StepFailure::Command { .. }));
         let (kind, hint) = match &error {
             EngineError::Step(StepFailure::Refused { hint: Some(hint), .. }) => {
                 return Self::new(ErrorKind::Step, text).with_hint(hint.as_str());
@@ -197,6 +202,24 @@ impl From<EngineError> for BuildError {
             }
             _ => (ErrorKind::Step, "build again; --no-cache leaves out earlier results"),
         };
-        Self::new(kind, text).with_hint(hint)
+        Self { whole, ..Self::new(kind, text) }.with_hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_command_is_at_fault_as_a_whole() {
+        let failure = StepFailure::Command {
+            command: "/bin/sh -c false".to_owned(),
+            how: "exit code: 1".to_owned(),
+            code: Some(1),
+            signal: None,
+        };
+        assert!(BuildError::from(EngineError::Step(failure)).whole);
+        let refused = StepFailure::Refused { message: "\"/a\": not found".to_owned(), hint: None };
+        assert!(!BuildError::from(EngineError::Step(refused)).whole);
     }
 }

@@ -95,53 +95,8 @@ pub fn render(
     text
 }
 
-/// Finds a word in the lines of a span: the line, counted from 1, and the columns, counted in
-/// characters from 1, the end excluded.
-///
-/// The first place where it is a word of its own is preferred to one inside another word, and text
-/// to comments. `None` if it is nowhere, or empty.
-pub fn columns_of(source: &str, span: Span, word: &str) -> Option<(u32, (u32, u32))> {
-    let mut second = None;
-    for (line, number) in lines(source, span) {
-        let Some(range) = find_word(line, word) else {
-            continue;
-        };
-        let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX - 1);
-        let column = count(&line[..range.start]).saturating_add(1);
-        let found = (number, (column, column.saturating_add(count(&line[range.clone()]))));
-        if is_whole(line, &range) && !line.trim_start().starts_with('#') {
-            return Some(found);
-        }
-        second = second.or(Some(found));
-    }
-    second
-}
-
-/// The bytes of the first place where `word` stands by itself in a text, else of the first where it
-/// stands at all.
-pub(super) fn find_word(text: &str, word: &str) -> Option<Range<usize>> {
-    if word.is_empty() {
-        return None;
-    }
-    let mut places = text.match_indices(word).map(|(at, _)| at..at + word.len());
-    let first = places.next()?;
-    if is_whole(text, &first) {
-        return Some(first);
-    }
-    places.find(|place| is_whole(text, place)).or(Some(first))
-}
-
-/// Whether no letter, digit or joining sign touches the ends of a range.
-fn is_whole(text: &str, range: &Range<usize>) -> bool {
-    let joins = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let word = &text[range.clone()];
-    let before = word.starts_with(joins) && text[..range.start].ends_with(joins);
-    let after = word.ends_with(joins) && text[range.end..].starts_with(joins);
-    !before && !after
-}
-
 /// The lines of a span that the source has, with their numbers.
-fn lines(source: &str, span: Span) -> impl Iterator<Item = (&str, u32)> {
+pub(super) fn lines(source: &str, span: Span) -> impl Iterator<Item = (&str, u32)> {
     let first = span.first.max(1);
     let lines = source.strip_prefix('\u{feff}').unwrap_or(source).lines().zip(1u32..);
     lines.skip(first as usize - 1).take_while(move |(_, number)| *number <= span.last)
@@ -272,8 +227,32 @@ fn is_format(character: char) -> bool {
     )
 }
 
+/// The columns that a cell takes on a terminal.
 fn width(cell: &str) -> usize {
-    cell.chars().count()
+    cell.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum()
+}
+
+/// Characters that take two columns: those of East Asian scripts, their full forms, and pictures
+/// (UAX #11, the blocks that are wide as a whole).
+fn is_wide(character: char) -> bool {
+    matches!(
+        character,
+        '\u{1100}'..='\u{115f}'
+            | '\u{2e80}'..='\u{303e}'
+            | '\u{3041}'..='\u{33ff}'
+            | '\u{3400}'..='\u{4dbf}'
+            | '\u{4e00}'..='\u{a4cf}'
+            | '\u{a960}'..='\u{a97c}'
+            | '\u{ac00}'..='\u{d7a3}'
+            | '\u{f900}'..='\u{faff}'
+            | '\u{fe30}'..='\u{fe6b}'
+            | '\u{ff01}'..='\u{ff60}'
+            | '\u{ffe0}'..='\u{ffe6}'
+            | '\u{1f300}'..='\u{1f64f}'
+            | '\u{1f680}'..='\u{1f6ff}'
+            | '\u{1f900}'..='\u{1f9ff}'
+            | '\u{20000}'..='\u{3fffd}'
+    )
 }
 
 #[cfg(test)]
@@ -364,23 +343,10 @@ mod tests {
     }
 
     #[test]
-    fn words_in_spans() {
-        let source =
-            "\u{feff}FROM é-a\nRUN --mount=type=bind,target=/target \\\n# target2 x\n   target2 xtarget\n";
-        for (range, word, want) in [
-            (span(1, 1), "a", Some((1, (8, 9)))),
-            (span(1, 1), "é-a", Some((1, (6, 9)))),
-            (span(1, 9), "target", Some((2, (23, 29)))),
-            (span(1, 9), "target=/target", Some((2, (23, 37)))),
-            (span(1, 9), "target2", Some((4, (4, 11)))),
-            (span(3, 3), "target2", Some((3, (3, 10)))),
-            (span(4, 4), "xtarg", Some((4, (12, 17)))),
-            (span(4, 4), "nope", None),
-            (span(1, 4), "", None),
-            (span(7, 9), "a", None),
-            (span(0, 0), "a", None),
-        ] {
-            assert_eq!(columns_of(source, range, word), want, "{word}");
-        }
+    fn wide_characters_take_two_columns() {
+        let shown = render("error", "m", "D", "ENV 名=前 x\n", span(1, 1), mark(1, 7, 8));
+        assert_eq!(shown, "error: m\n --> D:1:7\n  |\n1 | ENV 名=前 x\n  |        ^^\n");
+        let shown = excerpt("ENV é名 x\n", span(1, 1), mark(1, 8, 9));
+        assert_eq!(shown, "  |\n1 | ENV é名 x\n  |         ^\n");
     }
 }

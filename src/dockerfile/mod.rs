@@ -38,6 +38,7 @@ pub mod mount;
 mod onbuild;
 mod parse;
 pub mod pattern;
+mod places;
 pub mod ports;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
@@ -57,10 +58,11 @@ pub use ast::{
 };
 pub use checks::{CheckOptions, Checks, ParseCheckError};
 pub use directives::is_own_frontend;
-pub use excerpt::{Mark, columns_of, excerpt, render};
+pub use excerpt::{Mark, excerpt, render};
 pub use git_address::{GitAddress, GitAddressError, GitTime, without_userinfo};
 pub use git_remote::{GitLogin, GitRemote, GitScheme};
 pub use mount::{Mount, Sharing};
 pub use parse::{parse, parse_trigger, parse_with_checks};
+pub use places::{columns_of, columns_of_name, columns_of_variable};
 pub use selection::Selection;
 pub use syntax_error::SyntaxError;

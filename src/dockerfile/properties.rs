@@ -3,10 +3,11 @@
 //! Nothing of it is in the program: it is compiled for tests and for fuzzing only.
 
 use super::ast::{Command, Dockerfile, Instruction, Kind, Span};
-use super::excerpt::{Mark, columns_of, excerpt, render};
+use super::excerpt::{Mark, excerpt, render};
 use super::ignore::{Ignore, Verdict};
 use super::mount::Mount;
 use super::pattern::Pattern;
+use super::places::columns_of;
 use super::{expand, parse, parse_trigger, shell};
 
 /// Checks a condition, and says with the input's values what does not hold.

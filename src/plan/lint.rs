@@ -53,9 +53,9 @@ impl Planner<'_> {
         let same = |warning: &&Warning| warning.rule == Some(UNDEFINED) && warning.span == fault.span;
         let mut hints: Vec<String> = fault.hint.iter().cloned().collect();
         for warning in self.graph.warnings.iter().filter(same) {
-            let name = warning.word.as_deref().unwrap_or_default();
+            let reference = warning.word.as_deref().unwrap_or_default();
             let why = warning.hint.as_deref().unwrap_or("no ARG or ENV of the stage sets it");
-            hints.push(format!("${name} is empty here: {why}"));
+            hints.push(format!("{reference} is empty here: {why}"));
         }
         PlanError { hint: (!hints.is_empty()).then(|| hints.join("; ")), ..fault }
     }
@@ -82,7 +82,7 @@ impl Planner<'_> {
                     let advice = nearest.map(|known| format!(" (did you mean {known}?)")).unwrap_or_default();
                     let message = format!("FROM argument '{name}' is not declared{advice}");
                     let hint = format!("declare it before the first FROM: `ARG {name}=…`");
-                    self.warn("UndefinedArgInFrom", message, stage.span, Some(&name), Some(hint));
+                    self.warn("UndefinedArgInFrom", message, stage.span, Some(&reference(&name)), Some(hint));
                 }
             }
             let Ok(base) = expand::expand(&stage.base, dockerfile.escape, &|name| defaults.get(name)) else {
@@ -139,7 +139,7 @@ impl StageBuilder<'_, '_> {
                 (advice.unwrap_or_default(), hint)
             };
             let message = format!("Usage of undefined variable '${name}'{advice}");
-            self.warn(UNDEFINED, message, span, name, hint);
+            self.warn(UNDEFINED, message, span, &reference(name), hint);
         }
     }
 
@@ -247,9 +247,14 @@ impl StageBuilder<'_, '_> {
             };
             let message = format!("RUN uses ${name}, which {why}, so it is empty");
             let hint = format!("add `ARG {name}` to the stage, before this line");
-            self.warn(rule, message, span, &name, Some(hint));
+            self.warn(rule, message, span, &reference(&name), Some(hint));
         }
     }
+}
+
+/// A variable as it is used, which tells its use from other text that is called the same.
+fn reference(name: &str) -> String {
+    format!("${name}")
 }
 
 #[cfg(test)]
