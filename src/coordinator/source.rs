@@ -51,7 +51,8 @@ impl Source {
             "NoEmptyContinuation" => self.blank_line(warning.span),
             _ => self.mark(warning.span, None, &warning.message),
         };
-        self.finding(Some(warning.rule), &warning.message, Some(warning.span), mark)
+        let shown = self.finding(Some(warning.rule), &warning.message, Some(warning.span), mark);
+        Warning { hint: dockerfile::advice(warning.rule).map(str::to_owned), ..shown }
     }
 
     /// A warning of the plan, ready to be shown.

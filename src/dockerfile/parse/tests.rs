@@ -69,7 +69,7 @@ fn faults_of_files() {
         ("#check=foo\nFROM a\n", "line 1: invalid check option \"foo\""),
         (
             "# syntax=foo/bar\nFROM a\n",
-            "line 1: syntax directive names the frontend \"foo/bar\", which is not supported: only docker/dockerfile:1 is read here",
+            "line 1: syntax directive names the frontend \"foo/bar\", but custom frontends are not run: only the language of docker/dockerfile:1 is read here",
         ),
     ] {
         let error = parse(source.as_bytes()).unwrap_err();
