@@ -10,7 +10,7 @@ use super::remotes::explain;
 use super::{BuildError, ErrorKind};
 use crate::dockerfile::{Dockerfile, suggest};
 use crate::image::{Descriptor, Document, ImageConfig, ImageManifest, Index, RawManifest, Reference};
-use crate::plan::{ImageName, ResolvedImage, WantedImage};
+use crate::plan::{ImageName, Request, ResolvedImage, WantedImage};
 use crate::registry::Client;
 use crate::source::{Layout, Selector};
 use crate::store::Store;
@@ -224,14 +224,16 @@ fn about(name: &ImageName, error: BuildError) -> BuildError {
     BuildError { word: error.word.or(word), ..error }
 }
 
-/// The same error; where the image is called nearly as a stage, that is said.
-pub(super) fn or_stage(error: BuildError, dockerfile: &Dockerfile) -> BuildError {
-    let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
-    let nearest =
-        error.word.as_deref().filter(|_| error.rule.is_none()).and_then(|word| suggest::nearest(word, names));
-    match nearest {
-        Some(stage) => {
-            let advice = format!("did you mean the stage {stage}?");
+/// The same error; where the image is called nearly as a stage or a named context, that is said.
+pub(super) fn or_stage(error: BuildError, dockerfile: &Dockerfile, request: &Request) -> BuildError {
+    let Some(word) = error.word.as_deref().filter(|_| error.rule.is_none()) else { return error };
+    let stages = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
+    let contexts = request.contexts.iter().map(|context| &context.name);
+    let stage = suggest::nearest(word, stages).map(|name| format!("did you mean the stage {name}?"));
+    let context =
+        || suggest::nearest(word, contexts).map(|name| format!("did you mean the build context {name}?"));
+    match stage.or_else(context) {
+        Some(advice) => {
             let hint = error.hint.as_ref().map_or(advice.clone(), |hint| format!("{advice} Else {hint}"));
             error.with_hint(hint)
         }

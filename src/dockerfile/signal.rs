@@ -31,8 +31,8 @@ pub fn check(text: &str) -> Result<(), String> {
     if known { Ok(()) } else { Err(format!("invalid signal: {text}{}", meant(text))) }
 }
 
-/// ` (did you mean X?)`, where a name with the same first letter is near: the names are short, and
-/// without this almost any word would be near to one.
+/// ` (did you mean X?)`, where a name with the same first letter is near, and the word has more than
+/// three letters: the names are short, and almost any word would be near to one.
 fn meant(text: &str) -> String {
     let upper = text.to_ascii_uppercase();
     let (prefix, name) = match upper.strip_prefix("SIG") {
@@ -40,7 +40,7 @@ fn meant(text: &str) -> String {
         None => ("", upper.as_str()),
     };
     let first = name.chars().next();
-    let known = NAMES.iter().filter(|known| first.is_some() && known.chars().next() == first);
+    let known = NAMES.iter().filter(|known| name.len() > 3 && known.chars().next() == first);
     suggest::nearest(name, known).map(|name| format!(" (did you mean {prefix}{name}?)")).unwrap_or_default()
 }
 
