@@ -53,6 +53,7 @@ warning: StageNameCasing: Stage name 'Build' should be lowercase
   |
 1 | FROM scratch AS Build
   |                 ^^^^^
+hint: write stage names in lower case
 
 warning: CopyIgnoredFile: Attempting to Copy file \"app.log\" that is excluded by .dockerignore
  --> Dockerfile:2:6
@@ -79,6 +80,7 @@ warning: UndefinedVar: Usage of undefined variable '$VERSION'
   |
 6 | LABEL v=$VERSION
   |         ^^^^^^^^
+hint: no ARG or ENV of the stage sets it: declare it above this line
 
 error: invalid signal: SIGFOO
  --> Dockerfile:7:12
@@ -369,4 +371,14 @@ fn a_check_needs_no_home_and_no_namespace() {
         .run()
         .success();
     outcome.stdout_has("no findings");
+}
+
+#[test]
+fn a_named_context_is_meant_where_an_image_is_called_nearly_so() {
+    let world = World::new();
+    let context = world.context("a", "FROM scratch\nCOPY --from=localhost:9/nowhere/nam /a /b\n");
+    let named = format!("name={}", context.display());
+    let outcome = check(&world, "a").args(["--format", "json", "--build-context", &named]).run();
+    let report = json(&outcome.stdout);
+    assert!(report.to_string().contains("did you mean the build context name?"), "{report}");
 }

@@ -10,7 +10,7 @@ use super::remotes::explain;
 use super::{BuildError, ErrorKind};
 use crate::dockerfile::{Dockerfile, Span, suggest};
 use crate::image::{Descriptor, Document, ImageConfig, ImageManifest, Index, RawManifest, Reference};
-use crate::plan::{ImageName, ResolvedImage, WantedImage};
+use crate::plan::{ImageName, Request, ResolvedImage, WantedImage};
 use crate::registry::Client;
 use crate::source::{Layout, Selector};
 use crate::store::Store;
@@ -223,10 +223,10 @@ fn about(name: &ImageName, error: BuildError) -> BuildError {
 }
 
 /// The same error about an image, with the name as the Dockerfile has it; where the image is called
-/// nearly as a stage, that is said.
-pub(super) fn or_stage(error: BuildError, dockerfile: &Dockerfile) -> BuildError {
+/// nearly as a stage or a named context, that is said.
+pub(super) fn or_stage(error: BuildError, dockerfile: &Dockerfile, request: &Request) -> BuildError {
     let written = error.span.and_then(|span| written(dockerfile, span, error.word.as_deref()?));
-    let error = advised(error, dockerfile);
+    let error = advised(error, dockerfile, request);
     BuildError { word: written.or(error.word), ..error }
 }
 
@@ -251,13 +251,15 @@ fn last_name(reference: &str) -> &str {
     last.split(':').next().unwrap_or_default()
 }
 
-fn advised(error: BuildError, dockerfile: &Dockerfile) -> BuildError {
-    let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
-    let nearest =
-        error.word.as_deref().filter(|_| error.rule.is_none()).and_then(|word| suggest::nearest(word, names));
-    match nearest {
-        Some(stage) => {
-            let advice = format!("did you mean the stage {stage}?");
+fn advised(error: BuildError, dockerfile: &Dockerfile, request: &Request) -> BuildError {
+    let Some(word) = error.word.as_deref().filter(|_| error.rule.is_none()) else { return error };
+    let stages = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
+    let contexts = request.contexts.iter().map(|context| &context.name);
+    let stage = suggest::nearest(word, stages).map(|name| format!("did you mean the stage {name}?"));
+    let context =
+        || suggest::nearest(word, contexts).map(|name| format!("did you mean the build context {name}?"));
+    match stage.or_else(context) {
+        Some(advice) => {
             let hint = error.hint.as_ref().map_or(advice.clone(), |hint| format!("{advice} Else {hint}"));
             error.with_hint(hint)
         }

@@ -169,7 +169,7 @@ impl Build {
                     let resolved = bases
                         .resolve(images)
                         .await
-                        .map_err(|error| vec![or_stage(error, &self.dockerfile)])?;
+                        .map_err(|error| vec![or_stage(error, &self.dockerfile, &self.options.request)])?;
                     for (wanted, image) in resolved {
                         if image.platform != wanted.platform {
                             self.progress.send(Event::Note {

@@ -87,7 +87,7 @@ impl Check<'_> {
                 Ok(mut images) => images.pop().map(|(_, image)| image).ok_or(None),
                 Err(error) => {
                     gone = error.rule.is_none();
-                    let error = or_stage(error, self.dockerfile);
+                    let error = or_stage(error, self.dockerfile, &self.options.request);
                     Err(Some(if gone { BuildError { platform: None, ..error } } else { error }))
                 }
             };

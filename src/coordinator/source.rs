@@ -65,7 +65,8 @@ impl Source {
             "SecretsUsedInArgOrEnv" => self.set_name(warning),
             _ => self.mark(warning.span, None, &warning.message),
         };
-        self.finding(Some(warning.rule), &warning.message, Some(warning.span), mark)
+        let shown = self.finding(Some(warning.rule), &warning.message, Some(warning.span), mark);
+        Warning { hint: dockerfile::advice(warning.rule).map(str::to_owned), ..shown }
     }
 
     /// A warning of the plan, ready to be shown.

@@ -3,6 +3,41 @@
 use std::collections::BTreeSet;
 
 use super::ast::Span;
+use super::suggest;
+
+/// The names of all build checks.
+pub(super) const RULES: [&str; 27] = [
+    "ConsistentInstructionCasing",
+    "CopyIgnoredFile",
+    "DuplicateStageName",
+    "EmulatedBuildStage",
+    "ExposeInvalidFormat",
+    "ExposeProtoCasing",
+    "FromAsCasing",
+    "FromPlatformFlagConstDisallowed",
+    "HeredocWithoutErrexit",
+    "InvalidBaseImagePlatform",
+    "InvalidDefaultArgInFrom",
+    "InvalidDefinitionDescription",
+    "InvalidJSONForm",
+    "JSONArgsRecommended",
+    "LegacyKeyValueFormat",
+    "MaintainerDeprecated",
+    "MultipleInstructionsDisallowed",
+    "NoEmptyContinuation",
+    "RedundantTargetPlatform",
+    "ReservedStageName",
+    "SecretsUsedInArgOrEnv",
+    "StageNameCasing",
+    "UndeclaredGlobalArg",
+    "UndeclaredPlatformArg",
+    "UndefinedArgInFrom",
+    "UndefinedVar",
+    "WorkdirRelativePath",
+];
+
+/// The keys of check options.
+const KEYS: [&str; 3] = ["skip", "experimental", "error"];
 
 /// The options of one `check` directive or comment, or of the build argument that replaces it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,8 +56,17 @@ struct Selection {
 
 /// A check option that is not known, or has a wrong value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid check option {0:?}")]
-pub struct ParseCheckError(String);
+#[error("invalid check option {option:?}{meant}")]
+pub struct ParseCheckError {
+    option: String,
+    /// ` (did you mean X?)`, or nothing.
+    meant: String,
+}
+
+/// ` (did you mean X?)`, where there is something near.
+fn meant(word: &str, known: &[&str]) -> String {
+    suggest::nearest(word, known).map(|known| format!(" (did you mean {known}?)")).unwrap_or_default()
+}
 
 impl Selection {
     fn add(&mut self, names: &str) {
@@ -53,10 +97,19 @@ impl CheckOptions {
                 ("experimental", names) if !names.is_empty() => options.experimental.add(names),
                 ("error", "1" | "t" | "T" | "true" | "TRUE" | "True") => options.error = true,
                 ("error", "0" | "f" | "F" | "false" | "FALSE" | "False") => options.error = false,
-                _ => return Err(ParseCheckError(option.to_owned())),
+                (key, _) => {
+                    return Err(ParseCheckError { option: option.to_owned(), meant: meant(key, &KEYS) });
+                }
             }
         }
         Ok(options)
+    }
+
+    /// What is wrong with the names of checks in these options, one message for each that no check has.
+    fn unknown(&self) -> impl Iterator<Item = String> {
+        let names = self.skip.rules.iter().chain(&self.experimental.rules);
+        let unknown = names.filter(|name| !RULES.contains(&name.as_str()));
+        unknown.map(|name| format!("no check is called {name:?}{}", meant(name, &RULES)))
     }
 
     fn merge(&mut self, other: Self) {
@@ -86,14 +139,24 @@ impl CheckOptions {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
     file: CheckOptions,
+    /// The line of the directive, where the options of the file come from one.
+    line: Option<u32>,
     /// By the first line of the instruction, ascending.
     instructions: Vec<(u32, CheckOptions)>,
 }
 
 impl Checks {
     /// Takes the options of the directive, or others in their place. Those of single instructions stay.
-    pub(super) fn set_file(&mut self, options: CheckOptions) {
+    pub(super) fn set_file(&mut self, options: CheckOptions, line: Option<u32>) {
         self.file = options;
+        self.line = line;
+    }
+
+    /// Names in the directive, or in the build argument in its place, that no check has: a message for
+    /// each, with the line of the directive.
+    pub fn unknown(&self) -> impl Iterator<Item = (String, Option<Span>)> {
+        let span = self.line.map(|line| Span { first: line, last: line });
+        self.file.unknown().map(move |message| (message, span))
     }
 
     /// Looks for options in the comments above the instruction that begins on line `first`.
@@ -142,6 +205,7 @@ mod tests {
         assert!(options.enables("X") && options.is_error());
         assert!(CheckOptions::parse("skip=all").unwrap().skips("C"));
         for (text, want) in [
+            ("skp=A", "invalid check option \"skp=A\" (did you mean skip?)"),
             ("x", "invalid check option \"x\""),
             ("skip=", "invalid check option \"skip=\""),
             ("skip=A;error=maybe", "invalid check option \"error=maybe\""),
@@ -159,7 +223,24 @@ mod tests {
         let at = |first| Span { first, last: first };
         assert!(!checks.reports("A", at(3)) && checks.reports("A", at(7)) && checks.reports("B", at(3)));
         assert!(checks.enables("E", at(3)) && !checks.enables("E", at(4)));
-        checks.set_file(CheckOptions::parse("skip=B;error=1").unwrap());
+        checks.set_file(CheckOptions::parse("skip=B;error=1").unwrap(), None);
         assert!(!checks.reports("B", at(3)) && checks.is_error());
+    }
+
+    #[test]
+    fn names_of_no_check() {
+        let mut checks = Checks::default();
+        let options = "skip=FromAsCsing,UndefinedVar;experimental=Other";
+        checks.set_file(CheckOptions::parse(options).unwrap(), Some(2));
+        let found: Vec<_> = checks.unknown().collect();
+        let span = Some(Span { first: 2, last: 2 });
+        assert_eq!(
+            found,
+            [
+                ("no check is called \"FromAsCsing\" (did you mean FromAsCasing?)".to_owned(), span),
+                ("no check is called \"Other\"".to_owned(), span),
+            ]
+        );
+        assert!(RULES.is_sorted());
     }
 }

@@ -1,7 +1,7 @@
 //! COPY and ADD.
 
 use super::ast::{Add, Copy, Heredoc, Kind};
-use super::flags::{self, Shape};
+use super::flags::{self, Flags, Shape};
 use super::heredoc::Found;
 use super::statement::{Statement, Surroundings, warn_of_broken_json};
 use super::syntax_error::Fault;
@@ -32,7 +32,7 @@ pub(super) fn copy(
     heredocs: Vec<Found>,
     around: &mut Surroundings<'_>,
 ) -> Result<Kind, Fault> {
-    let flags = flags::read(&statement.flags, COPY_FLAGS)?;
+    let flags = flags(statement, COPY_FLAGS, "ADD", ADD_FLAGS)?;
     let (sources, destination, heredocs) = paths(statement, heredocs, around)?;
     Ok(Kind::Copy(Copy {
         sources,
@@ -53,7 +53,7 @@ pub(super) fn add(
     heredocs: Vec<Found>,
     around: &mut Surroundings<'_>,
 ) -> Result<Kind, Fault> {
-    let flags = flags::read(&statement.flags, ADD_FLAGS)?;
+    let flags = flags(statement, ADD_FLAGS, "COPY", COPY_FLAGS)?;
     let (sources, destination, heredocs) = paths(statement, heredocs, around)?;
     Ok(Kind::Add(Add {
         sources,
@@ -67,6 +67,23 @@ pub(super) fn add(
         keep_git_dir: flags.switch("keep-git-dir").unwrap_or_default(),
         unpack: flags.switch("unpack"),
     }))
+}
+
+/// Reads the flags of one of the two instructions; those that only the other one has are told apart.
+fn flags(
+    statement: &Statement<'_>,
+    known: &[(&'static str, Shape)],
+    other: &str,
+    others: &[(&'static str, Shape)],
+) -> Result<Flags, Fault> {
+    let has = |list: &[(&'static str, Shape)], name: &str| list.iter().any(|(flag, _)| *flag == name);
+    let strange = |name: &str| !has(known, name) && has(others, name);
+    if let Some(flag) = statement.flags.iter().find(|flag| strange(flag.name())) {
+        let (name, this) = (flag.name(), statement.keyword.name());
+        let message = format!("unknown flag: --{name} ({other} has it, {this} has not)");
+        return Err(Fault::new(message).at(flag.range()));
+    }
+    flags::read(&statement.flags, known)
 }
 
 /// Splits the arguments into sources, destination and inline files.

@@ -8,8 +8,8 @@ use super::syntax_error::SyntaxError;
 pub(super) struct DirectiveState {
     /// The escape character in force.
     pub(super) escape: char,
-    /// The value of `# check=` and its options.
-    pub(super) check: Option<(String, CheckOptions)>,
+    /// The value of `# check=`, its options and its line.
+    pub(super) check: Option<(String, CheckOptions, u32)>,
     seen: Vec<Key>,
     finished: bool,
 }
@@ -66,7 +66,7 @@ impl DirectiveState {
             Key::Check => {
                 let options = CheckOptions::parse(value)
                     .map_err(|error| SyntaxError::on_line(number, error.to_string()))?;
-                self.check = Some((value.to_owned(), options));
+                self.check = Some((value.to_owned(), options, number));
             }
             // Found by `syntax`, which also knows the other places of this directive.
             Key::Syntax => {}
@@ -101,7 +101,7 @@ pub(super) fn syntax(text: &[u8]) -> Result<Option<String>, SyntaxError> {
         return Ok(Some(name));
     }
     let message = format!(
-        "syntax directive names the frontend \"{name}\", which is not supported: only docker/dockerfile:1 is read here"
+        "syntax directive names the frontend \"{name}\", but custom frontends are not run: only the language of docker/dockerfile:1 is read here"
     );
     Err(SyntaxError::on_line(line, message))
 }
@@ -212,7 +212,7 @@ mod tests {
             (error.line, error.message.as_str()),
             (
                 2,
-                "syntax directive names the frontend \"tonistiigi/x:1\", which is not supported: only docker/dockerfile:1 is read here"
+                "syntax directive names the frontend \"tonistiigi/x:1\", but custom frontends are not run: only the language of docker/dockerfile:1 is read here"
             )
         );
     }

@@ -25,6 +25,11 @@ pub(super) struct RawFlag {
 }
 
 impl RawFlag {
+    /// The name, without the dashes and the value.
+    pub(super) fn name(&self) -> &str {
+        self.text.split_once('=').map_or(self.text.as_str(), |(name, _)| name)
+    }
+
     /// The place in the instruction's text.
     pub(super) fn range(&self) -> Range<usize> {
         self.range.clone()

@@ -15,6 +15,7 @@
 //! Sources: the Dockerfile reference of BuildKit's frontend (1.26), with the differences that are
 //! listed in the user documentation.
 
+mod advice;
 mod arguments;
 mod ast;
 mod checks;
@@ -52,6 +53,7 @@ pub mod suggest;
 mod syntax_error;
 mod words;
 
+pub use advice::advice;
 pub use ast::{
     Add, ArgDecl, Command, Copy, Directives, Dockerfile, HealthTest, Healthcheck, Heredoc, Instruction, Kind,
     Run, Script, Span, Stage, Warning,

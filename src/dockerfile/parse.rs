@@ -53,12 +53,12 @@ pub fn parse_with_checks(text: &[u8], options: Option<CheckOptions>) -> Result<D
     }
     let (preamble, stages) = stages.finish(lexer.line_number().max(1))?;
     casing.finish(&mut warnings);
-    let check = lexer.directives.check.map(|(text, options)| {
-        checks.set_file(options);
+    let check = lexer.directives.check.map(|(text, options, line)| {
+        checks.set_file(options, Some(line));
         text
     });
     if let Some(options) = options {
-        checks.set_file(options);
+        checks.set_file(options, None);
     }
     warnings.retain(|warning| {
         let wanted =

@@ -5,6 +5,8 @@
 //!
 //! Sources: BuildKit's Dockerfile reference.
 
+use super::suggest;
+
 /// The names without `SIG`; the real-time ones are computed.
 const NAMES: &[&str] = &[
     "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
@@ -16,7 +18,7 @@ const NAMES: &[&str] = &[
 ///
 /// # Errors
 ///
-/// `invalid signal: TEXT`.
+/// `invalid signal: TEXT`, with the signal that was probably meant.
 pub fn check(text: &str) -> Result<(), String> {
     let known = match text.parse::<i32>() {
         Ok(number) => number > 0,
@@ -26,7 +28,20 @@ pub fn check(text: &str) -> Result<(), String> {
             NAMES.contains(&name) || is_real_time(name)
         }
     };
-    if known { Ok(()) } else { Err(format!("invalid signal: {text}")) }
+    if known { Ok(()) } else { Err(format!("invalid signal: {text}{}", meant(text))) }
+}
+
+/// ` (did you mean X?)`, where a name with the same first letter is near, and the word has more than
+/// three letters: the names are short, and almost any word would be near to one.
+fn meant(text: &str) -> String {
+    let upper = text.to_ascii_uppercase();
+    let (prefix, name) = match upper.strip_prefix("SIG") {
+        Some(name) => ("SIG", name),
+        None => ("", upper.as_str()),
+    };
+    let first = name.chars().next();
+    let known = NAMES.iter().filter(|known| name.len() > 3 && known.chars().next() == first);
+    suggest::nearest(name, known).map(|name| format!(" (did you mean {prefix}{name}?)")).unwrap_or_default()
 }
 
 /// `RTMIN`, `RTMIN+1` to `+15`, `RTMAX-14` to `-1`, `RTMAX`.
@@ -82,11 +97,15 @@ mod tests {
             "RTMAX+1",
             "RTMIN+",
             "RTMIN++1",
-            "TERM ",
             "99999999999",
             "\u{e9}",
         ] {
             assert_eq!(check(text), Err(format!("invalid signal: {text}")));
+        }
+        for (text, want) in
+            [("SIGTEMR", "SIGTERM"), ("sigint1", "SIGINT"), ("TERM ", "TERM"), ("QUITT", "QUIT")]
+        {
+            assert_eq!(check(text), Err(format!("invalid signal: {text} (did you mean {want}?)")));
         }
     }
 }

@@ -8,6 +8,7 @@ use super::chmod::Chmod;
 use super::destination::{self, Destination};
 use super::staging::{Found, Staging};
 use super::{Contents, Engine, EngineError, Layer, Needs, State, StepFailure};
+use crate::dockerfile::suggest;
 use crate::image::{AccountError, Digest};
 use crate::layer::{Change, Content, Entry, EntryKind, FileNode, LayerPath, Node, Tree};
 use crate::plan::{CopyOp, CopyPart};
@@ -141,13 +142,23 @@ impl Engine {
     fn owner(&self, text: &str, stage: &str, below: &State) -> Result<(u32, u32), EngineError> {
         let accounts = self.accounts(below, &self.tree(below)?)?;
         accounts.owner(text).map_err(|error| {
-            let unknown = |kind, name: &str, file| {
+            let unknown = |kind, name: &str, file, known: Vec<&str>| {
+                // The names are the image's, and are shown.
+                let known = known.into_iter().filter(|name| !name.contains(char::is_control));
+                let hint = match suggest::nearest(name, known) {
+                    Some(known) => format!("did you mean {known}?"),
+                    None => "name a user or group that the stage has, or its number".to_owned(),
+                };
                 StepFailure::refused(format!("--chown: no {kind} \"{name}\" in {file} of stage \"{stage}\""))
-                    .with_hint("name a user or group that the stage has, or its number")
+                    .with_hint(hint)
             };
             match &error {
-                AccountError::NoUser(name) => unknown("user", name, "/etc/passwd"),
-                AccountError::NoGroup(name) => unknown("group", name, "/etc/group"),
+                AccountError::NoUser(name) => {
+                    unknown("user", name, "/etc/passwd", accounts.user_names().collect())
+                }
+                AccountError::NoGroup(name) => {
+                    unknown("group", name, "/etc/group", accounts.group_names().collect())
+                }
                 AccountError::OutOfRange(_) => {
                     StepFailure::Account { what: format!("--chown={text}"), source: error }
                 }

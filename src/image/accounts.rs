@@ -100,6 +100,16 @@ impl Accounts {
         })
     }
 
+    /// The names of users, in the order of the file.
+    pub fn user_names(&self) -> impl Iterator<Item = &str> {
+        self.users().map(|user| user.name)
+    }
+
+    /// The names of groups, in the order of the file.
+    pub fn group_names(&self) -> impl Iterator<Item = &str> {
+        self.groups().map(|group| group.name)
+    }
+
     fn find_user(&self, text: &str) -> Result<(u32, Option<User<'_>>), AccountError> {
         match id(text)? {
             Id::Number(uid) => Ok((uid, self.users().find(|user| user.uid == uid))),
@@ -219,6 +229,8 @@ mod tests {
     fn owners() {
         let owner = |text: &str| accounts().owner(text);
         assert_eq!(owner("app"), Ok((1000, 1001)));
+        assert_eq!(accounts().user_names().collect::<Vec<_>>(), ["root", "app"]);
+        assert_eq!(accounts().group_names().collect::<Vec<_>>(), ["root", "web", "app", "log"]);
         assert_eq!(owner("77"), Ok((77, 77)));
         assert_eq!(owner(":web"), Ok((0, 33)));
         assert_eq!(owner("1:2"), Ok((1, 2)));

@@ -134,7 +134,9 @@ impl StageBuilder<'_, '_> {
                 let advice = nearest.map(|known| format!(" (did you mean ${known}?)"));
                 let hint = match advice {
                     Some(_) => None,
-                    None => self.global_hint(name),
+                    None => Some(self.global_hint(name).unwrap_or_else(|| {
+                        "no ARG or ENV of the stage sets it: declare it above this line".to_owned()
+                    })),
                 };
                 (advice.unwrap_or_default(), hint)
             };

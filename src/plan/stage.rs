@@ -169,11 +169,11 @@ pub(super) fn from_line(
     let explicit = explicit(dockerfile, stage, &globals)?;
     let expanded = expand::expand(&stage.base, dockerfile.escape, &|name| globals.get(name))
         .map_err(|error| PlanError::at(stage.span, error.to_string()).with_word(&stage.base))?;
-    let name = expanded.text;
+    let (name, undefined) = (expanded.text, expanded.undefined.first());
     if name.is_empty() {
         let text = format!("base name ({}) should not be blank", stage.base);
         let mut error = PlanError::at(stage.span, text).with_word(&stage.base);
-        if let Some(variable) = expanded.undefined.first() {
+        if let Some(variable) = undefined {
             error = error.with_hint(undeclared_hint(variable, &globals));
         }
         return Err(error);
@@ -184,8 +184,13 @@ pub(super) fn from_line(
         None => match contexts::find(request, &name, explicit.as_ref().unwrap_or(target)) {
             Some((place, _)) => BaseName::Context(place),
             None => {
-                let reference: Reference =
-                    name.parse().map_err(|error| not_a_base(dockerfile, stage, &name, &error))?;
+                let reference: Reference = name.parse().map_err(|error| {
+                    let fault = not_a_base(dockerfile, stage, &name, &error);
+                    match undefined {
+                        Some(variable) => fault.with_hint(undeclared_hint(variable, &globals)),
+                        None => fault,
+                    }
+                })?;
                 BaseName::Image(ImageName::Registry(reference))
             }
         },

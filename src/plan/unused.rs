@@ -11,8 +11,8 @@ use crate::dockerfile::{Dockerfile, Kind, suggest};
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 impl Planner<'_> {
-    /// Says which build arguments nobody declares, which contexts nobody names, and which caches to
-    /// be shared nobody has.
+    /// Says which build arguments nobody declares, which contexts nobody names, which caches to be
+    /// shared nobody has, and which checks to be skipped do not exist.
     pub(super) fn note_unused(&mut self) {
         let (dockerfile, request) = (self.dockerfile, self.request);
         let arguments = undeclared(dockerfile, request, &self.declared);
@@ -22,6 +22,9 @@ impl Planner<'_> {
         let messages: Vec<_> = arguments.chain(unnamed(dockerfile, request)).chain(caches).collect();
         for message in messages {
             self.note(Warning { rule: None, message, span: None, word: None, hint: None });
+        }
+        for (message, span) in dockerfile.checks.unknown() {
+            self.note(Warning { rule: None, message, span, word: None, hint: None });
         }
     }
 }

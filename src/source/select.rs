@@ -1,9 +1,9 @@
 //! The paths that the words of COPY and ADD mean within a tree.
 
 use super::SourceError;
-use crate::dockerfile::Selection;
 use crate::dockerfile::ignore::{Ignore, IgnoreError};
 use crate::dockerfile::pattern::{Glob, Pattern, PatternError};
+use crate::dockerfile::{Selection, suggest};
 use crate::layer::{EntryKind, LayerError, LayerPath, Node, Resolved, Tree};
 
 /// One thing that a copy takes.
@@ -85,7 +85,11 @@ fn by_name(tree: &Tree, word: usize, text: &str, exclude: &Ignore) -> Result<Vec
         return Err(SourceError::NotFound { path, ignored_by: None, hint });
     }
     if found.is_empty() && !has_wildcard(text) {
-        return Err(SourceError::NotFound { path: parts.join("/"), ignored_by: None, hint: None });
+        return Err(SourceError::NotFound {
+            path: parts.join("/"),
+            ignored_by: None,
+            hint: meant(tree, &parts),
+        });
     }
     let mut selected = Vec::with_capacity(found.len());
     for (name, path) in found {
@@ -130,11 +134,36 @@ fn with_parents(
         }
     }
     if !any && !has_wildcard(text) {
-        let path = pivot.into_iter().chain(components(rest)).collect::<Vec<_>>().join("/");
-        let hint = link.map(|link| format!("{link} is a symbolic link, and --parents follows none"));
-        return Err(SourceError::NotFound { path, ignored_by: None, hint });
+        let parts: Vec<_> = pivot.into_iter().chain(components(rest)).collect();
+        let hint = match link {
+            Some(link) => Some(format!("{link} is a symbolic link, and --parents follows none")),
+            None => meant(tree, &parts),
+        };
+        return Err(SourceError::NotFound { path: parts.join("/"), ignored_by: None, hint });
     }
     Ok(selected)
+}
+
+/// Advice where a path does not exist, but does with the nearest name in place of the first component
+/// that leads nowhere.
+fn meant(tree: &Tree, parts: &[&str]) -> Option<String> {
+    let mut at = LayerPath::root();
+    for (index, part) in parts.iter().enumerate() {
+        let resolved = tree.resolve(part.as_bytes(), &at, true).ok()?;
+        if resolved.node.is_some() {
+            at = resolved.path;
+            continue;
+        }
+        // The names may be anybody's, and are shown.
+        let names = tree.children(&at).into_keys().filter_map(|name| String::from_utf8(name).ok());
+        let near = suggest::nearest(part, names.filter(|name| !name.contains(char::is_control)))?;
+        let mut path = parts.to_vec();
+        path[index] = &near;
+        let path = path.join("/");
+        let found = tree.resolve(path.as_bytes(), &LayerPath::root(), true).ok()?;
+        return found.node.map(|_| format!("did you mean {path}?"));
+    }
+    None
 }
 
 /// What stands behind the pivot of a word.

@@ -69,7 +69,7 @@ fn faults_of_files() {
         ("#check=foo\nFROM a\n", "line 1: invalid check option \"foo\""),
         (
             "# syntax=foo/bar\nFROM a\n",
-            "line 1: syntax directive names the frontend \"foo/bar\", which is not supported: only docker/dockerfile:1 is read here",
+            "line 1: syntax directive names the frontend \"foo/bar\", but custom frontends are not run: only the language of docker/dockerfile:1 is read here",
         ),
     ] {
         let error = parse(source.as_bytes()).unwrap_err();
@@ -141,14 +141,14 @@ fn faults_of_instructions() {
         ),
         ("COPY [\"a\", 1]", NOT_STRINGS),
         ("COPY --form=x a b", "unknown flag: --form (did you mean from?)"),
-        ("COPY --checksum=x a b", "unknown flag: --checksum"),
+        ("COPY --checksum=x a b", "unknown flag: --checksum (ADD has it, COPY has not)"),
         ("COPY --link=x a b", "expecting boolean value for flag --link, not: x"),
         ("COPY --link= a b", "missing a value on flag: --link"),
         ("COPY a <<E\nE", "COPY cannot accept a heredoc as a destination"),
         ("ADD <<E <<F\nE\nF", "ADD cannot accept a heredoc as a destination"),
         ("COPY <<../x /y\n../x", "heredoc name \"../x\" cannot be a file name"),
-        ("ADD --from=x a b", "unknown flag: --from"),
-        ("ADD --parents a b", "unknown flag: --parents"),
+        ("ADD --from=x a b", "unknown flag: --from (COPY has it, ADD has not)"),
+        ("ADD --parents a b", "unknown flag: --parents (COPY has it, ADD has not)"),
         ("CMD", "CMD requires at least one argument"),
         ("CMD [1]", NOT_STRINGS),
         ("CMD --x", "unknown flag: --x"),
