@@ -6,7 +6,7 @@
 //! that leads out of the root, a host-wide handler.
 //!
 //! Invariants:
-//! - This is the only room with `unsafe`, all of it in `sys.rs`.
+//! - This is the only room with `unsafe`, all of it in `sys/`.
 //! - Nothing here knows of tokio, and nothing but [`Sandbox::spawn`] and the values it gives
 //!   belongs into a process with threads.
 //! - A command sees descriptors 0, 1 and 2 alone, no environment but its own, no process but its
@@ -36,6 +36,7 @@ mod hidden;
 mod identity;
 mod idmap;
 mod init;
+mod isolation;
 mod launcher;
 mod mapping;
 mod mount;
@@ -56,6 +57,7 @@ pub use binfmt::{Binfmt, BinfmtError};
 pub use enter::{Config, Ended, Entered, Sandbox, enter, probe_isolation};
 pub use held::HeldSignals;
 pub use hidden::Hidden;
+pub use isolation::{Isolation, UnknownIsolation};
 pub use launcher::hidden_entry;
 pub use mapping::{IdRange, Mapping};
 pub use mount::{Discard, Mount};
