@@ -16,7 +16,7 @@ use super::{Engine, EngineError, Layer, State, StepFailure};
 use crate::image::Digest;
 use crate::layer::{Content, LayerIndex, LayerPath, Scan, Tree, scan, settle_times, write_directory};
 use crate::plan::{self, RunOp, StepId};
-use crate::sandbox::{self, Ended, RunError, RunSpec, prepare_stubs, probe_overlay};
+use crate::sandbox::{self, Ended, RootPlace, RunError, RunSpec, prepare_stubs, probe_overlay};
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
 const HOSTNAME: &str = "fanfold";
@@ -61,10 +61,14 @@ impl Engine {
         let asked = self.asked_mounts(&op.mounts, inputs, &place(EMPTY), &say)?;
         let lowers = self.lowers(below, &tree, place(STUBS), repairs.path())?;
         let spec = RunSpec {
-            lowers,
-            upper: upper.clone(),
-            work: work.path().to_owned(),
-            merged: place(MERGED),
+            root: RootPlace::Overlay {
+                lowers,
+                upper: upper.clone(),
+                work: work.path().to_owned(),
+                merged: place(MERGED),
+            },
+            isolation: sandbox.isolation(),
+            interpreters: Vec::new(),
             argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
             env: self.environment(op, platform, &asked.env),
             hidden_env: asked.hidden_env.clone(),

@@ -67,4 +67,4 @@ pub use refusal::EnterError;
 pub use remove::remove_tree;
 pub use root::prepare_stubs;
 pub use run::{Killer, RunEnd, RunError, Running, Spawned};
-pub use spec::{Network, RunSpec};
+pub use spec::{Interpreter, Network, RootPlace, RunSpec};
