@@ -49,6 +49,7 @@ mod requested;
 mod root;
 mod run;
 mod spec;
+mod supervisor;
 mod sys;
 mod wire;
 
