@@ -20,4 +20,6 @@
 
 mod notification;
 mod task;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
 mod view;
