@@ -16,7 +16,7 @@ use super::{Engine, EngineError, Layer, State, StepFailure};
 use crate::image::Digest;
 use crate::layer::{Content, LayerIndex, LayerPath, Scan, Tree, scan, settle_times, write_directory};
 use crate::plan::{self, RunOp, StepId};
-use crate::sandbox::{self, Ended, RootPlace, RunError, RunSpec, prepare_stubs, probe_overlay};
+use crate::sandbox::{self, Ended, Interpreter, RootPlace, RunError, RunSpec, prepare_stubs, probe_overlay};
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
 const HOSTNAME: &str = "fanfold";
@@ -68,7 +68,7 @@ impl Engine {
                 merged: place(MERGED),
             },
             isolation: sandbox.isolation(),
-            interpreters: Vec::new(),
+            interpreters: self.interpreters(platform),
             argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
             env: self.environment(op, platform, &asked.env),
             hidden_env: asked.hidden_env.clone(),
@@ -234,6 +234,12 @@ impl Engine {
         fs::set_permissions(to, fs::Permissions::from_mode(0o644))?;
         let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.file_time()).unwrap_or(0));
         fs::File::options().write(true).open(to)?.set_modified(time)
+    }
+
+    /// What stands in for the platform's processor where the kernel has no handler.
+    fn interpreters(&self, platform: &Platform) -> Vec<Interpreter> {
+        let of_it = self.settings.interpreters.iter().filter(|(emulated, _)| emulated == platform);
+        of_it.map(|(_, interpreter)| interpreter.clone()).collect()
     }
 
     /// The environment, with `added` in place of what the image says.

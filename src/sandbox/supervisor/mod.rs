@@ -23,3 +23,6 @@ mod task;
 #[cfg(target_arch = "x86_64")]
 mod tracer;
 mod view;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use tracer::intercepted;
