@@ -13,8 +13,8 @@ use super::discarded::Discarded;
 use super::output::{OutputLine, forward};
 use super::staging::{Found, Staging};
 use super::{Engine, EngineError, Layer, State, StepFailure};
-use crate::image::Digest;
-use crate::layer::{Content, LayerIndex, LayerPath, Scan, Tree, scan, settle_times, write_directory};
+use crate::image::{Digest, Ownership};
+use crate::layer::{Content, LayerIndex, LayerPath, Owners, Scan, Tree, scan, settle_times, write_directory};
 use crate::plan::{self, RunOp, StepId};
 use crate::sandbox::{self, Ended, Interpreter, RootPlace, RunError, RunSpec, prepare_stubs, probe_overlay};
 
@@ -125,7 +125,7 @@ impl Engine {
         check(op, end.ended)?;
 
         let stubs = end.stubs_left.iter().map(LayerPath::new).collect::<Result<Vec<_>, _>>()?;
-        let Scan { changes, notes } = scan(&upper, &tree, &stubs)?;
+        let Scan { changes, notes } = scan(&upper, &tree, &stubs, Owners::Kernel)?;
         settle_times(&upper, &changes, self.settings.epoch)?;
         let id = self.fresh_layer(key);
         let index = LayerIndex::from_changes(&changes, self.settings.epoch)?;
@@ -165,7 +165,7 @@ impl Engine {
         }
         let owner = self.user(below, tree, &op.user)?;
         staging.make_directories(&path, 0o755, owner)?;
-        write_directory(&staging.into_changes(), self.settings.epoch, upper)?;
+        write_directory(&staging.into_changes(), self.settings.epoch, upper, Ownership::Kernel)?;
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl Engine {
         lowers.extend(distinct.map(|(_, directory)| directory.clone()));
         if !changes.is_empty() {
             fs::create_dir(repairs).map_err(EngineError::io("create a lower directory"))?;
-            write_directory(&changes, None, repairs)?;
+            write_directory(&changes, None, repairs, Ownership::Kernel)?;
             lowers.push(repairs.to_owned());
         }
         Ok(lowers)
