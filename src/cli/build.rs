@@ -246,6 +246,7 @@ async fn build(
         now: now(),
         cpu_models: emulation.cpu_models.clone(),
         interpreters: emulation.interpreters.clone(),
+        elsewhere: [std::env::temp_dir(), "/dev/shm".into(), "/var/tmp".into()].to_vec(),
         resolv_conf: "/etc/resolv.conf".into(),
         hosts: "/etc/hosts".into(),
         secrets: prepared.secrets.clone(),
