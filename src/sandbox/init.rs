@@ -188,8 +188,8 @@ fn become_command(spec: &RunSpec, prepared: Prepared) -> Failure {
         }
         // While there is the capability for it: without, the kernel would want no_new_privs, and
         // set-user-id programs would not work. What is still to come is allowed.
-        if let Some(profile) = filter::default_profile() {
-            sys::seccomp::install(&profile.assemble()).step("seccomp")?;
+        if let Some(program) = filter::default_program() {
+            sys::seccomp::install(program).step("seccomp")?;
         }
         identity::assume(&identity)?;
         sys::reset_signals().step("resetting signals")?;

@@ -20,6 +20,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::filter;
 use super::helper;
 use super::sys;
 
@@ -88,6 +89,8 @@ fn serve() -> io::Result<()> {
     let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
+    // Every helper has it from here, and need not make it.
+    filter::default_program();
     loop {
         let mut descriptors = match receive(&socket) {
             Ok(descriptors) => descriptors,

@@ -11,6 +11,8 @@
 //!   belongs into a process with threads.
 //! - A command sees descriptors 0, 1 and 2 alone, no environment but its own, no process but its
 //!   own, and cannot change anything of the host, also when host root started the build.
+//! - A command makes no system call but those that Docker's default profile allows (`filter/`).
+//!   `no_new_privs` is not set: its set-user-id programs work.
 //! - A secret is in the memory of the processes that set up its command, in a file system in memory
 //!   that vanishes with the command, and in the environment of the command: nowhere else.
 //!
@@ -22,7 +24,7 @@
 //! (`launcher.rs`) forks a helper (`helper.rs`), which makes namespaces, process 1 (`init.rs`)
 //! sets up the root, and its child is the command.
 //!
-//! Sources: namespaces(7), user_namespaces(7), pivot_root(2), the kernel's overlayfs and
+//! Sources: namespaces(7), user_namespaces(7), pivot_root(2), seccomp(2), the kernel's overlayfs and
 //! binfmt_misc documents, OCI runtime-spec.
 
 mod apart;

@@ -19,4 +19,4 @@ mod profile;
 
 #[expect(unused_imports, reason = "for the filter of the supervisor")]
 pub(super) use bpf::{Action, Condition, Filter, Rule};
-pub(super) use profile::default_profile;
+pub(super) use profile::default_program;
