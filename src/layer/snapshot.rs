@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, Stat};
 
 use super::beneath;
 use super::content::Change;
+use super::entry::EntryKind;
 use super::error::LayerError;
 use super::path::LayerPath;
 use super::scan::settle_times;
@@ -158,6 +159,7 @@ impl Snapshot {
     pub fn settle(&mut self, root: &Path, changes: &[Change], clamp: Option<i64>) -> Result<(), LayerError> {
         settle_times(root, changes, clamp)?;
         let root = open_root(root)?;
+        let mut shared: HashMap<(u64, u64), Record> = HashMap::new();
         for entry in changes.iter().map(|change| &change.entry).filter(|entry| !entry.is_marker()) {
             let (Some(parent), Some(name)) = (entry.path.parent(), entry.path.file_name()) else { continue };
             let Some(listing) = self.directories.get_mut(&parent) else { continue };
@@ -166,7 +168,20 @@ impl Snapshot {
                 .map_err(|error| LayerError::io("read", &parent, error))?;
             let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|error| LayerError::io("read", &entry.path, error))?;
-            listing.records[at] = Record::new(&stat);
+            let record = Record::new(&stat);
+            listing.records[at] = record;
+            if record.links > 1 && entry.kind != EntryKind::Directory {
+                shared.insert((record.device, record.inode), record);
+            }
+        }
+        if !shared.is_empty() {
+            // Other names of these files have changed with them: symbolic links have some that are no
+            // change of the image.
+            for record in self.directories.values_mut().flat_map(|listing| listing.records.iter_mut()) {
+                if let Some(now) = shared.get(&(record.device, record.inode)) {
+                    *record = *now;
+                }
+            }
         }
         self.outlive_clock();
         Ok(())
