@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fanfold_platforms::Platform;
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub now: i64,
     /// Values of QEMU_CPU for emulated platforms that need one.
     pub cpu_models: Vec<(Platform, String)>,
+    /// How long a command may take.
+    pub step_timeout: Option<Duration>,
     /// The host's resolver configuration.
     pub resolv_conf: PathBuf,
     /// The host's hosts file.

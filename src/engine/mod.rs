@@ -25,6 +25,7 @@ mod discarded;
 mod engine_core;
 mod error;
 mod forms;
+mod limits;
 mod mounts;
 mod output;
 mod run;

@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use fanfold_platforms::Platform;
 
 use super::discarded::Discarded;
+use super::limits::{self, Watch};
 use super::output::{OutputLine, forward};
 use super::staging::{Found, Staging};
 use super::{Engine, EngineError, Layer, State, StepFailure};
@@ -92,6 +93,7 @@ impl Engine {
             return Err(EngineError::Cancelled);
         }
         let spawned = sandbox.spawn(&spec)?;
+        let watch = Watch::start(self.settings.step_timeout, spawned.running.killer());
         let _guard = self.cancel.guard(spawned.running.killer());
         std::thread::scope(|scope| {
             let stderr = spawned.stderr;
@@ -99,10 +101,14 @@ impl Engine {
             forward(spawned.stdout, false, &self.masking, output);
         });
         let ended = spawned.running.wait();
+        let timed_out = watch.stop();
         // Caches are free again, and nobody reaches an agent any more.
         drop(asked);
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
+        }
+        if let (true, Some(limit)) = (timed_out, self.settings.step_timeout) {
+            return Err(limits::timed_out(op.argv.join(" "), limit).into());
         }
         let end = ended.map_err(|error| match error {
             RunError::Exec { message, code } => EngineError::Step(StepFailure::Command {
@@ -122,7 +128,7 @@ impl Engine {
             }
             other => EngineError::Sandbox(other),
         })?;
-        check(op, end.ended)?;
+        check(op, end.ended).map_err(|failure| limits::explain(failure, end.usage.as_ref()))?;
 
         let stubs = end.stubs_left.iter().map(LayerPath::new).collect::<Result<Vec<_>, _>>()?;
         let Scan { changes, notes } = scan(&upper, &tree, &stubs)?;
