@@ -1,6 +1,7 @@
 //! The build's own cgroup in one hierarchy, in which its commands get theirs.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +15,7 @@ use super::find::Hierarchies;
 use super::limits::{Controller, Version};
 
 /// What all names of cgroups made here begin with.
-const PREFIX: &str = "fanfold-";
+const PREFIX: &str = "fanfold-build-";
 /// Where a divided cgroup's processes are: in this one below the build's.
 const OWN: &str = "self";
 const PROCESSES: &str = "cgroup.procs";
@@ -48,26 +49,34 @@ impl Branch {
         controllers: &[Controller],
     ) -> Result<Vec<Self>, CgroupError> {
         let mut places: BTreeMap<(Version, PathBuf), Vec<Controller>> = BTreeMap::new();
+        let mut refusals = Vec::new();
         for controller in controllers {
-            let place = place(hierarchies, *controller)?;
-            places.entry(place).or_default().push(*controller);
+            match place(hierarchies, *controller) {
+                Ok(place) => places.entry(place).or_default().push(*controller),
+                Err((two, one)) => refusals.push((vec![*controller], two, one)),
+            }
         }
         let mut branches: Vec<Self> = Vec::new();
         for ((version, parent), controllers) in places {
             remove_leftovers(&parent);
             match Self::make(version, &parent, &controllers) {
                 Ok(branch) => branches.push(branch),
-                Err(reason) => {
-                    branches.iter().for_each(Self::remove);
-                    let other = "the other version has these controllers".to_owned();
-                    return Err(match version {
-                        Version::Two => refused(&controllers, reason, other),
-                        Version::One => refused(&controllers, other, reason),
-                    });
+                Err(two) if version == Version::Two => {
+                    let one = "these controllers belong to v2 here".to_owned();
+                    refusals.push((controllers, two, one));
+                }
+                Err(one) => {
+                    let first = controllers.first().copied().unwrap_or(Controller::Memory);
+                    let two = offered(hierarchies, first).err().unwrap_or_default();
+                    refusals.push((controllers, two, one));
                 }
             }
         }
-        Ok(branches)
+        if refusals.is_empty() {
+            return Ok(branches);
+        }
+        branches.iter().for_each(Self::remove);
+        Err(CgroupError::refused(&refusals))
     }
 
     fn make(version: Version, parent: &Path, controllers: &[Controller]) -> Result<Self, String> {
@@ -149,28 +158,24 @@ impl Branch {
     }
 }
 
-/// The cgroup of this process in which a controller can be used.
-fn place(hierarchies: &Hierarchies, controller: Controller) -> Result<(Version, PathBuf), CgroupError> {
-    let two = hierarchies.two.clone().and_then(|directory| {
-        let offered = read(&directory.join("cgroup.controllers"))?;
-        match has(&offered, controller) {
-            true => Ok(directory),
-            false => Err(format!("{} has no {} controller", directory.display(), controller.name())),
-        }
-    });
-    let two = match two {
-        Ok(directory) => return Ok((Version::Two, directory)),
-        Err(reason) => reason,
-    };
-    match hierarchies.one(controller) {
-        Ok(directory) => Ok((Version::One, directory)),
-        Err(one) => Err(refused(&[controller], two, one)),
+/// The cgroup of version 2 where it offers a controller, or why it does not.
+fn offered(hierarchies: &Hierarchies, controller: Controller) -> Result<PathBuf, String> {
+    let directory = hierarchies.two.clone()?;
+    if has(&read(&directory.join("cgroup.controllers"))?, controller) {
+        return Ok(directory);
     }
+    Err(format!("{} has no {} controller", directory.display(), controller.name()))
 }
 
-fn refused(controllers: &[Controller], two: String, one: String) -> CgroupError {
-    let flags: Vec<_> = controllers.iter().map(|controller| controller.flag()).collect();
-    CgroupError::Refused { flags: flags.join(" and "), two, one }
+/// The cgroup of this process in which a controller can be used, or why neither version has one.
+fn place(hierarchies: &Hierarchies, controller: Controller) -> Result<(Version, PathBuf), (String, String)> {
+    match offered(hierarchies, controller) {
+        Ok(directory) => Ok((Version::Two, directory)),
+        Err(two) => match hierarchies.one(controller) {
+            Ok(directory) => Ok((Version::One, directory)),
+            Err(one) => Err((two, one)),
+        },
+    }
 }
 
 /// Makes and locks a cgroup with a name that nobody else has.
@@ -178,7 +183,7 @@ fn make_directory(parent: &Path) -> Result<(PathBuf, File), String> {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let process = std::process::id();
     for attempt in 0..TRIES {
-        let directory = parent.join(format!("{PREFIX}{process:x}-{time:x}-{attempt}"));
+        let directory = parent.join(format!("{PREFIX}{process:08x}-{time:016x}-{attempt:08x}"));
         match fs::create_dir(&directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             made => made.map_err(|error| explain("making", &directory, &error))?,
@@ -199,12 +204,17 @@ fn hold(directory: &Path) -> Option<File> {
     ((held.dev(), held.ino()) == (there.dev(), there.ino())).then_some(file)
 }
 
+/// Whether a name is one that [`make_directory`] gives: others may name theirs after this program too.
+fn is_ours(name: &OsStr) -> bool {
+    let parts = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).map(|rest| rest.split('-'));
+    let number = |part: &str| part.len() >= 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    parts.is_some_and(|mut parts| parts.clone().count() == 3 && parts.all(number))
+}
+
 /// Removes the cgroups of builds that were killed. The kernel removes none with processes in it.
 fn remove_leftovers(parent: &Path) {
     for directory in directories(parent) {
-        let is_ours =
-            directory.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
-        if !is_ours {
+        if !directory.file_name().is_some_and(is_ours) {
             continue;
         }
         let Some(_lock) = hold(&directory) else { continue };
@@ -265,4 +275,20 @@ pub(super) fn put(file: &Path, text: &str) -> io::Result<()> {
 /// Puts a process into a cgroup.
 pub(super) fn attach(directory: &Path, process: i32) -> io::Result<()> {
     put(&directory.join(PROCESSES), &process.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cgroups_of_builds_are_leftovers() {
+        let made = format!("{PREFIX}{:08x}-{:016x}-{:08x}", 17, 1_700_000_000_000_000_000_u64, 0);
+        assert!(is_ours(OsStr::new(&made)));
+        for name in
+            ["fanfold-test-1", "fanfold-build-1", "fanfold-build-a-b-c", "fanfold-build-", "user.slice"]
+        {
+            assert!(!is_ours(OsStr::new(name)), "{name}");
+        }
+    }
 }

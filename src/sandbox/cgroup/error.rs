@@ -10,14 +10,12 @@ use super::limits::Controller;
 #[non_exhaustive]
 pub enum CgroupError {
     /// No cgroup can be made for them.
-    #[error("{flags}: this process can make no cgroup with such a limit: cgroup v2: {two}; cgroup v1: {one}")]
+    #[error("this process can make no cgroup with the limit of {reasons}")]
     Refused {
         /// The flags that ask for them.
         flags: String,
-        /// Why version 2 does not serve.
-        two: String,
-        /// Why version 1 does not serve.
-        one: String,
+        /// Why neither version serves, for each of them.
+        reasons: String,
     },
     /// A cgroup was made, but does not take a limit.
     #[error("{flag}: the kernel does not take the limit: {reason}")]
@@ -41,6 +39,18 @@ impl CgroupError {
                 format!("ask for no more than the surrounding cgroup has, or build without {flag}")
             }
         }
+    }
+
+    /// Controllers, each time with why version 2 and version 1 do not serve.
+    pub(super) fn refused(refusals: &[(Vec<Controller>, String, String)]) -> Self {
+        let flags = |controllers: &[Controller]| {
+            controllers.iter().map(|controller| controller.flag()).collect::<Vec<_>>().join(" and ")
+        };
+        let reasons = refusals.iter().map(|(controllers, two, one)| {
+            format!("{}: cgroup v2: {two}; cgroup v1: {one}", flags(controllers))
+        });
+        let all: Vec<_> = refusals.iter().flat_map(|(controllers, ..)| controllers.iter().copied()).collect();
+        Self::Refused { flags: flags(&all), reasons: reasons.collect::<Vec<_>>().join("; ") }
     }
 
     pub(super) fn not_taken(controller: Controller, file: &Path, reason: &str) -> Self {

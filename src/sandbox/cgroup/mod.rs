@@ -5,7 +5,7 @@
 //! Refuses: any cgroup but those below the caller's own; dividing one that other processes are in.
 //!
 //! Invariants:
-//! - Every cgroup made here is named `fanfold-…` and lies below the cgroup that the build was started in.
+//! - Every cgroup made here is named `fanfold-build-…` and lies below the cgroup that the build was started in.
 //!   All of them are removed: a command's when it has ended, the build's own by the original process.
 //! - Whoever uses such a cgroup holds a lock on it. What has no holder was left by a killed build and
 //!   is removed by the next.
