@@ -15,8 +15,8 @@ use super::errors::{self, Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
 use super::process::{Umask, exit_code};
-use super::{check, inputs, report, result_files, signals, sites};
-use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome, Remotes, Way};
+use super::{check, inputs, limits, report, result_files, signals, sites};
+use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome, Remotes, Way, stopped};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self};
@@ -94,7 +94,21 @@ fn in_namespaces(
     umask: Umask,
 ) -> Result<u8, Failure> {
     let config = sandbox::Config { path: environment.search_path() };
-    match sandbox::enter(&config) {
+    let cgroups = limits::prepare(&prepared)?;
+    let entered = sandbox::enter(&config);
+    let entered = match (entered, cgroups) {
+        (Ok(Entered::Inside(mut sandbox)), Some(cgroups)) => {
+            sandbox.limit(cgroups);
+            Ok(Entered::Inside(sandbox))
+        }
+        (entered, Some(cgroups)) => {
+            // Nothing of the build runs any more.
+            cgroups.remove();
+            entered
+        }
+        (entered, None) => entered,
+    };
+    match entered {
         Ok(Entered::Inside(sandbox)) => {
             match inside(arguments, environment, prepared, Some(sandbox), sites, umask)? {
                 Ending::Code(code) => Ok(code),
@@ -231,7 +245,7 @@ async fn build(
     umask: Umask,
 ) -> Result<Ending, Failure> {
     let begun = Instant::now();
-    let interrupted = signals::listen()
+    let interrupted = signals::listen(prepared.deadline)
         .map_err(|error| Failure::new(Kind::Retryable, format!("failed to listen for signals: {error}")))?;
     let progress = Progress::standard(prepared.mode, environment.progress());
     let client = client(&arguments.input, environment, &progress)?;
@@ -247,6 +261,7 @@ async fn build(
         cpu_models: emulation.cpu_models.clone(),
         interpreters: emulation.interpreters.clone(),
         elsewhere: [std::env::temp_dir(), "/dev/shm".into(), "/var/tmp".into()].to_vec(),
+        step_timeout: prepared.step_timeout,
         resolv_conf: "/etc/resolv.conf".into(),
         hosts: "/etc/hosts".into(),
         secrets: prepared.secrets.clone(),
@@ -270,6 +285,7 @@ async fn build(
         names,
         outputs,
         jobs,
+        step_timeout,
         ..
     } = prepared;
     let mut remarks = Vec::new();
@@ -285,6 +301,7 @@ async fn build(
         no_cache: arguments.no_cache,
         pull: arguments.input.pull,
         jobs,
+        step_timeout,
         keep_going: arguments.keep_going,
         index,
         annotations,
@@ -311,9 +328,7 @@ async fn build(
     let mut interrupted = interrupted;
     let written = tokio::select! {
         written = output::write(&context, &outcome.built, &outputs) => written.map_err(errors::build_error),
-        signal = signals::wait(&mut interrupted) => {
-            Err(BuildError::new(ErrorKind::Interrupted(signal), "the build was interrupted"))
-        }
+        stop = stopped(&mut interrupted) => Err(stop.error("while the result was being handed over")),
     };
     let written = written.and_then(|written| {
         result_files::write(arguments, &outcome, &names).map_err(errors::build_error)?;

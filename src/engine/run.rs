@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use fanfold_platforms::Platform;
 
+use super::limits::{self, Watch};
 use super::output::{OutputLine, forward};
 use super::storage::Storage;
 use super::{Engine, EngineError, Layer, Needs, State, StepFailure};
@@ -82,6 +83,7 @@ impl Engine {
             return Err(EngineError::Cancelled);
         }
         let spawned = sandbox.spawn(&spec)?;
+        let watch = Watch::start(self.settings.step_timeout, spawned.running.killer());
         let _guard = self.cancel.guard(spawned.running.killer());
         std::thread::scope(|scope| {
             let stderr = spawned.stderr;
@@ -89,10 +91,14 @@ impl Engine {
             forward(spawned.stdout, false, &self.masking, output);
         });
         let ended = spawned.running.wait();
+        let timed_out = watch.stop();
         // Caches are free again, and nobody reaches an agent any more.
         drop(asked);
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
+        }
+        if let (true, Some(limit)) = (timed_out, self.settings.step_timeout) {
+            return Err(limits::timed_out(op.argv.join(" "), limit).into());
         }
         let end = ended.map_err(|error| match error {
             RunError::Exec { message, code } => EngineError::Step(StepFailure::Command {
@@ -112,7 +118,7 @@ impl Engine {
             }
             other => EngineError::Sandbox(other),
         })?;
-        check(op, end.ended)?;
+        check(op, end.ended).map_err(|failure| limits::explain(failure, end.usage.as_ref()))?;
 
         let (layer, notes) = self.harvest(ground, key, below, &tree, &end, needs)?;
         let notes = notes.iter().map(|note| format!("{} is a {} and not in the image", note.path, note.what));

@@ -25,6 +25,7 @@ use rustix::fs::{CWD, Mode};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, OpenTreeFlags};
 use rustix::process::{Resource, Rlimit};
 
+use super::cgroup::Cgroups;
 use super::idmap::Plan;
 use super::isolation::Isolation;
 use super::launcher::Launcher;
@@ -64,6 +65,8 @@ pub struct Sandbox {
     pub(super) executable: OwnedFd,
     /// Starts helpers; started itself with the first command.
     pub(super) launcher: Mutex<Option<Launcher>>,
+    /// What limits commands, where something does.
+    pub(super) cgroups: Option<Cgroups>,
     mapping: Mapping,
 }
 
@@ -71,6 +74,11 @@ impl Sandbox {
     /// How commands are kept apart.
     pub fn isolation(&self) -> Isolation {
         Isolation::Userns
+    }
+
+    /// Limits every command from now on.
+    pub fn limit(&mut self, cgroups: Cgroups) {
+        self.cgroups = Some(cgroups);
     }
 
     /// The ids that the namespace has.
@@ -100,9 +108,12 @@ enum Side {
 pub fn enter(config: &Config) -> Result<Entered, EnterError> {
     let plan = Plan::new(config)?;
     match start(&plan)? {
-        Side::Inside(executable) => {
-            Ok(Entered::Inside(Sandbox { executable, launcher: Mutex::default(), mapping: plan.mapping }))
-        }
+        Side::Inside(executable) => Ok(Entered::Inside(Sandbox {
+            executable,
+            launcher: Mutex::default(),
+            cgroups: None,
+            mapping: plan.mapping,
+        })),
         Side::Outside { child, old_mask } => {
             let ended = supervise(child);
             old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;

@@ -30,7 +30,8 @@ pub(super) const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
-fn resource(name: &str) -> Option<Resource> {
+/// The kernel's limit of this name.
+pub(super) fn resource(name: &str) -> Option<Resource> {
     Some(match name {
         "as" => Resource::As,
         "core" => Resource::Core,

@@ -29,6 +29,7 @@
 
 mod apart;
 mod binfmt;
+mod cgroup;
 mod codec;
 mod enter;
 mod exec;
@@ -45,6 +46,7 @@ mod mapping;
 mod mount;
 mod mounts;
 mod overlay;
+mod permit;
 mod probe;
 mod refusal;
 mod remove;
@@ -58,6 +60,7 @@ mod wire;
 
 pub use apart::apart;
 pub use binfmt::{Binfmt, BinfmtError};
+pub use cgroup::{CgroupError, Cgroups, Limits, Usage};
 pub use enter::{Config, Ended, Entered, Sandbox, enter, probe_isolation};
 pub use held::HeldSignals;
 pub use hidden::Hidden;
@@ -66,6 +69,7 @@ pub use launcher::hidden_entry;
 pub use mapping::{IdRange, Mapping};
 pub use mount::{Discard, Mount};
 pub use overlay::{OverlayError, probe_overlay};
+pub use permit::{LimitError, permit_limits};
 pub use probe::{ProbeOutcome, execute_intercepted, execute_probe};
 pub use refusal::EnterError;
 pub use remove::remove_tree;
