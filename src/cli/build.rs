@@ -93,7 +93,8 @@ fn in_namespaces(
     sites: &[RunSite],
     umask: Umask,
 ) -> Result<u8, Failure> {
-    let config = sandbox::Config { path: environment.search_path() };
+    let config =
+        sandbox::Config { path: environment.search_path(), isolation: None, scratch: prepared.root.clone() };
     match sandbox::enter(&config) {
         Ok(Entered::Inside(sandbox)) => {
             match inside(arguments, environment, prepared, Some(sandbox), sites, umask)? {
@@ -103,7 +104,7 @@ fn in_namespaces(
         }
         Ok(Entered::Outside(ended)) => exit_code(ended),
         Err(error) => {
-            let text = format!("RUN needs a user namespace: {}", BuildError::describe(&error));
+            let text = format!("this RUN cannot be run: {}", BuildError::describe(&error));
             let mut failure = BuildError::new(ErrorKind::Platform, text);
             if let Some(first) = sites.first() {
                 failure = failure.at(first.span, &first.platform);

@@ -95,7 +95,8 @@ pub(super) fn show(
     let (executions, unproven) = if platforms.iter().all(|platform| machine.is_native(platform)) {
         (platforms.into_iter().map(|platform| (platform, Execution::Native)).collect(), None)
     } else {
-        match sandbox::enter(&sandbox::Config { path }) {
+        let config = sandbox::Config { path, isolation: None, scratch: scratch.path().to_owned() };
+        match sandbox::enter(&config) {
             Ok(Entered::Outside(Ended::Exited(code))) => return Ok(u8::try_from(code).unwrap_or(1)),
             Ok(Entered::Outside(Ended::Signaled(signal))) => return Ok(Kind::Interrupted(signal).code()),
             Ok(Entered::Inside(_)) => {

@@ -38,13 +38,17 @@ struct Row {
 /// Prints the table, and gives the exit code.
 pub(super) fn run(arguments: &PlatformsArgs) -> Result<u8, Failure> {
     let environment = Environment::read();
-    let config = sandbox::Config { path: environment.search_path() };
+    let scratch = tempfile::tempdir()
+        .map_err(|error| Failure::new(Kind::Retryable, format!("no temporary folder: {error}")))?;
+    let config = sandbox::Config {
+        path: environment.search_path(),
+        isolation: None,
+        scratch: scratch.path().to_owned(),
+    };
     match sandbox::enter(&config) {
         Ok(Entered::Outside(Ended::Exited(code))) => Ok(u8::try_from(code).unwrap_or(1)),
         Ok(Entered::Outside(Ended::Signaled(signal))) => Ok(Kind::Interrupted(signal).code()),
         Ok(Entered::Inside(sandbox)) => {
-            let scratch = tempfile::tempdir()
-                .map_err(|error| Failure::new(Kind::Retryable, format!("no temporary folder: {error}")))?;
             let rows = rows(arguments, &environment, scratch.path().to_owned());
             let isolation = sandbox.mapping().to_string();
             print(arguments.json, &isolation, &rows)?;

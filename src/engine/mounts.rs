@@ -97,6 +97,7 @@ impl Engine {
                     mode: 0o755,
                     uid: 0,
                     gid: 0,
+                    secret: false,
                 }),
             }
         }
@@ -165,6 +166,7 @@ impl Engine {
                 mode: *mode,
                 uid: *uid,
                 gid: *gid,
+                secret: true,
             });
         }
         Ok(())

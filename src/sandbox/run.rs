@@ -97,6 +97,10 @@ pub struct RunEnd {
     /// Paths in the upper directory that were made to be mounted on, and that the command has
     /// moved away, so that they could not be removed again.
     pub stubs_left: Vec<Vec<u8>>,
+    /// Paths in the root, without leading slash, that were out of the command's reach as something of
+    /// ours stood in their place. An entry that has the same inode number there as before is
+    /// unchanged, with all below it, whatever its change time says.
+    pub untouched: Vec<Vec<u8>>,
 }
 
 impl Killer {
@@ -157,7 +161,7 @@ impl Sandbox {
         let mut launcher = self.launcher.lock().map_err(|_| io::Error::other("the launcher is lost"))?;
         let launcher = match launcher.as_ref() {
             Some(launcher) => launcher,
-            None => launcher.insert(Launcher::start(&self.executable)?),
+            None => launcher.insert(Launcher::start(&self.executable, self.isolation())?),
         };
         launcher.launch(descriptors)
     }
@@ -226,8 +230,8 @@ impl Running {
         let result = loop {
             match Message::receive(&self.socket) {
                 Ok(Message::Failed(found)) => failure = failure.or(Some(found)),
-                Ok(Message::Ended { ended, stubs_left }) => {
-                    break Ok(RunEnd { ended, stubs_left });
+                Ok(Message::Ended { ended, stubs_left, untouched }) => {
+                    break Ok(RunEnd { ended, stubs_left, untouched });
                 }
                 Ok(_) | Err(_) => break Err(RunError::Lost),
             }

@@ -53,11 +53,16 @@ pub(super) enum Message {
     Stubs(Vec<Stub>),
     /// Something could not be set up, or the program not be executed.
     Failed(Failure),
-    /// The command ended; mount points that could not be removed again.
-    Ended { ended: Ended, stubs_left: Vec<Vec<u8>> },
+    /// The command ended; mount points that could not be removed again, and what it could not reach.
+    Ended { ended: Ended, stubs_left: Vec<Vec<u8>>, untouched: Vec<Vec<u8>> },
 }
 
 impl Message {
+    /// An end after which nothing is left to say of the root.
+    pub(super) fn ended(ended: Ended) -> Self {
+        Self::Ended { ended, stubs_left: Vec::new(), untouched: Vec::new() }
+    }
+
     fn encode(&self) -> (u8, Vec<u8>) {
         match self {
             Self::Spec(bytes) => (b's', bytes.bytes().to_vec()),
@@ -75,14 +80,16 @@ impl Message {
                 let text = [failure.step.as_bytes(), b"\0", failure.message.as_bytes()].concat();
                 (b'f', [&errno[..], &text].concat())
             }
-            Self::Ended { ended, stubs_left } => {
+            Self::Ended { ended, stubs_left, untouched } => {
                 let (kind, code) = match ended {
                     Ended::Exited(code) => (b'x', code),
                     Ended::Signaled(signal) => (b's', signal),
                 };
                 let mut bytes = vec![kind];
                 bytes.extend_from_slice(&code.to_le_bytes());
-                for path in stubs_left {
+                let all = stubs_left.iter().map(|path| (b's', path));
+                for (kind, path) in all.chain(untouched.iter().map(|path| (b'u', path))) {
+                    bytes.push(kind);
                     bytes.extend_from_slice(path);
                     bytes.push(0);
                 }
@@ -122,7 +129,12 @@ impl Message {
                     b'x' => Ended::Exited(code),
                     _ => Ended::Signaled(code),
                 };
-                Self::Ended { ended, stubs_left: paths(&bytes[5..]) }
+                let found = paths(&bytes[5..]);
+                let of = |kind| {
+                    let own = found.iter().filter(|path| path[0] == kind);
+                    own.map(|path| path[1..].to_vec()).collect()
+                };
+                Self::Ended { ended, stubs_left: of(b's'), untouched: of(b'u') }
             }
             _ => return None,
         })
@@ -170,8 +182,12 @@ mod tests {
             ]),
             Message::Stubs(Vec::new()),
             Message::Failed(failure),
-            Message::Ended { ended: Ended::Exited(7), stubs_left: Vec::new() },
-            Message::Ended { ended: Ended::Signaled(9), stubs_left: vec![b"etc/x".to_vec()] },
+            Message::ended(Ended::Exited(7)),
+            Message::Ended {
+                ended: Ended::Signaled(9),
+                stubs_left: vec![b"etc/x".to_vec()],
+                untouched: vec![b"dev".to_vec(), b"sys".to_vec()],
+            },
         ] {
             message.send(&a).unwrap();
             assert_eq!(Message::receive(&b).unwrap(), message);
