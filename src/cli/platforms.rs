@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &PlatformsArgs) -> Result<u8, Failure> {
         Ok(Entered::Outside(Ended::Signaled(signal))) => Ok(Kind::Interrupted(signal).code()),
         Ok(Entered::Inside(sandbox)) => {
             let rows = rows(arguments, &environment, scratch.path().to_owned());
-            let isolation = sandbox.mapping().to_string();
+            let isolation = sandbox.to_string();
             print(arguments.json, &isolation, &rows)?;
             Ok(0)
         }

@@ -10,6 +10,7 @@
 //! - Commands are started from an executable that none of them can write to.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -91,6 +92,16 @@ impl Sandbox {
     /// build.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
+    }
+}
+
+impl fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.isolation {
+            Isolation::Userns | Isolation::OneId => self.mapping.fmt(f),
+            Isolation::Chroot => f.write_str("changed root directory, as root and without a user namespace"),
+            Isolation::Ptrace => f.write_str("simulated root directory, without privilege and namespaces"),
+        }
     }
 }
 

@@ -1,16 +1,19 @@
 //! Namespaces, mounts and processes: the build's own, and those of each command.
 //!
-//! Owns: entering user, mount and process namespaces; overlay roots; what a command finds in its
-//! root and what it may do; handlers of foreign programs; removing what other ids own.
-//! Refuses: a command without a user namespace, a writable /sys or /proc/sys, a mount on a path
-//! that leads out of the root, a host-wide handler.
+//! Owns: entering the best isolation that works ([`Isolation`]); overlay roots and whole trees as roots;
+//! what a command finds in its root and what it may do; handlers of foreign programs; removing what
+//! other ids own.
+//! Refuses: a command that nothing keeps apart, a writable /sys or /proc/sys, a mount on a path
+//! that leads out of the root, a host-wide handler, a secret on a disk.
 //!
 //! Invariants:
 //! - This is the only room with `unsafe`, all of it in `sys/`.
 //! - Nothing here knows of tokio, and nothing but [`Sandbox::spawn`] and the values it gives
 //!   belongs into a process with threads.
 //! - A command sees descriptors 0, 1 and 2 alone, no environment but its own, no process but its
-//!   own, and cannot change anything of the host, also when host root started the build.
+//!   own, and cannot change anything of the host, also when host root started the build. Without a user
+//!   namespace that holds as far as a changed root directory, fewer capabilities, and processes that
+//!   are closed to others can keep it.
 //! - A secret is in the memory of the processes that set up its command, in a file system in memory
 //!   that vanishes with the command, and in the environment of the command: nowhere else.
 //!

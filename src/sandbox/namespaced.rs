@@ -24,7 +24,9 @@ type Failed = (&'static str, io::Error);
 
 /// Forks, maps the ids, and has the child prepare itself.
 pub(super) fn start(isolation: Isolation, config: &Config) -> Result<Side, EnterError> {
-    let plan = if isolation == Isolation::OneId { Plan::single() } else { Plan::new(config)? };
+    let plan = if isolation == Isolation::OneId { Ok(Plan::single()) } else { Plan::new(config) };
+    // Ids would be of no use where the namespace itself is refused.
+    let plan = plan.or_else(|error| try_clone().and(Err(error)))?;
     let (mut ours, theirs) = UnixStream::pair().map_err(|error| EnterError::call("socketpair", error))?;
     let old_mask = block_signals()?;
     let result = sys::clone_process(namespaces::USER | namespaces::MOUNT | namespaces::PID)
@@ -49,6 +51,15 @@ pub(super) fn start(isolation: Isolation, config: &Config) -> Result<Side, Enter
         old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;
     }
     result
+}
+
+/// Whether the kernel makes a user namespace at all.
+fn try_clone() -> Result<(), EnterError> {
+    let Some(child) = sys::clone_process(namespaces::USER).map_err(EnterError::clone_failed)? else {
+        sys::exit_now(0);
+    };
+    waitpid(child, None).map_err(|error| EnterError::call("waitpid", error))?;
+    Ok(())
 }
 
 /// Ends a child that is of no use.

@@ -49,8 +49,14 @@ impl fmt::Display for Refused {
     }
 }
 
+/// All of them; rungs that fail for the same reason share its text.
 fn list(refused: &[Refused]) -> String {
-    refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let groups = refused.chunk_by(|one, next| one.reason == next.reason);
+    let texts = groups.map(|group| {
+        let names: Vec<_> = group.iter().map(|refused| refused.isolation.name()).collect();
+        format!("{}: {}", names.join(" and "), group[0].reason)
+    });
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 /// No isolation could be entered, or this rung of it could not.
@@ -218,6 +224,31 @@ impl EnterError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_rungs_are_told_of_and_the_best_fix() {
+        let refused = |isolation, reason: &str, fix: Option<&str>| Refused {
+            isolation,
+            reason: reason.to_owned(),
+            fix: fix.map(str::to_owned),
+        };
+        let error = EnterError::NoIsolation {
+            refused: vec![
+                refused(Isolation::Userns, "clone: EPERM", None),
+                refused(Isolation::OneId, "clone: EPERM", None),
+                refused(Isolation::Chroot, "chroot: EPERM", Some("run as root")),
+                refused(Isolation::Ptrace, "denied", Some("another")),
+            ],
+        };
+        assert_eq!(
+            error.to_string(),
+            "no isolation works here: userns and one-id: clone: EPERM; chroot: chroot: EPERM; ptrace: denied"
+        );
+        assert_eq!(error.fix().as_deref(), Some("run as root"));
+        let source = io::Error::other("why");
+        let told = Refused::new(Isolation::OneId, &EnterError::WriteMap { file: "uid_map", source });
+        assert_eq!(told.to_string(), "one-id: failed to write uid_map of the new user namespace: why");
+    }
 
     #[test]
     fn every_refusal_names_its_error_and_a_fix() {

@@ -181,8 +181,10 @@ fn probe_chroot(scratch: &Path) -> Result<Vec<String>, EnterError> {
     let Some(child) = child else {
         let spaces = has_spaces();
         let tried = try_chroot(directory.path());
-        let told = report(&mut theirs, tried.as_ref().err().map(|(step, error)| (*step, error)))
-            .and_then(|()| theirs.write_all(&[u8::from(spaces)]));
+        let told = match &tried {
+            Ok(()) => report(&mut theirs, None).and_then(|()| theirs.write_all(&[u8::from(spaces)])),
+            Err((step, error)) => report(&mut theirs, Some((step, error))),
+        };
         sys::exit_now(i32::from(told.is_err()));
     };
     drop(theirs);
