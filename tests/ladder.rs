@@ -245,7 +245,7 @@ fn commands(directory: &Path) {
         match alone {
             Ok(end) => assert!(has_spaces(&sandbox) && end.ended == Ended::Exited(0)),
             Err(error) => {
-                assert!(!has_spaces(&sandbox) && error.to_string().contains("--network=none"), "{error}")
+                assert!(!has_spaces(&sandbox) && error.to_string().contains("--network=none"), "{error}");
             }
         }
     });
@@ -326,7 +326,7 @@ fn mounts(directory: &Path) {
         let spec = RunSpec {
             cwd: b"/srv/cache/deep/er".to_vec(),
             mounts: vec![
-                Mount::Tmpfs { target: b"/srv".to_vec(), size: None },
+                Mount::Tmpfs { target: b"/srv".to_vec(), size: Some(4096) },
                 Mount::Directory { path: directory.join("cache"), target: at("cache"), read_only: false },
                 Mount::Directory { path: directory.join("source"), target: at("source"), read_only: true },
                 Mount::File {
@@ -347,6 +347,7 @@ fn mounts(directory: &Path) {
         };
         let (end, text) = ok(&sandbox, &spec);
         assert_eq!(text, "cachesourcescript\n");
+        assert!(end.notes.len() == 1 && end.notes[0].contains("/srv has no limit"), "{:?}", end.notes);
         assert_eq!(tree(&root), before);
         assert!(end.untouched.contains(&b"srv".to_vec()), "{:?}", end.untouched);
         assert_eq!(fs::read(directory.join("cache/more")).expect("kept"), b"more\n");

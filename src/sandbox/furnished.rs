@@ -34,7 +34,7 @@ use super::wire::{Failure, Step};
 /// Number of the kernel's driver of memory devices, which null and its like are.
 const MEMORY: u32 = 1;
 
-/// A root with what one command needs. Dropped, it is put back as far as that is possible.
+/// A root with what one command needs, until [`Furnished::restore`].
 #[derive(Debug)]
 pub(super) struct Furnished {
     path: PathBuf,
@@ -48,6 +48,7 @@ pub(super) struct Furnished {
     seen: usize,
     undo: Vec<Undo>,
     untouched: Vec<Vec<u8>>,
+    notes: Vec<String>,
 }
 
 /// A change that is to be taken back.
@@ -80,6 +81,8 @@ pub(super) struct Restored {
     pub(super) stubs_left: Vec<Vec<u8>>,
     /// Originals that were out of reach, and are back.
     pub(super) untouched: Vec<Vec<u8>>,
+    /// What was asked for and cannot be had.
+    pub(super) notes: Vec<String>,
 }
 
 impl Furnished {
@@ -105,6 +108,7 @@ impl Furnished {
             seen: 0,
             undo: Vec::new(),
             untouched: Vec::new(),
+            notes: Vec::new(),
         };
         match furnished.furnish(spec) {
             Ok(()) => Ok(furnished),
@@ -117,6 +121,9 @@ impl Furnished {
 
     fn furnish(&mut self, spec: &RunSpec) -> Result<(), Failure> {
         self.devices().step("making /dev")?;
+        if spec.shm_size.is_some() {
+            self.notes.push("/dev/shm has no limit of size, as nothing can be mounted".to_owned());
+        }
         for path in ["/proc", "/sys"] {
             let made = self.root.mount_point(path.as_bytes(), Kind::Directory);
             self.note_stubs();
@@ -266,7 +273,11 @@ impl Furnished {
                 self.put_own(place, &name)
             }
             Mount::Directory { path, target, read_only: false } => self.lend(path, target),
-            Mount::Tmpfs { target, .. } => {
+            Mount::Tmpfs { target, size } => {
+                if size.is_some() {
+                    let target = String::from_utf8_lossy(target);
+                    self.notes.push(format!("{target} has no limit of size, as nothing can be mounted"));
+                }
                 let place = self.place(target, Kind::Directory)?;
                 let found = rustix::fs::statat(&place.parent, &place.name, AtFlags::SYMLINK_NOFOLLOW)?;
                 let name = self.fresh();
@@ -316,7 +327,7 @@ impl Furnished {
         let copied = was.st_dev != rustix::fs::fstat(&self.aside_directory)?.st_dev;
         let home = Home { path: path.to_owned(), was, copied };
         if !copied {
-            let parent = open_directory(path.parent().unwrap_or(Path::new("/")))?;
+            let parent = open_directory(parent_of(path))?;
             let name = path.file_name().ok_or(Errno::INVAL)?;
             return self.put(place, &parent, name, Some(home));
         }
@@ -353,6 +364,7 @@ impl Furnished {
         }
         first = first.or(remove_tree(&self.aside).err());
         restored.untouched = std::mem::take(&mut self.untouched);
+        restored.notes = std::mem::take(&mut self.notes);
         match first {
             None => Ok(restored),
             Some(error) => Err(error).step("putting the root back as it was"),
@@ -396,7 +408,7 @@ impl Furnished {
     /// Brings a directory of ours back from its name aside. One that the command has removed or
     /// replaced is empty from now on.
     fn take_home(&mut self, home: &Home, ours: Option<String>) -> io::Result<()> {
-        let parent = open_directory(home.path.parent().unwrap_or(Path::new("/")))?;
+        let parent = open_directory(parent_of(&home.path))?;
         let name = home.path.file_name().ok_or(Errno::INVAL)?;
         match ours {
             Some(ours) if !home.copied => {

@@ -16,7 +16,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::enter::Ended;
-use super::furnished::Furnished;
+use super::furnished::{Furnished, Restored};
 use super::idmap::write_map;
 use super::init;
 use super::isolation::Isolation;
@@ -93,9 +93,9 @@ fn run(spec: &RunSpec, socket: &UnixStream, null: &fs::File) -> Result<Message, 
     }
     let restored = furnished.map(Furnished::restore).transpose()?;
     let (ended, stubs) = ended?;
-    let mut restored = restored.unwrap_or_default();
-    restored.stubs_left.extend(remove_stubs(spec.root.changed(), &stubs));
-    Ok(Message::Ended { ended, stubs_left: restored.stubs_left, untouched: restored.untouched })
+    let Restored { mut stubs_left, untouched, notes } = restored.unwrap_or_default();
+    stubs_left.extend(remove_stubs(spec.root.changed(), &stubs));
+    Ok(Message::Ended { ended, stubs_left, untouched, notes })
 }
 
 /// Forks process 1, and says whether it has mount and process namespaces of its own.

@@ -101,6 +101,9 @@ pub struct RunEnd {
     /// ours stood in their place. An entry that has the same inode number there as before is
     /// unchanged, with all below it, whatever its change time says.
     pub untouched: Vec<Vec<u8>>,
+    /// What was asked for this command and cannot be had with this isolation, a sentence without
+    /// period each.
+    pub notes: Vec<String>,
 }
 
 impl Killer {
@@ -230,8 +233,8 @@ impl Running {
         let result = loop {
             match Message::receive(&self.socket) {
                 Ok(Message::Failed(found)) => failure = failure.or(Some(found)),
-                Ok(Message::Ended { ended, stubs_left, untouched }) => {
-                    break Ok(RunEnd { ended, stubs_left, untouched });
+                Ok(Message::Ended { ended, stubs_left, untouched, notes }) => {
+                    break Ok(RunEnd { ended, stubs_left, untouched, notes });
                 }
                 Ok(_) | Err(_) => break Err(RunError::Lost),
             }

@@ -202,7 +202,8 @@ fn remarks(spaces: bool) -> Vec<String> {
         vec!["commands are root of this container, and only their root directory is changed".to_owned()];
     if !spaces {
         remarks.push(
-            "commands have no /proc and no /sys, and no process ids of their own, as no namespace can be made"
+            "commands have no /proc and no /sys, and neither process ids nor a host name of their own, as no \
+             namespace can be made"
                 .to_owned(),
         );
     }

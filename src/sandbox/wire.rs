@@ -53,14 +53,15 @@ pub(super) enum Message {
     Stubs(Vec<Stub>),
     /// Something could not be set up, or the program not be executed.
     Failed(Failure),
-    /// The command ended; mount points that could not be removed again, and what it could not reach.
-    Ended { ended: Ended, stubs_left: Vec<Vec<u8>>, untouched: Vec<Vec<u8>> },
+    /// The command ended; mount points that could not be removed again, what it could not reach, and
+    /// what it did not get.
+    Ended { ended: Ended, stubs_left: Vec<Vec<u8>>, untouched: Vec<Vec<u8>>, notes: Vec<String> },
 }
 
 impl Message {
     /// An end after which nothing is left to say of the root.
     pub(super) fn ended(ended: Ended) -> Self {
-        Self::Ended { ended, stubs_left: Vec::new(), untouched: Vec::new() }
+        Self::Ended { ended, stubs_left: Vec::new(), untouched: Vec::new(), notes: Vec::new() }
     }
 
     fn encode(&self) -> (u8, Vec<u8>) {
@@ -80,17 +81,18 @@ impl Message {
                 let text = [failure.step.as_bytes(), b"\0", failure.message.as_bytes()].concat();
                 (b'f', [&errno[..], &text].concat())
             }
-            Self::Ended { ended, stubs_left, untouched } => {
+            Self::Ended { ended, stubs_left, untouched, notes } => {
                 let (kind, code) = match ended {
                     Ended::Exited(code) => (b'x', code),
                     Ended::Signaled(signal) => (b's', signal),
                 };
                 let mut bytes = vec![kind];
                 bytes.extend_from_slice(&code.to_le_bytes());
-                let all = stubs_left.iter().map(|path| (b's', path));
-                for (kind, path) in all.chain(untouched.iter().map(|path| (b'u', path))) {
+                let left = stubs_left.iter().map(|path| (b's', &path[..]));
+                let all = left.chain(untouched.iter().map(|path| (b'u', &path[..])));
+                for (kind, text) in all.chain(notes.iter().map(|note| (b'n', note.as_bytes()))) {
                     bytes.push(kind);
-                    bytes.extend_from_slice(path);
+                    bytes.extend_from_slice(text);
                     bytes.push(0);
                 }
                 (b'e', bytes)
@@ -130,11 +132,12 @@ impl Message {
                     _ => Ended::Signaled(code),
                 };
                 let found = paths(&bytes[5..]);
-                let of = |kind| {
+                let of = |kind| -> Vec<Vec<u8>> {
                     let own = found.iter().filter(|path| path[0] == kind);
                     own.map(|path| path[1..].to_vec()).collect()
                 };
-                Self::Ended { ended, stubs_left: of(b's'), untouched: of(b'u') }
+                let notes = of(b'n').into_iter().map(|note| String::from_utf8_lossy(&note).into_owned());
+                Self::Ended { ended, stubs_left: of(b's'), untouched: of(b'u'), notes: notes.collect() }
             }
             _ => return None,
         })
@@ -187,6 +190,7 @@ mod tests {
                 ended: Ended::Signaled(9),
                 stubs_left: vec![b"etc/x".to_vec()],
                 untouched: vec![b"dev".to_vec(), b"sys".to_vec()],
+                notes: vec!["no limit".to_owned()],
             },
         ] {
             message.send(&a).unwrap();
