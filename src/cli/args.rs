@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sandbox::Isolation;
+
 use super::refused::RefusedArgs;
 
 /// Shown by `fanfold` without arguments.
@@ -125,6 +127,24 @@ pub(super) enum IsolationArg {
     Ptrace,
     /// No RUN
     None,
+}
+
+impl IsolationArg {
+    /// The one that is asked for; `None` for the best.
+    ///
+    /// # Errors
+    ///
+    /// Says that commands are not wanted at all.
+    pub(super) fn chosen(self) -> Result<Option<Isolation>, &'static str> {
+        match self {
+            Self::Auto => Ok(None),
+            Self::Userns => Ok(Some(Isolation::Userns)),
+            Self::OneId => Ok(Some(Isolation::OneId)),
+            Self::Chroot => Ok(Some(Isolation::Chroot)),
+            Self::Ptrace => Ok(Some(Isolation::Ptrace)),
+            Self::None => Err("the isolation none has no commands (--isolation=none)"),
+        }
+    }
 }
 
 /// How foreign programs run.

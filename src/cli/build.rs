@@ -93,7 +93,15 @@ fn in_namespaces(
     sites: &[RunSite],
     umask: Umask,
 ) -> Result<u8, Failure> {
-    let config = sandbox::Config { path: environment.search_path() };
+    let isolation = match arguments.input.host.isolation.chosen() {
+        Ok(isolation) => isolation,
+        Err(reason) => {
+            let fix = Some("leave --isolation away, or choose another one".to_owned());
+            return Err(cannot_run(&prepared, sites, reason, fix));
+        }
+    };
+    let scratch = prepared.root.clone();
+    let config = sandbox::Config { path: environment.search_path(), isolation, scratch };
     let cgroups = limits::prepare(&prepared)?;
     let entered = sandbox::enter(&config);
     let entered = match (entered, cgroups) {
@@ -116,16 +124,18 @@ fn in_namespaces(
             }
         }
         Ok(Entered::Outside(ended)) => exit_code(ended),
-        Err(error) => {
-            let text = format!("RUN needs a user namespace: {}", BuildError::describe(&error));
-            let mut failure = BuildError::new(ErrorKind::Platform, text);
-            if let Some(first) = sites.first() {
-                failure = failure.at(first.span, &first.platform);
-            }
-            failure.hint = error.fix();
-            Err(report::failure(&failure, &prepared.source))
-        }
+        Err(error) => Err(cannot_run(&prepared, sites, &BuildError::describe(&error), error.fix())),
     }
+}
+
+/// The failure of a build with commands where none can be run.
+fn cannot_run(prepared: &Prepared, sites: &[RunSite], reason: &str, fix: Option<String>) -> Failure {
+    let mut failure = BuildError::new(ErrorKind::Platform, format!("this RUN cannot be run: {reason}"));
+    if let Some(first) = sites.first() {
+        failure = failure.at(first.span, &first.platform);
+    }
+    failure.hint = fix;
+    report::failure(&failure, &prepared.source)
 }
 
 /// Commands in a build whose stages have neither RUN nor a base that could have left one.
@@ -253,6 +263,7 @@ async fn build(
     let cancel = Cancel::default();
     let sockets = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
     let agents = Agents::start(&prepared.agents, sockets.path(), environment)?;
+    let isolated = sandbox.clone();
     let settings = Settings {
         sandbox,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -274,6 +285,10 @@ async fn build(
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
+    let places = match &isolated {
+        Some(sandbox) => surroundings(sandbox, &engine, &emulation)?,
+        None => Vec::new(),
+    };
     let Prepared {
         dockerfile,
         source,
@@ -288,7 +303,7 @@ async fn build(
         step_timeout,
         ..
     } = prepared;
-    let mut remarks = Vec::new();
+    let mut remarks: Vec<Event> = places.into_iter().map(|text| Event::Note { text }).collect();
     let source = Arc::new(source);
     if outputs.is_empty() {
         let text = "no output named: the result stays in the store; use --push or --output to hand it over";
@@ -352,6 +367,19 @@ async fn build(
         report::result(&top)?;
     }
     Ok(Ending::Code(0))
+}
+
+/// What people should know of how commands are run here.
+fn surroundings(sandbox: &Sandbox, engine: &Engine, emulation: &Emulation) -> Result<Vec<String>, Failure> {
+    let mut told = vec![format!("RUN in a {sandbox} ({})", sandbox.isolation())];
+    told.extend(sandbox.refused().iter().map(|refused| format!("not {refused}")));
+    told.extend(sandbox.remarks().iter().cloned());
+    let remark = engine.storage_remark().map_err(|error| Failure::from(BuildError::from(error)))?;
+    told.extend(remark);
+    told.extend(emulation.emulators.iter().map(|(platform, emulator)| {
+        format!("{platform} is emulated by {} ({})", emulator.path().display(), emulator.way().name())
+    }));
+    Ok(told)
 }
 
 /// Seconds since 1970.

@@ -99,6 +99,7 @@ impl Engine {
                     mode: 0o755,
                     uid: 0,
                     gid: 0,
+                    secret: false,
                 }),
             }
         }
@@ -170,6 +171,7 @@ impl Engine {
                 mode: *mode,
                 uid: *uid,
                 gid: *gid,
+                secret: true,
             });
         }
         Ok(())
@@ -245,7 +247,7 @@ impl Engine {
         let nothing = Tree::default();
         let mut staging = Staging::new(&nothing, self.file_time());
         // They are there until what they are read for is written.
-        let contents: Contents;
+        let mut contents: Option<Contents> = None;
         match initial {
             None => staging.put(top, Content::Empty, None),
             Some((from, source)) => {
@@ -259,15 +261,14 @@ impl Engine {
                     let text = format!("failed to mount {target}: \"{source}\" is not a directory");
                     return Err(StepFailure::refused(text).with_hint("name a directory with source=").into());
                 }
-                contents = self.stage_part(&state, &tree, node.entry, &mut staging)?;
+                contents = Some(self.stage_part(&state, &tree, node.entry, &mut staging)?);
             }
         }
         write_directory(&staging.into_changes(), self.settings.epoch, into, self.ownership())?;
+        drop(contents);
         Ok(())
     }
-}
 
-impl Engine {
     /// Puts a directory or file of a stack, with all below it, at the top of `staging`. What it holds is read
     /// from the contents given back.
     fn stage_part(

@@ -105,6 +105,13 @@ pub struct RunEnd {
     pub stubs_left: Vec<Vec<u8>>,
     /// What came of its limits, where it had some.
     pub usage: Option<Usage>,
+    /// Paths in the root, without leading slash, that were out of the command's reach as something of
+    /// ours stood in their place. An entry that has the same inode number there as before is
+    /// unchanged, with all below it, whatever its change time says.
+    pub untouched: Vec<Vec<u8>>,
+    /// What was asked for this command and cannot be had with this isolation, a sentence without
+    /// period each.
+    pub notes: Vec<String>,
 }
 
 impl Killer {
@@ -166,7 +173,7 @@ impl Sandbox {
         let mut launcher = self.launcher.lock().map_err(|_| io::Error::other("the launcher is lost"))?;
         let launcher = match launcher.as_ref() {
             Some(launcher) => launcher,
-            None => launcher.insert(Launcher::start(&self.executable)?),
+            None => launcher.insert(Launcher::start(&self.executable, self.isolation())?),
         };
         launcher.launch(descriptors)
     }
@@ -240,8 +247,8 @@ impl Running {
         let result = loop {
             match Message::receive(&self.socket) {
                 Ok(Message::Failed(found)) => failure = failure.or(Some(found)),
-                Ok(Message::Ended { ended, stubs_left }) => {
-                    break Ok(RunEnd { ended, stubs_left, usage: None });
+                Ok(Message::Ended { ended, stubs_left, untouched, notes }) => {
+                    break Ok(RunEnd { ended, stubs_left, usage: None, untouched, notes });
                 }
                 Ok(_) | Err(_) => break Err(RunError::Lost),
             }

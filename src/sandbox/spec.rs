@@ -260,6 +260,7 @@ mod tests {
                     mode: 0o400,
                     uid: 1000,
                     gid: 1001,
+                    secret: true,
                 },
                 Mount::Socket { path: "/s".into(), target: b"/run/s".to_vec() },
             ],

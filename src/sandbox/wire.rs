@@ -53,11 +53,17 @@ pub(super) enum Message {
     Stubs(Vec<Stub>),
     /// Something could not be set up, or the program not be executed.
     Failed(Failure),
-    /// The command ended; mount points that could not be removed again.
-    Ended { ended: Ended, stubs_left: Vec<Vec<u8>> },
+    /// The command ended; mount points that could not be removed again, what it could not reach, and
+    /// what it did not get.
+    Ended { ended: Ended, stubs_left: Vec<Vec<u8>>, untouched: Vec<Vec<u8>>, notes: Vec<String> },
 }
 
 impl Message {
+    /// An end after which nothing is left to say of the root.
+    pub(super) fn ended(ended: Ended) -> Self {
+        Self::Ended { ended, stubs_left: Vec::new(), untouched: Vec::new(), notes: Vec::new() }
+    }
+
     fn encode(&self) -> (u8, Vec<u8>) {
         match self {
             Self::Spec(bytes) => (b's', bytes.bytes().to_vec()),
@@ -75,15 +81,18 @@ impl Message {
                 let text = [failure.step.as_bytes(), b"\0", failure.message.as_bytes()].concat();
                 (b'f', [&errno[..], &text].concat())
             }
-            Self::Ended { ended, stubs_left } => {
+            Self::Ended { ended, stubs_left, untouched, notes } => {
                 let (kind, code) = match ended {
                     Ended::Exited(code) => (b'x', code),
                     Ended::Signaled(signal) => (b's', signal),
                 };
                 let mut bytes = vec![kind];
                 bytes.extend_from_slice(&code.to_le_bytes());
-                for path in stubs_left {
-                    bytes.extend_from_slice(path);
+                let left = stubs_left.iter().map(|path| (b's', &path[..]));
+                let all = left.chain(untouched.iter().map(|path| (b'u', &path[..])));
+                for (kind, text) in all.chain(notes.iter().map(|note| (b'n', note.as_bytes()))) {
+                    bytes.push(kind);
+                    bytes.extend_from_slice(text);
                     bytes.push(0);
                 }
                 (b'e', bytes)
@@ -122,7 +131,13 @@ impl Message {
                     b'x' => Ended::Exited(code),
                     _ => Ended::Signaled(code),
                 };
-                Self::Ended { ended, stubs_left: paths(&bytes[5..]) }
+                let found = paths(&bytes[5..]);
+                let of = |kind| -> Vec<Vec<u8>> {
+                    let own = found.iter().filter(|path| path[0] == kind);
+                    own.map(|path| path[1..].to_vec()).collect()
+                };
+                let notes = of(b'n').into_iter().map(|note| String::from_utf8_lossy(&note).into_owned());
+                Self::Ended { ended, stubs_left: of(b's'), untouched: of(b'u'), notes: notes.collect() }
             }
             _ => return None,
         })
@@ -170,8 +185,13 @@ mod tests {
             ]),
             Message::Stubs(Vec::new()),
             Message::Failed(failure),
-            Message::Ended { ended: Ended::Exited(7), stubs_left: Vec::new() },
-            Message::Ended { ended: Ended::Signaled(9), stubs_left: vec![b"etc/x".to_vec()] },
+            Message::ended(Ended::Exited(7)),
+            Message::Ended {
+                ended: Ended::Signaled(9),
+                stubs_left: vec![b"etc/x".to_vec()],
+                untouched: vec![b"dev".to_vec(), b"sys".to_vec()],
+                notes: vec!["no limit".to_owned()],
+            },
         ] {
             message.send(&a).unwrap();
             assert_eq!(Message::receive(&b).unwrap(), message);
