@@ -231,8 +231,7 @@ fn classify(error: &reqwest::Error) -> Failure {
         };
     }
     if let Some(error) = find::<NameError>(error) {
-        let cause =
-            Cause::Network(format!("the host name cannot be resolved: {}", escape(&error.to_string())));
+        let cause = Cause::Name(escape(&error.to_string()));
         return if error.is_lasting() { Failure::lasting(cause) } else { Failure::passing(cause) };
     }
     let text = deepest(error);
