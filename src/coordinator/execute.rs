@@ -338,7 +338,7 @@ impl Executor {
         };
         let (layer, notes) = self
             .engine
-            .run(&step.key, op, &step.platform, &states.below, &states.inputs, &output)
+            .run(&step.key, op, &step.platform, &states.below, &states.inputs, needs, &output)
             .map_err(|error| {
                 let hint = match (&error, tail.lock()) {
                     (EngineError::Step(failure), Ok(tail)) => self.emulator_hint(id, failure, &tail),

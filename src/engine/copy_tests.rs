@@ -27,6 +27,8 @@ impl Bench {
             epoch: None,
             now: NOW,
             cpu_models: Vec::new(),
+            interpreters: Vec::new(),
+            elsewhere: Vec::new(),
             resolv_conf: "/etc/resolv.conf".into(),
             hosts: "/etc/hosts".into(),
             secrets: Secrets::default(),

@@ -26,6 +26,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, OpenTreeFlags};
 use rustix::process::{Resource, Rlimit};
 
 use super::idmap::Plan;
+use super::isolation::Isolation;
 use super::launcher::Launcher;
 use super::mapping::Mapping;
 use super::refusal::EnterError;
@@ -67,6 +68,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
+    /// How commands are kept apart.
+    pub fn isolation(&self) -> Isolation {
+        Isolation::Userns
+    }
+
     /// The ids that the namespace has.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping

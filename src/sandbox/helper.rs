@@ -111,6 +111,6 @@ fn finish(spec: &RunSpec, ours: &UnixStream, child: Pid) -> io::Result<Message> 
         WaitStatus::Exited(_, code) => reported.unwrap_or(Ended::Exited(code)),
         _ => return Err(io::Error::other("process 1 stopped")),
     };
-    let stubs_left = remove_stubs(&spec.upper, &stubs);
+    let stubs_left = remove_stubs(spec.root.changed(), &stubs);
     Ok(Message::Ended { ended, stubs_left })
 }

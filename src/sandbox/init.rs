@@ -12,6 +12,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use rustix::fs::{Mode, OFlags};
@@ -22,13 +23,14 @@ use crate::image::{Accounts, Identity};
 
 use super::enter::Ended;
 use super::exec;
+use super::filter;
 use super::identity;
 use super::mounts;
 use super::overlay;
 use super::requested;
 use super::root::{Kind, Root};
 use super::run::MOUNT;
-use super::spec::{Network, RunSpec};
+use super::spec::{Network, RootPlace, RunSpec};
 use super::sys;
 use super::wire::{Failure, Message, Step};
 
@@ -94,12 +96,7 @@ fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<
 
 /// Mounts the root with all that belongs into it, and makes it the root of this process.
 fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> {
-    overlay::mount(&spec.lowers, Some((&spec.upper, &spec.work)), &spec.merged)
-        .map_err(|error| overlay::explain(error, &spec.upper))
-        .step("mounting the layers")?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(&spec.merged, flags, Mode::empty()).step("opening the root")?;
-    let mut root = Root::new(directory).step("opening the root")?;
+    let mut root = Root::new(mount_root(&spec.root)?).step("opening the root")?;
     // Before /proc is there: no file of the image can then lead to a process.
     let accounts = Accounts::new(
         root.read("etc/passwd").step("reading /etc/passwd")?,
@@ -122,6 +119,26 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
         return Err(io::Error::other("it is outside of the root")).step("workdir");
     }
     Ok(Prepared { identity, null })
+}
+
+/// Mounts what the root directory is made of, and opens it.
+fn mount_root(place: &RootPlace) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty()).step("opening the root");
+    match place {
+        RootPlace::Overlay { lowers, upper, work, merged } => {
+            overlay::mount(lowers, Some((upper, work)), merged)
+                .map_err(|error| overlay::explain(error, upper))
+                .step("mounting the layers")?;
+            open(merged)
+        }
+        RootPlace::Directory { path } => {
+            let directory = open(path)?;
+            let tree = mounts::clone(&directory, "").step("mounting the root")?;
+            mounts::attach(&tree, &directory).step("mounting the root")?;
+            open(path)
+        }
+    }
 }
 
 /// Opens the working directory. The layers have it; where a mount hides it, it is made in the mount.
@@ -168,6 +185,11 @@ fn become_command(spec: &RunSpec, prepared: Prepared) -> Failure {
         identity::set_limits(&spec.ulimits)?;
         if spec.linux32 {
             sys::become_linux32().step("personality")?;
+        }
+        // While there is the capability for it: without, the kernel would want no_new_privs, and
+        // set-user-id programs would not work. What is still to come is allowed.
+        if let Some(profile) = filter::default_profile() {
+            sys::seccomp::install(&profile.assemble()).step("seccomp")?;
         }
         identity::assume(&identity)?;
         sys::reset_signals().step("resetting signals")?;

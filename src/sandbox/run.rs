@@ -17,7 +17,7 @@ use super::hidden::Hidden;
 use super::launcher::Launcher;
 use super::mount::Mount;
 use super::overlay::LOWER_LIMIT;
-use super::spec::RunSpec;
+use super::spec::{RootPlace, RunSpec};
 use super::wire::{Failure, Message};
 use nix::libc;
 
@@ -127,7 +127,11 @@ impl Sandbox {
             Mount::Layers { lowers, .. } => Some(lowers),
             _ => None,
         });
-        let most = stacks.chain([&spec.lowers]).map(Vec::len).max().unwrap_or(0);
+        let own = match &spec.root {
+            RootPlace::Overlay { lowers, .. } => Some(lowers),
+            RootPlace::Directory { .. } => None,
+        };
+        let most = stacks.chain(own).map(Vec::len).max().unwrap_or(0);
         if most > LOWER_LIMIT {
             return Err(RunError::TooManyLayers(most));
         }

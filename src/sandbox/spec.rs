@@ -1,23 +1,22 @@
 //! What to run and in which root, and how that goes to the helper process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::codec::{Malformed, Reader, Writer};
 use super::hidden::Hidden;
+use super::isolation::Isolation;
 use super::mount::Mount;
 
 /// A command, its root, and what it may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSpec {
-    /// Lower directories, lowest first. The first is the one of
-    /// [`prepare_stubs`](super::prepare_stubs). At most 500.
-    pub lowers: Vec<PathBuf>,
-    /// Directory that receives the changes. Its owner, mode and times are those of `/`.
-    pub upper: PathBuf,
-    /// Empty directory on the file system of `upper`.
-    pub work: PathBuf,
-    /// Existing empty directory that the root is mounted on; steps may share it.
-    pub merged: PathBuf,
+    /// The root directory.
+    pub root: RootPlace,
+    /// How the command is kept apart.
+    pub isolation: Isolation,
+    /// Programs that stand in for foreign processors where no handler of the kernel does: the command's
+    /// calls to execute a foreign program are turned into calls of these.
+    pub interpreters: Vec<Interpreter>,
     /// Program and arguments. A program without slash is looked up in the `PATH` of `env`.
     pub argv: Vec<Vec<u8>>,
     /// The whole environment, except that `HOME` is added where it is missing.
@@ -51,6 +50,47 @@ pub struct RunSpec {
     pub linux32: bool,
 }
 
+/// Where the root of a command is, and where its changes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootPlace {
+    /// Layers, mounted on top of each other.
+    Overlay {
+        /// Lower directories, lowest first. The first is the one of
+        /// [`prepare_stubs`](super::prepare_stubs). At most 500.
+        lowers: Vec<PathBuf>,
+        /// Directory that receives the changes. Its owner, mode and times are those of `/`.
+        upper: PathBuf,
+        /// Empty directory on the file system of `upper`.
+        work: PathBuf,
+        /// Existing empty directory that the root is mounted on; steps may share it.
+        merged: PathBuf,
+    },
+    /// A whole tree of our own, which the command changes in place.
+    Directory {
+        /// The tree. No other command uses it at the same time.
+        path: PathBuf,
+    },
+}
+
+impl RootPlace {
+    /// The directory in which the command's changes are found afterwards.
+    pub fn changed(&self) -> &Path {
+        match self {
+            Self::Overlay { upper, .. } => upper,
+            Self::Directory { path } => path,
+        }
+    }
+}
+
+/// A program that runs the programs of another processor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interpreter {
+    /// The processor, as the `e_machine` of ELF files says it.
+    pub machine: u16,
+    /// The interpreter: a static program of the host.
+    pub path: PathBuf,
+}
+
 /// The network of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
@@ -63,8 +103,13 @@ pub enum Network {
 impl RunSpec {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
-        out.list(&self.lowers, |out, path| out.path(path));
-        for path in [&self.upper, &self.work, &self.merged, &self.resolv_conf, &self.hosts, &self.aside] {
+        self.root.encode(&mut out);
+        out.bytes(self.isolation.name().as_bytes());
+        out.list(&self.interpreters, |out, interpreter| {
+            out.number(u64::from(interpreter.machine));
+            out.path(&interpreter.path);
+        });
+        for path in [&self.resolv_conf, &self.hosts, &self.aside] {
             out.path(path);
         }
         out.list(&self.argv, |out, argument| out.bytes(argument));
@@ -98,14 +143,17 @@ impl RunSpec {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut input = Reader::new(bytes);
         let input = &mut input;
-        let lowers = input.list(Reader::path)?;
-        let [upper, work, merged, resolv_conf, hosts, aside] =
-            [input.path()?, input.path()?, input.path()?, input.path()?, input.path()?, input.path()?];
+        let root = RootPlace::decode(input)?;
+        let isolation = input.text()?.parse().map_err(|_| Malformed)?;
+        let interpreters = input.list(|input| {
+            let machine = u16::try_from(input.number()?).map_err(|_| Malformed)?;
+            Ok(Interpreter { machine, path: input.path()? })
+        })?;
+        let [resolv_conf, hosts, aside] = [input.path()?, input.path()?, input.path()?];
         let spec = Self {
-            lowers,
-            upper,
-            work,
-            merged,
+            root,
+            isolation,
+            interpreters,
             argv: input.list(Reader::bytes)?,
             env: input.list(|input| Ok((input.bytes()?, input.bytes()?)))?,
             hidden_env: input.list(|input| Ok((input.bytes()?, Hidden::new(input.bytes()?))))?,
@@ -127,6 +175,40 @@ impl RunSpec {
     }
 }
 
+const OVERLAY: u64 = 0;
+const DIRECTORY: u64 = 1;
+
+impl RootPlace {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Overlay { lowers, upper, work, merged } => {
+                out.number(OVERLAY);
+                out.list(lowers, |out, path| out.path(path));
+                for path in [upper, work, merged] {
+                    out.path(path);
+                }
+            }
+            Self::Directory { path } => {
+                out.number(DIRECTORY);
+                out.path(path);
+            }
+        }
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match input.number()? {
+            OVERLAY => Self::Overlay {
+                lowers: input.list(Reader::path)?,
+                upper: input.path()?,
+                work: input.path()?,
+                merged: input.path()?,
+            },
+            DIRECTORY => Self::Directory { path: input.path()? },
+            _ => return Err(Malformed),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -137,10 +219,14 @@ mod tests {
 
     fn spec() -> RunSpec {
         RunSpec {
-            lowers: vec!["/l/0".into(), OsString::from_vec(b"/l/\xff".to_vec()).into()],
-            upper: "/u".into(),
-            work: "/w".into(),
-            merged: "/m".into(),
+            root: RootPlace::Overlay {
+                lowers: vec!["/l/0".into(), OsString::from_vec(b"/l/\xff".to_vec()).into()],
+                upper: "/u".into(),
+                work: "/w".into(),
+                merged: "/m".into(),
+            },
+            isolation: Isolation::Userns,
+            interpreters: vec![Interpreter { machine: 183, path: "/usr/bin/qemu-aarch64".into() }],
             argv: vec![b"/bin/sh".to_vec(), b"-c".to_vec(), b"echo \xfe".to_vec(), Vec::new()],
             env: vec![(b"A".to_vec(), b"\xff=\n".to_vec()), (b"B".to_vec(), Vec::new())],
             hidden_env: vec![(b"TOKEN".to_vec(), Hidden::new(b"hunter2".to_vec()))],
@@ -188,6 +274,9 @@ mod tests {
     fn round_trip() {
         assert_eq!(RunSpec::decode(&spec().encode()), Ok(spec()));
         let other = RunSpec { shm_size: None, network: Network::Host, linux32: false, ..spec() };
+        assert_eq!(RunSpec::decode(&other.encode()), Ok(other));
+        let root = RootPlace::Directory { path: "/r".into() };
+        let other = RunSpec { root, isolation: Isolation::Ptrace, interpreters: Vec::new(), ..spec() };
         assert_eq!(RunSpec::decode(&other.encode()), Ok(other));
     }
 

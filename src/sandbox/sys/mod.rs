@@ -5,6 +5,12 @@
 //! Sources: clone(2), mount_setattr(2), close_range(2), keyctl(2), netdevice(7).
 #![expect(unsafe_code, reason = "the one place for system calls without a safe wrapper")]
 
+pub(super) mod memory;
+pub(super) mod notify;
+pub(super) mod seccomp;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod trace;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 

@@ -1,0 +1,28 @@
+//! The supervisor: answers calls of a command where the kernel would refuse them, or would carry them out
+//! in the wrong place.
+//!
+//! Owns: the loop that receives calls and answers them, what is known of the calling process, credentials
+//! that the kernel does not give, owners of files that it does not keep, paths of a root that is not the
+//! process's, programs of foreign processors.
+//! Refuses: calls of the 32-bit interface; it knows those of x86-64 alone.
+//!
+//! Invariants:
+//! - What a supervised process writes into its memory while it waits can lead it to another answer, never
+//!   the supervisor to another file than one of the root: a path is read once, and resolved by the
+//!   supervisor inside the root.
+//! - The supervisor has no right on files that the build has not.
+//! - It is not dumpable, and its descriptors are given to nobody.
+//!
+//! It lives in the process that is process 1 where the command has a process namespace. Its threads answer
+//! notifications; its main thread traces, and waits for the command's end.
+//!
+//! Sources: seccomp_unotify(2), ptrace(2).
+
+mod notification;
+mod task;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
+mod view;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use tracer::intercepted;

@@ -1,0 +1,150 @@
+//! The process whose call is being answered.
+
+use std::io::{self, Read};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use nix::libc;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::super::sys::{memory, notify};
+
+/// Bytes of a page, the unit in which memory is mapped.
+const PAGE: u64 = 4096;
+/// The kernel's bound on a path with its final NUL.
+const PATH_LIMIT: usize = libc::PATH_MAX as usize;
+
+/// A thread that waits for the answer to a call.
+#[derive(Debug)]
+pub(super) struct Task<'a> {
+    /// /proc, as the supervisor sees the processes.
+    proc: &'a OwnedFd,
+    listener: Option<(BorrowedFd<'a>, u64)>,
+    thread: i32,
+}
+
+impl<'a> Task<'a> {
+    /// A thread whose call has arrived at `listener` under the name `id`.
+    pub(super) fn new(proc: &'a OwnedFd, listener: BorrowedFd<'a>, id: u64, thread: i32) -> Self {
+        Self { proc, listener: Some((listener, id)), thread }
+    }
+
+    /// A thread that a tracer has stopped.
+    pub(super) fn stopped(proc: &'a OwnedFd, thread: i32) -> Self {
+        Self { proc, listener: None, thread }
+    }
+
+    /// Its number.
+    pub(super) fn thread(&self) -> i32 {
+        self.thread
+    }
+
+    /// The /proc in which the thread has an entry.
+    pub(super) fn proc(&self) -> &'a OwnedFd {
+        self.proc
+    }
+
+    /// Whether it still waits: what was read of it was its own only if so.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.listener.is_none_or(|(listener, id)| notify::is_waiting(listener, id))
+    }
+
+    /// Fills `into` from its memory.
+    pub(super) fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Errno> {
+        match memory::read(self.thread, address, into) {
+            Ok(count) if count == into.len() => Ok(()),
+            Ok(_) => Err(Errno::FAULT),
+            Err(error) => Err(errno(&error)),
+        }
+    }
+
+    /// Writes to its memory.
+    pub(super) fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
+        memory::write(self.thread, address, from).map_err(|error| errno(&error))
+    }
+
+    /// Reads a string that ends with NUL, without it.
+    pub(super) fn string(&self, address: u64, limit: usize) -> Result<Vec<u8>, Errno> {
+        let mut text = Vec::new();
+        let mut piece = [0; 256];
+        while text.len() < limit {
+            let at = address + text.len() as u64;
+            // Never across the end of a page: the next one may not be mapped.
+            let room = (PAGE - at % PAGE) as usize;
+            let length = room.min(piece.len());
+            self.read(at, &mut piece[..length])?;
+            if let Some(end) = piece[..length].iter().position(|byte| *byte == 0) {
+                text.extend_from_slice(&piece[..end]);
+                return if text.len() < limit { Ok(text) } else { Err(Errno::NAMETOOLONG) };
+            }
+            text.extend_from_slice(&piece[..length]);
+        }
+        Err(Errno::NAMETOOLONG)
+    }
+
+    /// Reads a path.
+    pub(super) fn path(&self, address: u64) -> Result<Vec<u8>, Errno> {
+        self.string(address, PATH_LIMIT)
+    }
+
+    /// Its root directory.
+    pub(super) fn root(&self) -> Result<OwnedFd, Errno> {
+        self.open("root", OFlags::DIRECTORY)
+    }
+
+    /// Its working directory.
+    pub(super) fn cwd(&self) -> Result<OwnedFd, Errno> {
+        self.open("cwd", OFlags::DIRECTORY)
+    }
+
+    /// What one of its descriptors is open on, as a path descriptor. `EBADF` where there is none.
+    pub(super) fn descriptor(&self, number: i32) -> Result<OwnedFd, Errno> {
+        if number < 0 {
+            return Err(Errno::BADF);
+        }
+        self.open(&format!("fd/{number}"), OFlags::empty()).map_err(|error| match error {
+            Errno::NOENT => Errno::BADF,
+            other => other,
+        })
+    }
+
+    /// The directory that relative paths start from: `AT_FDCWD` or a descriptor.
+    pub(super) fn directory(&self, number: i32) -> Result<OwnedFd, Errno> {
+        if number == libc::AT_FDCWD { self.cwd() } else { self.descriptor(number) }
+    }
+
+    fn open(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = format!("{}/{name}", self.thread);
+        rustix::fs::openat(self.proc, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty())
+    }
+
+    /// Reads a file of its entry in /proc. Bytes that are no text, such as in a program's name, are replaced.
+    pub(super) fn file(&self, name: &str) -> Result<String, Errno> {
+        let path = format!("{}/{name}", self.thread);
+        let file = rustix::fs::openat(self.proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut bytes = Vec::new();
+        std::fs::File::from(file).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// A field of its `status` file, such as `Umask` or `Tgid`, without the name.
+    pub(super) fn status(&self, field: &str) -> Result<String, Errno> {
+        let text = self.file("status")?;
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.map(|value| value.trim().to_owned()).ok_or(Errno::SRCH)
+    }
+
+    /// The process that the thread belongs to.
+    pub(super) fn process(&self) -> Result<i32, Errno> {
+        self.status("Tgid")?.parse().map_err(|_| Errno::SRCH)
+    }
+
+    /// Its mask for the modes of new files.
+    pub(super) fn umask(&self) -> Result<u32, Errno> {
+        u32::from_str_radix(&self.status("Umask")?, 8).map_err(|_| Errno::SRCH)
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
