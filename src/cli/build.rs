@@ -409,6 +409,7 @@ pub(super) fn client(
         insecure: arguments.insecure_registry.clone(),
         credentials: environment.credentials(),
         ca_file: environment.ca_file(),
+        ca_dirs: environment.ca_dirs(),
         on_retry: Some(on_retry),
         ..registry::Config::default()
     })

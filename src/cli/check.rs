@@ -170,6 +170,7 @@ fn survey(
         insecure: query.input.insecure_registry.clone(),
         credentials: environment.credentials(),
         ca_file: environment.ca_file(),
+        ca_dirs: environment.ca_dirs(),
         retry: RetryPolicy { tries: TRIES, ..RetryPolicy::default() },
         ..registry::Config::default()
     })
