@@ -1,33 +1,91 @@
 //! What a build must leave as it found it on the host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Mounts and binary formats of the host.
+/// Mounts, binary formats, devices, cgroups and files of the host.
+///
+/// Other tests and other programs work beside a test, so it holds only what none of them changes:
+/// of `/tmp` and its like the names that could be fanfold's, of cgroups those that could be
+/// fanfold's and hold no process.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct HostState {
     mounts: String,
-    binary_formats: BTreeSet<String>,
+    /// Name and content of each entry of binfmt_misc.
+    binary_formats: BTreeMap<String, String>,
+    /// Path and metadata, without the time of the last write to a device.
+    files: BTreeMap<PathBuf, String>,
+    temporary: BTreeSet<PathBuf>,
+    cgroups: BTreeSet<PathBuf>,
 }
+
+/// Devices that a build could remove, replace or give away.
+const DEVICES: [&str; 8] = ["null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"];
+
+/// Folders for what is there for a while only.
+const TEMPORARY: [&str; 5] = ["/tmp", "/var/tmp", "/dev/shm", "/run", "/run/lock"];
+
+/// What the tests themselves make there.
+const OURS: [&str; 4] = ["fanfold-test-", "fanfold-registry-", "fanfold-engine-", "fanfold-proxy-"];
 
 impl HostState {
     /// The state now.
     pub(crate) fn now() -> Self {
-        let binary_formats = std::fs::read_dir("/proc/sys/fs/binfmt_misc")
-            .map(|entries| {
-                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-            })
-            .unwrap_or_default();
+        let mut files = BTreeMap::new();
+        for name in DEVICES {
+            let path = Path::new("/dev").join(name);
+            if let Ok(metadata) = path.symlink_metadata() {
+                let (mode, uid, gid, device) =
+                    (metadata.mode(), metadata.uid(), metadata.gid(), metadata.rdev());
+                files.insert(path, format!("{mode:o} {uid}:{gid} device {device}"));
+            }
+        }
+        for path in entries("/etc") {
+            if let Ok(metadata) = path.symlink_metadata() {
+                let (mode, uid, gid) = (metadata.mode(), metadata.uid(), metadata.gid());
+                let (size, time) = (metadata.size(), metadata.mtime());
+                files.insert(path, format!("{mode:o} {uid}:{gid} {size} bytes, of {time}"));
+            }
+        }
+        let formats = entries("/proc/sys/fs/binfmt_misc").into_iter().filter_map(|path| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            Some((name, std::fs::read_to_string(&path).unwrap_or_default()))
+        });
         Self {
             mounts: std::fs::read_to_string("/proc/self/mounts").expect("/proc/self/mounts"),
-            binary_formats,
+            binary_formats: formats.collect(),
+            files,
+            temporary: TEMPORARY
+                .iter()
+                .flat_map(|folder| entries(folder))
+                .filter(|path| is_fanfolds(path))
+                .collect(),
+            cgroups: empty_cgroups(),
         }
     }
 
-    /// Asserts that nothing has changed since.
+    /// Asserts that nothing has changed since, or within seconds has become as it was. A cgroup
+    /// may be gone: it was another's.
     #[track_caller]
     pub(crate) fn unchanged(&self) {
-        assert_eq!(*self, Self::now(), "the host's mounts or binary formats have changed");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let mut now = Self::now();
+            let grown = now.cgroups.difference(&self.cgroups).next().is_some()
+                || now.temporary.difference(&self.temporary).next().is_some();
+            if !grown {
+                now.cgroups.clone_from(&self.cgroups);
+                now.temporary.clone_from(&self.temporary);
+            }
+            // What other tests do beside this one takes a moment.
+            if *self == now || Instant::now() > deadline {
+                assert_eq!(*self, now, "the host has changed");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// True if a process runs whose command line holds `mark`.
@@ -51,18 +109,50 @@ impl HostState {
     }
 }
 
+/// Paths of what is in a folder; nothing if it cannot be read.
+fn entries(folder: impl AsRef<Path>) -> Vec<PathBuf> {
+    std::fs::read_dir(folder)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
+}
+
+/// Whether a build may have made a path, and not a test.
+fn is_fanfolds(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.contains("fanfold") && !OURS.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Cgroups that a build may have made and in which nobody is.
+fn empty_cgroups() -> BTreeSet<PathBuf> {
+    let mut empty = BTreeSet::new();
+    let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = folders.pop() {
+        for path in entries(&folder) {
+            // Links name the same hierarchy twice.
+            if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                continue;
+            }
+            let used = std::fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|text| !text.is_empty());
+            if is_fanfolds(&path) && !used {
+                empty.insert(path.clone());
+            }
+            folders.push(path);
+        }
+    }
+    empty
+}
+
 /// Pids and command lines of the processes whose command line holds `mark`.
 fn processes(mark: &str) -> Vec<String> {
     let own = std::process::id().to_string();
-    std::fs::read_dir("/proc")
-        .expect("/proc")
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_string_lossy().into_owned();
+    entries("/proc")
+        .into_iter()
+        .filter_map(|path| {
+            let pid = path.file_name()?.to_string_lossy().into_owned();
             if pid == own || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
                 return None;
             }
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let line = std::fs::read(path.join("cmdline")).ok()?;
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             line.contains(mark).then(|| format!("{pid}: {line}"))
         })
