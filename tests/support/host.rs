@@ -42,11 +42,13 @@ impl HostState {
                 files.insert(path, format!("{mode:o} {uid}:{gid} device {device}"));
             }
         }
-        for path in entries("/etc") {
+        for path in ["/", "/etc", "/dev", "/tmp"].map(PathBuf::from).into_iter().chain(entries("/etc")) {
             if let Ok(metadata) = path.symlink_metadata() {
                 let (mode, uid, gid) = (metadata.mode(), metadata.uid(), metadata.gid());
                 let (size, time) = (metadata.size(), metadata.mtime());
-                files.insert(path, format!("{mode:o} {uid}:{gid} {size} bytes, of {time}"));
+                let content =
+                    if metadata.is_dir() { String::new() } else { format!(" {size} bytes, of {time}") };
+                files.insert(path, format!("{mode:o} {uid}:{gid}{content}"));
             }
         }
         let formats = entries("/proc/sys/fs/binfmt_misc").into_iter().filter_map(|path| {
@@ -122,22 +124,19 @@ fn is_fanfolds(path: &Path) -> bool {
     name.contains("fanfold") && !OURS.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Cgroups that a build may have made and in which nobody is.
+/// Cgroups that a build may have made and in which nobody is, nor a cgroup.
 fn empty_cgroups() -> BTreeSet<PathBuf> {
     let mut empty = BTreeSet::new();
     let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(folder) = folders.pop() {
-        for path in entries(&folder) {
-            // Links name the same hierarchy twice.
-            if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-                continue;
-            }
-            let used = std::fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|text| !text.is_empty());
-            if is_fanfolds(&path) && !used {
-                empty.insert(path.clone());
-            }
-            folders.push(path);
+        // Links name the same hierarchy twice.
+        let is_folder = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        let inner: Vec<_> = entries(&folder).into_iter().filter(is_folder).collect();
+        let used = || std::fs::read_to_string(folder.join("cgroup.procs")).is_ok_and(|text| !text.is_empty());
+        if inner.is_empty() && is_fanfolds(&folder) && !used() {
+            empty.insert(folder);
         }
+        folders.extend(inner);
     }
     empty
 }

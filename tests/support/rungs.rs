@@ -1,6 +1,8 @@
 //! The rungs of the isolation ladder as places to build in: the user, and where nothing less shows
 //! the truth, a container of a real Docker Engine.
 
+use std::path::Path;
+
 use super::docker::Container;
 use super::run::Run;
 use super::world::{User, World, is_root};
@@ -109,10 +111,16 @@ impl Rung {
 
     /// The same with variables of the environment.
     pub(crate) fn build_with(&self, world: &World, variables: &[(&str, &str)]) -> Run {
+        self.build_by(world, None, variables)
+    }
+
+    /// The same with a copy of the binary that lies in the world.
+    pub(crate) fn build_by(&self, world: &World, program: Option<&Path>, variables: &[(&str, &str)]) -> Run {
         let text = |name: &str| world.path(name).to_str().expect("UTF-8").to_owned();
         let build = match self.place {
             Place::Machine(_) => {
-                let run = world.fanfold(["build"]).env("FANFOLD_PROGRESS", "plain");
+                let run = Run::new(world.command(program.unwrap_or(world.binary())));
+                let run = run.env("FANFOLD_PROGRESS", "plain");
                 variables.iter().fold(run, |run, (name, value)| run.env(name, value))
             }
             Place::Container | Place::Restricted => {
@@ -126,14 +134,15 @@ impl Rung {
                     .env("HOME", &text("home"))
                     .env("TMPDIR", &text("tmp"))
                     .env("FANFOLD_PROGRESS", "plain");
-                variables
-                    .iter()
-                    .fold(container, |container, (name, value)| container.env(name, value))
-                    .fanfold()
-                    .arg("build")
+                let container =
+                    variables.iter().fold(container, |container, (name, value)| container.env(name, value));
+                match program {
+                    Some(program) => container.command(program.to_str().expect("UTF-8")),
+                    None => container.fanfold(),
+                }
             }
         };
-        let build = build.args(["--root", &text("root")]);
+        let build = build.args(["build", "--root", &text("root")]);
         match self.isolation {
             Some(isolation) => build.args(["--isolation", isolation]),
             None => build,
