@@ -59,11 +59,7 @@ impl HostState {
             mounts: std::fs::read_to_string("/proc/self/mounts").expect("/proc/self/mounts"),
             binary_formats: formats.collect(),
             files,
-            temporary: TEMPORARY
-                .iter()
-                .flat_map(|folder| entries(folder))
-                .filter(|path| is_fanfolds(path))
-                .collect(),
+            temporary: TEMPORARY.iter().flat_map(entries).filter(|path| is_fanfolds(path)).collect(),
             cgroups: empty_cgroups(),
         }
     }
@@ -82,12 +78,31 @@ impl HostState {
                 now.temporary.clone_from(&self.temporary);
             }
             // What other tests do beside this one takes a moment.
-            if *self == now || Instant::now() > deadline {
-                assert_eq!(*self, now, "the host has changed");
+            if *self == now {
                 return;
             }
+            assert!(
+                Instant::now() < deadline,
+                "the host has changed:\n{}",
+                self.differences(&now).join("\n")
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// One line for each that has come or gone.
+    fn differences(&self, now: &Self) -> Vec<String> {
+        let lines = |state: &Self| {
+            let mounts = state.mounts.lines().map(|line| format!("mount {line}"));
+            let formats =
+                state.binary_formats.iter().map(|(name, text)| format!("binary format {name}: {text:?}"));
+            let files = state.files.iter().map(|(path, text)| format!("{}: {text}", path.display()));
+            let others = state.temporary.iter().chain(&state.cgroups).map(|path| path.display().to_string());
+            mounts.chain(formats).chain(files).chain(others).collect::<BTreeSet<_>>()
+        };
+        let (before, after) = (lines(self), lines(now));
+        let gone = before.difference(&after).map(|line| format!("- {line}"));
+        gone.chain(after.difference(&before).map(|line| format!("+ {line}"))).collect()
     }
 
     /// True if a process runs whose command line holds `mark`.
