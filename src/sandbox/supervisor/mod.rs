@@ -18,6 +18,8 @@
 //!
 //! Sources: seccomp_unotify(2), ptrace(2).
 
+mod credentials;
 mod notification;
+mod owners;
 mod task;
 mod view;
