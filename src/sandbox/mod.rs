@@ -30,6 +30,7 @@ mod binfmt;
 mod codec;
 mod enter;
 mod exec;
+mod filter;
 mod held;
 mod helper;
 mod hidden;

@@ -22,4 +22,6 @@ mod credentials;
 mod notification;
 mod owners;
 mod task;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
 mod view;

@@ -7,6 +7,9 @@
 
 pub(super) mod memory;
 pub(super) mod notify;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod trace;
+pub(super) mod seccomp;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
