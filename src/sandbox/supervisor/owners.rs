@@ -18,6 +18,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::super::codec::{Malformed, Reader, Writer};
 use super::credentials::Credentials;
 use crate::image::{
     MODE_RECORD, OWNER_RECORD, Ownership, mode_record, owner_record, parse_mode_record, parse_owner_record,
@@ -58,6 +59,24 @@ pub struct JournalEntry {
     pub uid: u32,
     /// Group that it belongs to.
     pub gid: u32,
+}
+
+impl JournalEntry {
+    pub(in crate::sandbox) fn encode(&self, out: &mut Writer) {
+        out.number(self.inode);
+        out.list(self.birth.as_slice(), |out, (seconds, nanoseconds)| {
+            out.number(seconds.cast_unsigned());
+            out.number(u64::from(*nanoseconds));
+        });
+        out.number(u64::from(self.uid));
+        out.number(u64::from(self.gid));
+    }
+
+    pub(in crate::sandbox) fn decode(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let inode = input.number()?;
+        let birth = input.list(|input| Ok((input.number()?.cast_signed(), input.small()?)))?;
+        Ok(Self { inode, birth: birth.first().copied(), uid: input.small()?, gid: input.small()? })
+    }
 }
 
 /// What tells a file from all others as long as it exists.
@@ -134,6 +153,11 @@ impl Owners {
     pub(super) fn of(&self, file: BorrowedFd<'_>, stat: &Stat) -> Owner {
         let (uid, gid) = self.recorded(file, stat).unwrap_or_else(|| self.plain(stat));
         Owner { uid, gid, mode: self.mode(file, stat) }
+    }
+
+    /// Whether a file without attribute may have an owner all the same.
+    pub(super) fn has_journal(&self) -> bool {
+        !self.layers.is_empty() || !self.lock().is_empty()
     }
 
     /// The owner that is recorded for a file; `None` where what the kernel says is true.
@@ -294,15 +318,15 @@ impl Owners {
         let above = self.of(parent, &rustix::fs::fstat(parent)?);
         let kind = FileType::from_raw_mode(stat.st_mode);
         let inherits = above.mode & SET_GID != 0;
-        let gid = if inherits { above.gid } else { credentials.fsgid };
+        let gid = if inherits { above.gid } else { credentials.file_group() };
         let mode = if inherits && kind == FileType::Directory { mode | SET_GID } else { mode };
         if self.ownership == Ownership::Simulated && kind != FileType::Symlink {
             self.set_mode(file, mode)?;
         }
-        if self.plain(&stat) == (credentials.fsuid, gid) {
+        if self.plain(&stat) == (credentials.file_user(), gid) {
             return Ok(());
         }
-        self.record(file, &stat, credentials.fsuid, gid, mode)
+        self.record(file, &stat, credentials.file_user(), gid, mode)
     }
 
     /// The owners of all files that cannot carry theirs, as far as the command has made or changed them.
@@ -323,17 +347,18 @@ impl Owners {
 
 /// Whether the kernel would let a process give a file away.
 fn may_chown(credentials: &Credentials, owner: Owner, uid: Option<u32>, gid: Option<u32>) -> bool {
-    let owns = credentials.fsuid == owner.uid;
+    let owns = credentials.file_user() == owner.uid;
     let user = uid.is_none_or(|uid| owns && uid == owner.uid);
     let group = gid.is_none_or(|gid| owns && (gid == owner.gid || credentials.is_member(gid)));
-    credentials.fsuid == 0 || user && group
+    credentials.file_user() == 0 || user && group
 }
 
 /// What is left of a mode when the owner changes.
 fn without_set_id(credentials: &Credentials, owner: Owner) -> u32 {
     let mut mode = owner.mode & !SET_UID;
     // Without execution the bit once meant mandatory locks, and those who may set it keep it.
-    let keeps = mode & GROUP_EXECUTES == 0 && (credentials.fsuid == 0 || credentials.is_member(owner.gid));
+    let keeps =
+        mode & GROUP_EXECUTES == 0 && (credentials.file_user() == 0 || credentials.is_member(owner.gid));
     if !keeps {
         mode &= !SET_GID;
     }

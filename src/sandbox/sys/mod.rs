@@ -7,9 +7,11 @@
 
 pub(super) mod memory;
 pub(super) mod notify;
+pub(super) mod seccomp;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod stat;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod trace;
-pub(super) mod seccomp;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
