@@ -64,7 +64,7 @@ pub use launcher::hidden_entry;
 pub use mapping::{IdRange, Mapping};
 pub use mount::{Discard, Mount};
 pub use overlay::{OverlayError, probe_overlay};
-pub use probe::{ProbeOutcome, execute_probe};
+pub use probe::{ProbeOutcome, execute_intercepted, execute_probe};
 pub use refusal::EnterError;
 pub use remove::remove_tree;
 pub use root::prepare_stubs;

@@ -51,3 +51,5 @@ pub(super) use probe::{probe, probe_records};
 pub(super) use supervised::{Supervised, join_one_id};
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) use unsupported::{Supervised, join_one_id, probe, probe_records};
+#[cfg(target_arch = "x86_64")]
+pub(super) use tracer::intercepted;

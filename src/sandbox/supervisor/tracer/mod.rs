@@ -10,6 +10,7 @@
 
 mod arguments;
 mod patched;
+mod probe;
 mod program;
 mod rewrite;
 mod scratch;
@@ -31,6 +32,7 @@ use rewrite::{Rules, Wanted};
 use scratch::{Scratch, Slot};
 
 pub(in crate::sandbox) use patched::Patched;
+pub(in crate::sandbox) use probe::intercepted;
 pub(in crate::sandbox) use rewrite::{Loader, Seen};
 
 /// The calls that a filter hands to the tracer.
