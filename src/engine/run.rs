@@ -68,6 +68,7 @@ impl Engine {
                 merged: place(MERGED),
             },
             isolation: sandbox.isolation(),
+            special_owners: Vec::new(),
             interpreters: self.interpreters(platform),
             argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
             env: self.environment(op, platform, &asked.env),

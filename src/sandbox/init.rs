@@ -88,7 +88,7 @@ fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<
     };
     drop(theirs);
     let supervised = if spec.isolation == Isolation::OneId {
-        let started = Supervised::start(&ours, command.as_raw(), &prepared.identity, changed);
+        let started = Supervised::start(&ours, command.as_raw(), spec, &prepared.identity, changed);
         Some(started.step("starting the supervisor")?)
     } else {
         identity::drop_all_capabilities().step("capset")?;

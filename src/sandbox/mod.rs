@@ -69,5 +69,5 @@ pub use refusal::EnterError;
 pub use remove::remove_tree;
 pub use root::prepare_stubs;
 pub use run::{Killer, RunEnd, RunError, Running, Spawned};
-pub use spec::{Interpreter, Network, RootPlace, RunSpec};
+pub use spec::{Interpreter, Network, RootPlace, RunSpec, SpecialOwner};
 pub use supervisor::JournalEntry;

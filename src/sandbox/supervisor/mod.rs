@@ -49,7 +49,7 @@ pub use owners::JournalEntry;
 pub(super) use probe::{probe, probe_records};
 #[cfg(target_arch = "x86_64")]
 pub(super) use supervised::{Supervised, join_one_id};
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) use unsupported::{Supervised, join_one_id, probe, probe_records};
 #[cfg(target_arch = "x86_64")]
 pub(super) use tracer::intercepted;
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) use unsupported::{Supervised, join_one_id, probe, probe_records};

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use super::super::spec::RunSpec;
 use super::owners::JournalEntry;
 use crate::image::Identity;
 
@@ -20,6 +21,7 @@ impl Supervised {
     pub(in crate::sandbox) fn start(
         _socket: &UnixStream,
         _command: i32,
+        _spec: &RunSpec,
         _identity: &Identity,
         _changed: Option<OwnedFd>,
     ) -> io::Result<Self> {
