@@ -13,7 +13,7 @@ use super::staging::Staging;
 use super::storage::Storage;
 use super::{Contents, Engine, EngineError, State, StepFailure};
 use crate::dockerfile::Sharing;
-use crate::image::Digest;
+use crate::image::{Digest, Ownership};
 use crate::layer::{Content, Entry, EntryKind, LayerPath, Tree, write_directory};
 use crate::plan::{MountFrom, RunMount, StepId};
 use crate::sandbox::{Discard, Hidden, Mapping, Mount};
@@ -199,7 +199,9 @@ impl Engine {
 
     /// Refuses an owner that this build's namespace does not have.
     fn check_owner(&self, target: &str, uid: u32, gid: u32) -> Result<(), StepFailure> {
-        let stranger = |mapping: &Mapping| !mapping.identity && !mapping.has(uid, gid);
+        let stranger = |mapping: &Mapping| {
+            self.ownership() == Ownership::Kernel && !mapping.identity && !mapping.has(uid, gid)
+        };
         if !self.settings.sandbox.as_ref().is_some_and(|sandbox| stranger(sandbox.mapping())) {
             return Ok(());
         }

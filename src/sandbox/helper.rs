@@ -24,6 +24,7 @@ use super::mapping::{self, IdRange};
 use super::reaper::{self, Spared};
 use super::root::{Stub, remove_stubs};
 use super::spec::{Network, RootPlace, RunSpec};
+use super::supervisor::JournalEntry;
 use super::sys::{self, namespaces};
 use super::unspaced::SPACES;
 use super::wire::{Failure, Message, Step};
@@ -92,10 +93,10 @@ fn run(spec: &RunSpec, socket: &UnixStream, null: &fs::File) -> Result<Message, 
         reaper::end_descendants(&Spared::default()).step("ending the processes of the command")?;
     }
     let restored = furnished.map(Furnished::restore).transpose()?;
-    let (ended, stubs) = ended?;
+    let (ended, stubs, journal) = ended?;
     let Restored { mut stubs_left, untouched, notes } = restored.unwrap_or_default();
     stubs_left.extend(remove_stubs(spec.root.changed(), &stubs));
-    Ok(Message::Ended { ended, stubs_left, untouched, notes })
+    Ok(Message::Ended { ended, stubs_left, untouched, notes, journal })
 }
 
 /// Forks process 1, and says whether it has mount and process namespaces of its own.
@@ -145,15 +146,17 @@ fn release(
     Message::Go.send(ours).step("starting process 1")
 }
 
-/// Waits for process 1. Gives how the command ended, and the mount points that were made for it.
+/// Waits for process 1. Gives how the command ended, the mount points that were made for it, and what the
+/// supervisor's journal says.
 fn wait(
     spec: &RunSpec,
     socket: &UnixStream,
     ours: &UnixStream,
     child: Pid,
-) -> io::Result<(Ended, Vec<Stub>)> {
+) -> io::Result<(Ended, Vec<Stub>, Vec<JournalEntry>)> {
     let mut stubs = Vec::new();
     let mut reported = None;
+    let mut journal = Vec::new();
     if !spec.isolation.has_namespaces() && !is_heard(ours, socket)? {
         // The build is gone, and no namespace ends the command with it.
         kill(child, Signal::SIGKILL)?;
@@ -162,7 +165,10 @@ fn wait(
     while let Ok(message) = Message::receive(ours) {
         match message {
             Message::Stubs(made) => stubs = made,
-            Message::Ended { ended, .. } => reported = Some(ended),
+            Message::Ended { ended, journal: found, .. } => {
+                reported = Some(ended);
+                journal = found;
+            }
             _ => return Err(io::Error::other("unexpected message")),
         }
     }
@@ -171,7 +177,7 @@ fn wait(
         WaitStatus::Exited(_, code) => reported.unwrap_or(Ended::Exited(code)),
         _ => return Err(io::Error::other("process 1 stopped")),
     };
-    Ok((ended, stubs))
+    Ok((ended, stubs, journal))
 }
 
 /// Waits for process 1 to report or end; false when the build has ended before.

@@ -35,6 +35,7 @@ use super::requested;
 use super::root::{Kind, Root};
 use super::run::MOUNT;
 use super::spec::{Network, RootPlace, RunSpec};
+use super::supervisor::{self, Supervised};
 use super::sys;
 use super::unspaced;
 use super::wire::{Failure, Message, Step};
@@ -83,6 +84,7 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
     if spec.network == Network::None {
         sys::bring_up_loopback().step("loopback device")?;
     }
+    let changed = open_changed(spec)?;
     let prepared = match (spec.isolation, &spec.root) {
         (Isolation::Userns | Isolation::OneId, _) => {
             // In namespaces of its own a command would have every capability again. Where an outer
@@ -100,13 +102,22 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
     };
 
     unspaced::close_to_others().step("prctl")?;
+    let (ours, theirs) = UnixStream::pair().step("socketpair")?;
     let Some(command) = sys::clone_process(0).step("clone")? else {
-        let failure = become_command(spec, apart, prepared);
+        drop(ours);
+        let failure = become_command(spec, apart, prepared, &theirs);
         // As above.
         let _ = Message::Failed(failure).send(coordinator);
         sys::exit_now(FAILED);
     };
-    identity::drop_all_capabilities().step("capset")?;
+    drop(theirs);
+    let supervised = if spec.isolation == Isolation::OneId {
+        let started = Supervised::start(&ours, command.as_raw(), spec, &prepared.identity, changed);
+        Some(started.step("starting the supervisor")?)
+    } else {
+        identity::drop_all_capabilities().step("capset")?;
+        None
+    };
     let ended = loop {
         match waitpid(None, None).step("waitpid")? {
             WaitStatus::Exited(pid, code) if pid == command => break Ended::Exited(code),
@@ -116,7 +127,19 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
             _ => {}
         }
     };
-    Message::ended(ended).send(helper).step("answering")
+    let journal = supervised.map(|supervised| supervised.journal()).unwrap_or_default();
+    Message::ended_with(ended, journal).send(helper).step("answering")
+}
+
+/// Opens the upper directory where a supervisor will look up in it what the command has changed.
+fn open_changed(spec: &RunSpec) -> Result<Option<OwnedFd>, Failure> {
+    match &spec.root {
+        RootPlace::Overlay { upper, .. } if spec.isolation == Isolation::OneId => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(upper, flags, Mode::empty()).step("opening the upper directory").map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Mounts the root with all that belongs into it, and makes it the root of this process.
@@ -218,7 +241,7 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
 }
 
 /// Turns this process into the command; comes back only with a failure.
-fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared) -> Failure {
+fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &UnixStream) -> Failure {
     let Prepared { identity, null } = prepared;
     let ready = || -> Result<(), Failure> {
         rustix::process::setsid().step("setsid")?;
@@ -232,14 +255,21 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared) -> Failure {
         if let Some(program) = filter::default_program() {
             sys::seccomp::install(program).step("seccomp")?;
         }
-        // Calls from here on are what a supervisor answers where the command has one.
-        identity::assume(&identity, spec.isolation)?;
+        if spec.isolation == Isolation::OneId {
+            identity::assume_simulated()?;
+        } else {
+            identity::assume(&identity, spec.isolation)?;
+        }
         if !apart {
             // No namespace ends it with process 1. Taking on another user resets this.
             set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).step("prctl")?;
         }
         sys::reset_signals().step("resetting signals")?;
-        sys::close_on_exec_from(3).step("close_range")
+        sys::close_on_exec_from(3).step("close_range")?;
+        if spec.isolation == Isolation::OneId {
+            supervisor::join_one_id(socket).step("joining the supervisor")?;
+        }
+        Ok(())
     };
     match ready() {
         Ok(()) => exec::execute(spec, &identity.home),

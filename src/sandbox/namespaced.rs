@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::waitpid;
@@ -17,7 +18,7 @@ use super::idmap::Plan;
 use super::isolation::Isolation;
 use super::refusal::EnterError;
 use super::sys::{self, namespaces};
-use super::{executable, mounts, supervised};
+use super::{executable, mounts, supervisor};
 
 /// A step that failed, and why.
 type Failed = (&'static str, io::Error);
@@ -34,7 +35,7 @@ pub(super) fn start(isolation: Isolation, config: &Config) -> Result<Side, Enter
         .and_then(|child| match child {
             None => {
                 drop(ours);
-                let (executable, remarks) = begin(isolation, theirs, old_mask);
+                let (executable, remarks) = begin(isolation, &config.scratch, theirs, old_mask);
                 Ok(Side::Inside(Inside { executable, mapping: plan.mapping.clone(), remarks }))
             }
             Some(child) => {
@@ -71,7 +72,12 @@ pub(super) fn end(child: Pid) -> Result<(), EnterError> {
 }
 
 /// The child's first steps. Does not return when one fails.
-fn begin(isolation: Isolation, mut socket: UnixStream, old_mask: SigSet) -> (OwnedFd, Vec<String>) {
+fn begin(
+    isolation: Isolation,
+    scratch: &Path,
+    mut socket: UnixStream,
+    old_mask: SigSet,
+) -> (OwnedFd, Vec<String>) {
     // The order matters: once the parent has this byte, its death kills us; if it died before,
     // reading from it finds the end.
     let hello = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
@@ -81,7 +87,7 @@ fn begin(isolation: Isolation, mut socket: UnixStream, old_mask: SigSet) -> (Own
     if hello.is_err() {
         sys::exit_now(1);
     }
-    let prepared = prepare(isolation, old_mask);
+    let prepared = prepare(isolation, scratch, old_mask);
     let answer = match &prepared {
         Ok(_) => socket.write_all(b"+"),
         Err((step, error)) => socket.write_all(format!("-{step}: {error}").as_bytes()),
@@ -93,7 +99,7 @@ fn begin(isolation: Isolation, mut socket: UnixStream, old_mask: SigSet) -> (Own
 }
 
 /// Makes the new namespaces the build's own, and tries out what commands will need.
-fn prepare(isolation: Isolation, old_mask: SigSet) -> Result<(OwnedFd, Vec<String>), Failed> {
+fn prepare(isolation: Isolation, scratch: &Path, old_mask: SigSet) -> Result<(OwnedFd, Vec<String>), Failed> {
     let step = |name: &'static str| move |error: io::Error| (name, error);
     stand_alone(old_mask)?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
@@ -101,7 +107,7 @@ fn prepare(isolation: Isolation, old_mask: SigSet) -> Result<(OwnedFd, Vec<Strin
     let executable = executable::on_read_only_mount().map_err(step("mounting the executable read-only"))?;
     become_a_build()?;
     if isolation.is_supervised() {
-        supervised::probe(isolation).map_err(|error| ("supervising calls", io::Error::other(error)))?;
+        supervisor::probe_all(scratch).map_err(|error| ("supervising calls", io::Error::other(error)))?;
     } else {
         give_away().map_err(step(GIVING))?;
     }

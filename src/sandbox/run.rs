@@ -19,6 +19,7 @@ use super::launcher::Launcher;
 use super::mount::Mount;
 use super::overlay::LOWER_LIMIT;
 use super::spec::{RootPlace, RunSpec};
+use super::supervisor::JournalEntry;
 use super::wire::{Failure, Message};
 use nix::libc;
 
@@ -112,6 +113,9 @@ pub struct RunEnd {
     /// What was asked for this command and cannot be had with this isolation, a sentence without
     /// period each.
     pub notes: Vec<String>,
+    /// Owners of files in the directory of changes that cannot carry theirs, where a supervisor has
+    /// simulated them. A file that is not here and has no record is root's.
+    pub journal: Vec<JournalEntry>,
 }
 
 impl Killer {
@@ -247,8 +251,8 @@ impl Running {
         let result = loop {
             match Message::receive(&self.socket) {
                 Ok(Message::Failed(found)) => failure = failure.or(Some(found)),
-                Ok(Message::Ended { ended, stubs_left, untouched, notes }) => {
-                    break Ok(RunEnd { ended, stubs_left, usage: None, untouched, notes });
+                Ok(Message::Ended { ended, stubs_left, untouched, notes, journal }) => {
+                    break Ok(RunEnd { ended, stubs_left, usage: None, untouched, notes, journal });
                 }
                 Ok(_) | Err(_) => break Err(RunError::Lost),
             }

@@ -28,7 +28,7 @@ use super::namespaced::{become_a_build, end};
 use super::reaper::{self, Spared};
 use super::refusal::EnterError;
 use super::sys::{self, namespaces};
-use super::{executable, supervised};
+use super::{executable, supervisor};
 
 /// What root without a user namespace can make for a command, where it may make namespaces at all.
 pub(super) const SPACES: i32 = namespaces::MOUNT | namespaces::PID | namespaces::IPC | namespaces::UTS;
@@ -68,7 +68,7 @@ pub(super) fn start(isolation: Isolation, config: &Config) -> Result<Side, Enter
         let (uids, gids) = (map("/proc/self/uid_map")?, map("/proc/self/gid_map")?);
         (Mapping { uids, gids, identity: true }, probe_chroot(&config.scratch)?)
     } else {
-        supervised::probe(isolation).map_err(|reason| unfit("supervising calls", reason))?;
+        supervisor::probe_all(&config.scratch).map_err(|reason| unfit("supervising calls", reason))?;
         (Mapping::single(), Vec::new())
     };
     let spared = Spared::now().map_err(|error| EnterError::call("reading /proc", error))?;
