@@ -136,7 +136,8 @@ fn answer(socket: &UnixStream, child: i32) -> io::Result<()> {
                     notify::respond(listener.as_fd(), call.id, Response::Continue)?;
                     continue;
                 }
-                if let Err(error) = notify::respond_with_descriptor(listener.as_fd(), call.id, &proc, true) {
+                // Not one that is open as a path alone: the kernel hands on no such descriptor.
+                if let Err(error) = notify::respond_with_descriptor(listener.as_fd(), call.id, socket, true) {
                     let refused = error.raw_os_error().unwrap_or(libc::EIO);
                     notify::respond(listener.as_fd(), call.id, Response::Errno(refused))?;
                 }
