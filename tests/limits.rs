@@ -77,7 +77,8 @@ fn processor_time_is_shared_out() {
         return;
     }
     // The kernel's own count of this command's cgroup: it has had to wait.
-    let cgroup = "cd /sys/fs/cgroup/cpu/$(sed -n 's/^[0-9]*:cpu[^:a]*://p' /proc/self/cgroup) || exit 9";
+    let cgroup =
+        "cd /sys/fs/cgroup/cpu/$(sed -n -E 's/^[0-9]+:cpu(,cpuacct)?://p' /proc/self/cgroup) || exit 9";
     let work = "n=0; while test $n -lt 200000; do n=$((n+1)); done";
     limited(&format!("{cgroup}; cat cpu.cfs_quota_us; {work}; cat cpu.stat"), &["--cpus", "0.25"])
         .success()
