@@ -25,6 +25,7 @@ mod find;
 mod handler;
 mod hint;
 mod probe;
+mod registered;
 mod target;
 #[cfg(test)]
 mod testing;
@@ -36,5 +37,6 @@ pub use find::{Interpreter, NotFound, Nowhere, Search, Unsuitable, find};
 pub use handler::{RegistrationError, entry_name, handler_key, registration};
 pub use hint::{Failure, crash_hint};
 pub use probe::{PROBE_STATUS, probe};
+pub use registered::Registered;
 pub use verdict::{Outcome, Verdict};
 pub use version::VersionError;

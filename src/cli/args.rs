@@ -88,6 +88,58 @@ pub(super) struct HostArgs {
     /// Folder with QEMU user-mode interpreters, searched before PATH
     #[arg(long, value_name = "DIR", env = "FANFOLD_QEMU_DIR", help_heading = "Isolation and emulation")]
     pub(super) qemu_dir: Option<PathBuf>,
+    /// How RUN is kept apart from the machine; auto takes the first that works
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "auto",
+        env = "FANFOLD_ISOLATION",
+        help_heading = "Isolation and emulation"
+    )]
+    pub(super) isolation: IsolationArg,
+    /// How programs of foreign processors run; auto takes the first that works
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "auto",
+        env = "FANFOLD_EMULATION",
+        help_heading = "Isolation and emulation"
+    )]
+    pub(super) emulation: EmulationArg,
+}
+
+/// How commands are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum IsolationArg {
+    /// The first of the following that works here
+    Auto,
+    /// A user namespace with subordinate ids, or with those of root
+    Userns,
+    /// A user namespace with one id; owners are recorded
+    OneId,
+    /// Root in a changed root directory, without namespaces
+    Chroot,
+    /// No right at all: a supervisor carries out the calls of commands
+    Ptrace,
+    /// No RUN
+    None,
+}
+
+/// How foreign programs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum EmulationArg {
+    /// The first of the following that works here
+    Auto,
+    /// QEMU, by a handler of the kernel that only the build sees
+    PrivateBinfmt,
+    /// The handlers that the machine has
+    HostBinfmt,
+    /// QEMU, by rewriting the calls that execute programs
+    Exec,
+    /// Not at all
+    None,
 }
 
 /// How progress is shown.

@@ -16,14 +16,14 @@ use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
 use super::process::{Umask, exit_code};
 use super::{check, inputs, report, result_files, signals, sites};
-use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome, Remotes};
+use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome, Remotes, Way};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self};
 use crate::plan::{RunSite, foresee_runs};
 use crate::progress::{Event, Progress, Summary};
 use crate::registry::{self, Client, RetryCallback};
-use crate::sandbox::{self, Entered, Sandbox, remove_tree};
+use crate::sandbox::{self, Entered, Interpreter, Isolation, Sandbox, remove_tree};
 use crate::store::Store;
 
 /// Threads for waiting on networks and children; work that takes a core has threads of its own.
@@ -133,6 +133,7 @@ enum Ending {
 struct Emulation {
     emulators: Vec<(Platform, Emulator)>,
     cpu_models: Vec<(Platform, String)>,
+    interpreters: Vec<(Platform, Interpreter)>,
     /// Handlers last as long as this.
     _machine: Option<Machine>,
 }
@@ -148,8 +149,8 @@ fn inside(
 ) -> Result<Ending, Failure> {
     let store = open_store(&prepared.root)?;
     let store = Arc::new(store);
-    let emulation = match sandbox {
-        Some(_) => prove(arguments, environment, &prepared, &store, sites)?,
+    let emulation = match &sandbox {
+        Some(sandbox) => prove(arguments, environment, &prepared, &store, sandbox.isolation(), sites)?,
         None => Emulation::default(),
     };
     let runtime = runtime()?;
@@ -187,17 +188,22 @@ fn prove(
     environment: &Environment,
     prepared: &Prepared,
     store: &Store,
+    isolation: Isolation,
     sites: &[RunSite],
 ) -> Result<Emulation, Failure> {
     let scratch = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
     let probes = scratch.path().to_owned();
-    let mut machine =
-        Machine::new(arguments.input.host.qemu_dir.as_deref(), &environment.search_path(), probes);
+    let mut machine = Machine::new(&arguments.input.host, &environment.search_path(), probes, isolation);
     let mut emulation = Emulation::default();
     for site in sites {
         match machine.execution(&site.platform) {
             Execution::Native => {}
             Execution::Emulated(emulator) => {
+                if let (Way::Exec, Some(machine)) = (emulator.way(), site.platform.elf_machine()) {
+                    let path = emulator.path().to_owned();
+                    let interpreter = Interpreter { machine: machine.e_machine, path };
+                    emulation.interpreters.push((site.platform.clone(), interpreter));
+                }
                 emulation.emulators.push((site.platform.clone(), emulator));
                 if let Some(model) = fanfold_qemu::cpu_model(&site.platform) {
                     emulation.cpu_models.push((site.platform.clone(), model.to_owned()));
@@ -239,6 +245,7 @@ async fn build(
         epoch: prepared.request.epoch,
         now: now(),
         cpu_models: emulation.cpu_models.clone(),
+        interpreters: emulation.interpreters.clone(),
         resolv_conf: "/etc/resolv.conf".into(),
         hosts: "/etc/hosts".into(),
         secrets: prepared.secrets.clone(),

@@ -15,7 +15,7 @@ use crate::coordinator::BuildError;
 use crate::dockerfile::mount::{Mount, MountType};
 use crate::dockerfile::{ArgDecl, Dockerfile, Kind as Instruction, Stage};
 use crate::plan::{Op, Request, StageOn, StepId, Survey};
-use crate::sandbox::{self, Ended, Entered};
+use crate::sandbox::{self, Ended, Entered, Isolation};
 
 /// The facts of a Dockerfile.
 #[derive(Debug)]
@@ -90,22 +90,24 @@ pub(super) fn show(
     let scratch = tempfile::tempdir()
         .map_err(|error| Failure::new(Kind::Retryable, format!("no temporary folder: {error}")))?;
     let path = environment.search_path();
-    let mut machine = Machine::new(input.host.qemu_dir.as_deref(), &path, scratch.path().to_owned());
+    let machine = |isolation| Machine::new(&input.host, &path, scratch.path().to_owned(), isolation);
+    let unproven = machine(Isolation::Userns);
     let platforms = outline.run_platforms();
-    let (executions, unproven) = if platforms.iter().all(|platform| machine.is_native(platform)) {
+    let (executions, unproven) = if platforms.iter().all(|platform| unproven.is_native(platform)) {
         (platforms.into_iter().map(|platform| (platform, Execution::Native)).collect(), None)
     } else {
-        match sandbox::enter(&sandbox::Config { path }) {
+        match sandbox::enter(&sandbox::Config { path: path.clone() }) {
             Ok(Entered::Outside(Ended::Exited(code))) => return Ok(u8::try_from(code).unwrap_or(1)),
             Ok(Entered::Outside(Ended::Signaled(signal))) => return Ok(Kind::Interrupted(signal).code()),
-            Ok(Entered::Inside(_)) => {
+            Ok(Entered::Inside(sandbox)) => {
+                let mut machine = machine(sandbox.isolation());
                 let each =
                     platforms.into_iter().map(|platform| (platform.clone(), machine.execution(&platform)));
                 (each.collect(), None)
             }
             Err(error) => {
                 let each =
-                    platforms.into_iter().map(|platform| (platform.clone(), machine.expected(&platform)));
+                    platforms.into_iter().map(|platform| (platform.clone(), unproven.expected(&platform)));
                 (each.collect(), Some(BuildError::describe(&error)))
             }
         }

@@ -11,7 +11,7 @@ use super::errors::{Failure, Kind};
 use super::host::{Execution, Machine};
 use super::report;
 use crate::coordinator::BuildError;
-use crate::sandbox::{self, Ended, Entered};
+use crate::sandbox::{self, Ended, Entered, Isolation};
 
 /// The platforms that people build images for.
 const COMMON: [&str; 12] = [
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &PlatformsArgs) -> Result<u8, Failure> {
         Ok(Entered::Inside(sandbox)) => {
             let scratch = tempfile::tempdir()
                 .map_err(|error| Failure::new(Kind::Retryable, format!("no temporary folder: {error}")))?;
-            let rows = rows(arguments, &environment, scratch.path().to_owned());
+            let rows = rows(arguments, &environment, scratch.path().to_owned(), sandbox.isolation());
             let isolation = sandbox.mapping().to_string();
             print(arguments.json, &isolation, &rows)?;
             Ok(0)
@@ -69,8 +69,13 @@ fn platforms() -> impl Iterator<Item = Platform> {
     COMMON.iter().filter_map(|text| text.parse().ok())
 }
 
-fn rows(arguments: &PlatformsArgs, environment: &Environment, probes: PathBuf) -> Vec<Row> {
-    let mut machine = Machine::new(arguments.host.qemu_dir.as_deref(), &environment.search_path(), probes);
+fn rows(
+    arguments: &PlatformsArgs,
+    environment: &Environment,
+    probes: PathBuf,
+    isolation: Isolation,
+) -> Vec<Row> {
+    let mut machine = Machine::new(&arguments.host, &environment.search_path(), probes, isolation);
     platforms().map(|platform| Row { execution: machine.execution(&platform), platform }).collect()
 }
 
@@ -86,7 +91,8 @@ fn print(as_json: bool, isolation: &str, rows: &[Row]) -> Result<(), Failure> {
         let how = match &row.execution {
             Execution::Native => "native".to_owned(),
             Execution::Emulated(emulator) => {
-                format!("emulated by {} ({})", emulator.label(), emulator.path().display())
+                let (label, way) = (emulator.label(), emulator.way().name());
+                format!("emulated by {label} ({}, {way})", emulator.path().display())
             }
             Execution::Unavailable { reasons, fix } => {
                 let gap = " ".repeat(width + 2);
@@ -108,6 +114,7 @@ fn row_json(row: &Row) -> serde_json::Value {
             "how": "emulated",
             "interpreter": emulator.path(),
             "version": emulator.label(),
+            "way": emulator.way().name(),
         }),
         Execution::Unavailable { reasons, fix } => json!({
             "platform": platform,

@@ -27,6 +27,6 @@ mod source;
 pub use build::{Build, Finished, Outcome};
 pub use check::{Check, Checked};
 pub use error::{BuildError, ErrorKind};
-pub use options::{Annotation, ContextAt, Emulator, Options, Scope};
+pub use options::{Annotation, ContextAt, Emulator, Options, Scope, Way};
 pub use remotes::{Remotes, Repositories, WebFile, explain};
 pub use source::Source;

@@ -94,17 +94,45 @@ impl Options {
     }
 }
 
+/// How foreign programs come to their interpreter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By a handler of the kernel that only the build sees.
+    PrivateBinfmt,
+    /// By a handler that the machine has.
+    HostBinfmt,
+    /// By rewriting the calls that execute programs.
+    Exec,
+}
+
+impl Way {
+    /// The name that flags and messages use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PrivateBinfmt => "private-binfmt",
+            Self::HostBinfmt => "host-binfmt",
+            Self::Exec => "exec",
+        }
+    }
+}
+
 /// An interpreter that runs a platform's commands.
 #[derive(Debug)]
 pub struct Emulator {
     interpreter: Interpreter,
+    way: Way,
     label: OnceLock<String>,
 }
 
 impl Emulator {
     /// An emulator; its version is not asked for yet.
-    pub fn new(interpreter: Interpreter) -> Self {
-        Self { interpreter, label: OnceLock::new() }
+    pub fn new(interpreter: Interpreter, way: Way) -> Self {
+        Self { interpreter, way, label: OnceLock::new() }
+    }
+
+    /// How programs come to it.
+    pub fn way(&self) -> Way {
+        self.way
     }
 
     /// Name and version, e.g. `qemu-aarch64 7.2.22`. Asking takes a process, so it is done once, and

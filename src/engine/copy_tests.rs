@@ -27,6 +27,7 @@ impl Bench {
             epoch: None,
             now: NOW,
             cpu_models: Vec::new(),
+            interpreters: Vec::new(),
             resolv_conf: "/etc/resolv.conf".into(),
             hosts: "/etc/hosts".into(),
             secrets: Secrets::default(),

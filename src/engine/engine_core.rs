@@ -11,7 +11,7 @@ use super::cancel::Cancel;
 use super::output::Masking;
 use crate::image::Digest;
 use crate::layer::{LayerIndex, Pool};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Interpreter, Sandbox};
 use crate::secrets::Secrets;
 use crate::store::{LayerId, ScratchDir, Store};
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub now: i64,
     /// Values of QEMU_CPU for emulated platforms that need one.
     pub cpu_models: Vec<(Platform, String)>,
+    /// Interpreters of emulated platforms that the kernel has no handler for.
+    pub interpreters: Vec<(Platform, Interpreter)>,
     /// The host's resolver configuration.
     pub resolv_conf: PathBuf,
     /// The host's hosts file.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Engine, EngineError, Layer, Needs, State};
 use crate::image::media_type::{LayerEncoding, layer_encoding, oci_layer};
-use crate::image::{Descriptor, Digest};
+use crate::image::{Descriptor, Digest, Ownership};
 use crate::layer::{
     Change, Content, EntryKind, LayerIndex, Limits, Seal, Tree, seal, unpack, write_directory,
 };
@@ -112,6 +112,7 @@ impl Engine {
     ) -> Result<Arc<LayerIndex>, EngineError> {
         let record = self.blob_record(layer)?;
         let (file, encoding) = self.open_blob(&record)?;
+        let into = into.map(|into| (into, Ownership::Kernel));
         let unpacked = unpack(file, encoding, into, &Limits::default()).map_err(EngineError::BadLayer)?;
         if unpacked.diff_id != record.diff_id {
             self.store().drop_blob(&record.descriptor.digest);
@@ -176,7 +177,7 @@ impl Engine {
         if needs.directory {
             let tree = new.directory();
             fs::create_dir(&tree).map_err(EngineError::io("create a layer's directory"))?;
-            write_directory(changes, self.settings.epoch, &tree)?;
+            write_directory(changes, self.settings.epoch, &tree, Ownership::Kernel)?;
         }
         self.store().finish_layer(&id, &new, &index.encode())?;
         self.remember(&id, index);

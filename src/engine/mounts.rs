@@ -12,7 +12,7 @@ use super::run::make_upper;
 use super::staging::Staging;
 use super::{Engine, EngineError, State, StepFailure};
 use crate::dockerfile::Sharing;
-use crate::image::Digest;
+use crate::image::{Digest, Ownership};
 use crate::layer::{Content, Entry, EntryKind, LayerPath, Tree, write_directory};
 use crate::plan::{MountFrom, RunMount, StepId};
 use crate::sandbox::{Discard, Hidden, Mapping, Mount};
@@ -272,7 +272,7 @@ impl Engine {
                 }
             }
         }
-        write_directory(&staging.into_changes(), self.settings.epoch, into)?;
+        write_directory(&staging.into_changes(), self.settings.epoch, into, Ownership::Kernel)?;
         Ok(())
     }
 }

@@ -13,10 +13,10 @@ use super::discarded::Discarded;
 use super::output::{OutputLine, forward};
 use super::staging::{Found, Staging};
 use super::{Engine, EngineError, Layer, State, StepFailure};
-use crate::image::Digest;
-use crate::layer::{Content, LayerIndex, LayerPath, Scan, Tree, scan, settle_times, write_directory};
+use crate::image::{Digest, Ownership};
+use crate::layer::{Content, LayerIndex, LayerPath, Owners, Scan, Tree, scan, settle_times, write_directory};
 use crate::plan::{self, RunOp, StepId};
-use crate::sandbox::{self, Ended, RootPlace, RunError, RunSpec, prepare_stubs, probe_overlay};
+use crate::sandbox::{self, Ended, Interpreter, RootPlace, RunError, RunSpec, prepare_stubs, probe_overlay};
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
 const HOSTNAME: &str = "fanfold";
@@ -68,7 +68,7 @@ impl Engine {
                 merged: place(MERGED),
             },
             isolation: sandbox.isolation(),
-            interpreters: Vec::new(),
+            interpreters: self.interpreters(platform),
             argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
             env: self.environment(op, platform, &asked.env),
             hidden_env: asked.hidden_env.clone(),
@@ -125,7 +125,7 @@ impl Engine {
         check(op, end.ended)?;
 
         let stubs = end.stubs_left.iter().map(LayerPath::new).collect::<Result<Vec<_>, _>>()?;
-        let Scan { changes, notes } = scan(&upper, &tree, &stubs)?;
+        let Scan { changes, notes } = scan(&upper, &tree, &stubs, Owners::Kernel)?;
         settle_times(&upper, &changes, self.settings.epoch)?;
         let id = self.fresh_layer(key);
         let index = LayerIndex::from_changes(&changes, self.settings.epoch)?;
@@ -165,7 +165,7 @@ impl Engine {
         }
         let owner = self.user(below, tree, &op.user)?;
         staging.make_directories(&path, 0o755, owner)?;
-        write_directory(&staging.into_changes(), self.settings.epoch, upper)?;
+        write_directory(&staging.into_changes(), self.settings.epoch, upper, Ownership::Kernel)?;
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl Engine {
         lowers.extend(distinct.map(|(_, directory)| directory.clone()));
         if !changes.is_empty() {
             fs::create_dir(repairs).map_err(EngineError::io("create a lower directory"))?;
-            write_directory(&changes, None, repairs)?;
+            write_directory(&changes, None, repairs, Ownership::Kernel)?;
             lowers.push(repairs.to_owned());
         }
         Ok(lowers)
@@ -234,6 +234,12 @@ impl Engine {
         fs::set_permissions(to, fs::Permissions::from_mode(0o644))?;
         let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.file_time()).unwrap_or(0));
         fs::File::options().write(true).open(to)?.set_modified(time)
+    }
+
+    /// What stands in for the platform's processor where the kernel has no handler.
+    fn interpreters(&self, platform: &Platform) -> Vec<Interpreter> {
+        let of_it = self.settings.interpreters.iter().filter(|(emulated, _)| emulated == platform);
+        of_it.map(|(_, interpreter)| interpreter.clone()).collect()
     }
 
     /// The environment, with `added` in place of what the image says.

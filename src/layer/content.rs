@@ -63,13 +63,7 @@ impl Content {
             Self::Empty => Box::new(io::empty()),
             Self::Bytes(bytes) => Box::new(Cursor::new(Arc::clone(bytes))),
             Self::File(path) => Box::new(open_own(path)?),
-            Self::Beneath { root, path } => {
-                let name = path.as_os_str().as_bytes();
-                // A FIFO put in place of the file must not block the open.
-                let file =
-                    beneath::open(root.as_fd(), name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
-                Box::new(regular(file.map_err(|error| LayerError::io("open", name, error))?.into(), path)?)
-            }
+            Self::Beneath { root, path } => Box::new(open_beneath(root, path)?),
             Self::Range { file: path, offset, length } => {
                 let mut file = open_own(path)?;
                 let seek = file.seek(SeekFrom::Start(*offset));
@@ -80,6 +74,17 @@ impl Content {
                 Box::new(Part { file: Arc::clone(file), offset: *offset }.take(*length))
             }
         })
+    }
+}
+
+impl Content {
+    /// Opens the file whose whole content this is; `None` where it is not that of a file.
+    pub(super) fn file(&self) -> Result<Option<File>, LayerError> {
+        match self {
+            Self::File(path) => open_own(path).map(Some),
+            Self::Beneath { root, path } => open_beneath(root, path).map(Some),
+            Self::Empty | Self::Bytes(_) | Self::Range { .. } | Self::Part { .. } => Ok(None),
+        }
     }
 }
 
@@ -95,6 +100,13 @@ impl Read for Part {
         self.offset += count as u64;
         Ok(count)
     }
+}
+
+fn open_beneath(root: &OwnedFd, path: &Path) -> Result<File, LayerError> {
+    let name = path.as_os_str().as_bytes();
+    // A FIFO put in place of the file must not block the open.
+    let file = beneath::open(root.as_fd(), name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
+    regular(file.map_err(|error| LayerError::io("open", name, error))?.into(), path)
 }
 
 fn open_own(path: &Path) -> Result<File, LayerError> {

@@ -7,29 +7,34 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RawMode, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RawMode, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
+use crate::image::{MODE_RECORD, OWNER_RECORD, Ownership, mode_record, owner_record, workable_mode};
+
 use super::beneath;
-use super::entry::{Entry, EntryKind, OWNER_RECORD};
+use super::content::Content;
+use super::copy::Copier;
+use super::entry::{Entry, EntryKind, is_reserved, keep_xattr};
 use super::error::LayerError;
 use super::index::{LayerIndex, Shape};
+use super::inspect::read_xattrs;
 use super::path::LayerPath;
 
 /// Marks a directory as opaque in a mount with `userxattr`.
 pub(super) const OPAQUE_MARK: &CStr = c"user.overlay.opaque";
-/// Content is copied in pieces of this size.
-const PIECE: usize = 128 << 10;
 
 /// Makes something at a name of an open directory.
 type Make<'a, T> = dyn Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno> + 'a;
+/// Fills a new file of the given size.
+type Fill<'a> = dyn FnMut(&mut Copier, &Entry, u64, &mut File) -> Result<(), LayerError> + 'a;
 
 /// Writes entries below one directory.
 pub(super) struct DirWriter {
@@ -38,7 +43,8 @@ pub(super) struct DirWriter {
     current: (LayerPath, OwnedFd),
     /// The owner that new files have by themselves; `None` when the directory passes its group on.
     own: Option<(u32, u32)>,
-    buffer: Vec<u8>,
+    ownership: Ownership,
+    copier: Copier,
     unwritten: Vec<LayerPath>,
 }
 
@@ -47,8 +53,8 @@ fn private() -> Mode {
 }
 
 impl DirWriter {
-    /// Writes below `into`, an empty directory of our own.
-    pub(super) fn new(into: &Path) -> Result<Self, LayerError> {
+    /// Writes below `into`, a directory of our own.
+    pub(super) fn new(into: &Path, ownership: Ownership) -> Result<Self, LayerError> {
         let failed = |error| LayerError::io("open", into.as_os_str().as_bytes(), error);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, into, flags, Mode::empty()).map_err(failed)?;
@@ -59,7 +65,34 @@ impl DirWriter {
         let inherits = stat.st_mode & Mode::SGID.as_raw_mode() != 0;
         let own = (!inherits).then(|| (rustix::process::geteuid().as_raw(), group));
         let current = (LayerPath::root(), again);
-        Ok(Self { root, current, own, buffer: vec![0; PIECE], unwritten: Vec::new() })
+        Ok(Self { root, current, own, ownership, copier: Copier::default(), unwritten: Vec::new() })
+    }
+
+    /// Writes one entry with the bytes that `content` names.
+    pub(super) fn write_content(&mut self, entry: &Entry, content: &Content) -> Result<(), LayerError> {
+        if !entry.is_file() {
+            return self.write(entry, &mut io::empty());
+        }
+        match content.file()? {
+            Some(source) => self
+                .file(entry, &mut |copier, entry, size, file| copier.from_file(entry, size, &source, file)),
+            None => self.write(entry, &mut content.open()?),
+        }
+    }
+
+    /// Makes a regular file, which `fill` writes.
+    fn file(&mut self, entry: &Entry, fill: &mut Fill<'_>) -> Result<(), LayerError> {
+        let EntryKind::File { size } = entry.kind else { return Ok(()) };
+        let (Some(parent), Some(name)) = (entry.path.parent(), entry.path.file_name()) else {
+            return Ok(());
+        };
+        self.enter(&parent)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = self.fresh(&entry.path, name, &|at, name| rustix::fs::openat(at, name, flags, mode));
+        let mut file = File::from(file?);
+        fill(&mut self.copier, entry, size, &mut file)?;
+        self.describe(file.as_fd(), entry)
     }
 
     /// Writes one entry; a directory gets its metadata in [`DirWriter::finish`].
@@ -72,15 +105,10 @@ impl DirWriter {
         let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
         match &entry.kind {
             EntryKind::Directory => self.directory(&entry.path, &name)?,
-            EntryKind::File { size } => {
-                let flags =
-                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mode = Mode::from_raw_mode(0o600);
-                let file =
-                    self.fresh(&entry.path, &name, &|at, name| rustix::fs::openat(at, name, flags, mode));
-                let mut file = File::from(file?);
-                self.copy(entry, *size, content, &mut file)?;
-                self.describe(file.as_fd(), entry)?;
+            EntryKind::File { .. } => {
+                self.file(entry, &mut |copier, entry, size, file| {
+                    copier.from_reader(entry, size, content, file)
+                })?;
             }
             EntryKind::HardLink { target } => {
                 let file = target.file_name().unwrap_or_default();
@@ -153,12 +181,66 @@ impl DirWriter {
             }
             self.describe(directory.as_fd(), entry)?;
         }
-        self.unwritten.sort();
-        self.unwritten.dedup();
-        Ok(self.unwritten)
+        Ok(self.into_unwritten())
     }
 
-    fn at(&self) -> BorrowedFd<'_> {
+    /// The paths that the file system or the user namespace refused a part of.
+    pub(super) fn into_unwritten(mut self) -> Vec<LayerPath> {
+        self.unwritten.sort();
+        self.unwritten.dedup();
+        self.unwritten
+    }
+
+    /// For a directory in which files stand already: every file is given its owner, since none has
+    /// it by itself.
+    pub(super) fn over_others(self) -> Self {
+        Self { own: None, ..self }
+    }
+
+    /// Gives a directory its metadata, after all that stands in it; what `renew` finds there of
+    /// attributes and records is removed first.
+    pub(super) fn describe_directory(&mut self, entry: &Entry, renew: bool) -> Result<(), LayerError> {
+        let failed = |error| LayerError::io("set the attributes of", &entry.path, error);
+        let fd = beneath::open(self.root.as_fd(), entry.path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+        let fd = fd.map_err(|error| LayerError::io("open", &entry.path, error))?;
+        if renew {
+            let attributes = read_xattrs(fd.as_fd()).map_err(failed)?;
+            let own = |name: &[u8], value: &[u8]| is_reserved(name) || keep_xattr(name, value).is_some();
+            for (name, _) in attributes.iter().filter(|(name, value)| own(name, value)) {
+                rustix::fs::fremovexattr(&fd, &name[..]).map_err(failed)?;
+            }
+        }
+        self.describe(fd.as_fd(), entry)
+    }
+
+    /// Removes everything in the directory `path`.
+    pub(super) fn clear(&mut self, path: &LayerPath) -> Result<(), LayerError> {
+        self.enter(path)?;
+        let failed = |error| LayerError::io("read", path, error);
+        let opened = beneath::open(self.root.as_fd(), path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+        let opened = opened.map_err(|error| LayerError::io("read", path, error))?;
+        for entry in Dir::read_from(&opened).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                self.remove(&path.join(name)?, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file at `path`; no link is followed. The path's parent is the current directory then.
+    pub(super) fn stat(&mut self, path: &LayerPath) -> Result<Option<Stat>, LayerError> {
+        self.enter(&path.parent().unwrap_or_default())?;
+        let name = path.file_name().unwrap_or(b".");
+        match rustix::fs::statat(self.at(), name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(LayerError::io("read", path, error)),
+        }
+    }
+
+    pub(super) fn at(&self) -> BorrowedFd<'_> {
         self.current.1.as_fd()
     }
 
@@ -217,7 +299,8 @@ impl DirWriter {
         made.map_err(|error| LayerError::io("create", path, error))
     }
 
-    fn remove(&mut self, path: &LayerPath, name: &[u8]) -> Result<(), LayerError> {
+    /// Removes what stands at `name` of the current directory, and all below it.
+    pub(super) fn remove(&mut self, path: &LayerPath, name: &[u8]) -> Result<(), LayerError> {
         let failed = |error| LayerError::io("replace", path, error);
         match rustix::fs::unlinkat(self.at(), name, AtFlags::empty()) {
             Ok(()) => return Ok(()),
@@ -273,62 +356,65 @@ impl DirWriter {
         self.describe_by_name(name, entry)
     }
 
-    fn copy(
-        &mut self,
-        entry: &Entry,
-        size: u64,
-        content: &mut dyn Read,
-        file: &mut File,
-    ) -> Result<(), LayerError> {
-        let mut found = 0u64;
-        loop {
-            let count = match content.read(&mut self.buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(LayerError::stream(error)),
-            };
-            found += count as u64;
-            if found > size {
-                break;
-            }
-            let written = file.write_all(&self.buffer[..count]);
-            written.map_err(|error| LayerError::io("write", &entry.path, error))?;
-        }
-        if found != size {
-            let found = found.min(size + 1);
-            return Err(LayerError::SizeChanged { path: entry.path.to_string(), expected: size, found });
-        }
-        Ok(())
-    }
-
-    /// Sets owner, mode, extended attributes and time, in the order in which none undoes another.
+    /// Sets owner, extended attributes, mode and time, in the order in which none undoes another: a
+    /// change of owner clears capabilities, and a file that its owner cannot write takes no attribute.
     fn describe(&mut self, file: BorrowedFd<'_>, entry: &Entry) -> Result<(), LayerError> {
         let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
-        if self.own != Some((entry.uid, entry.gid)) {
-            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            match rustix::fs::fchown(file, Some(uid), Some(gid)) {
-                Ok(()) => {}
-                // The namespace has no such id: keep it where the scan of an upper finds it.
-                Err(Errno::PERM | Errno::INVAL) => {
-                    let record = format!("{}:{}:0{:o}", entry.uid, entry.gid, entry.mode);
-                    let set =
-                        rustix::fs::fsetxattr(file, OWNER_RECORD, record.as_bytes(), XattrFlags::empty());
-                    set.map_err(|error| failed("record the owner of", error))?;
-                }
-                Err(error) => return Err(failed("set the owner of", error)),
-            }
-        }
-        let mode = Mode::from_raw_mode(entry.mode as RawMode);
-        rustix::fs::fchmod(file, mode).map_err(|error| failed("set the mode of", error))?;
+        self.own(file, entry)?;
         for (name, value) in &entry.xattrs {
-            match rustix::fs::fsetxattr(file, &name[..], value, XattrFlags::empty()) {
+            // What means something to us or to overlayfs is never taken from an entry.
+            let set = if is_reserved(name) {
+                Err(Errno::PERM)
+            } else {
+                rustix::fs::fsetxattr(file, &name[..], value, XattrFlags::empty())
+            };
+            match set {
                 Ok(()) => {}
                 Err(Errno::PERM | Errno::OPNOTSUPP) => self.unwritten.push(entry.path.clone()),
                 Err(error) => return Err(failed("set an extended attribute of", error)),
             }
         }
+        let mut on_disk = entry.mode & 0o7777;
+        if self.ownership == Ownership::Simulated {
+            on_disk = workable_mode(entry.mode, entry.is_directory());
+        }
+        rustix::fs::fchmod(file, Mode::from_raw_mode(on_disk as RawMode))
+            .map_err(|error| failed("set the mode of", error))?;
+        if self.ownership == Ownership::Simulated {
+            if on_disk & 0o7000 != 0 {
+                // The kernel drops setgid silently for users outside of the group.
+                let stat = rustix::fs::fstat(file).map_err(|error| failed("set the mode of", error))?;
+                on_disk = stat.st_mode as u32 & 0o7777;
+            }
+            if on_disk != entry.mode & 0o7777 {
+                let record = mode_record(entry.mode);
+                rustix::fs::fsetxattr(file, MODE_RECORD, record.as_bytes(), XattrFlags::empty())
+                    .map_err(|error| failed("record the mode of", error))?;
+            }
+        }
         rustix::fs::futimens(file, &times(entry)).map_err(|error| failed("set the time of", error))
+    }
+
+    /// Gives a file its owner, or records it.
+    fn own(&self, file: BorrowedFd<'_>, entry: &Entry) -> Result<(), LayerError> {
+        let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
+        let owner = (entry.uid, entry.gid);
+        let as_it_is = if self.ownership == Ownership::Kernel { self.own } else { Some((0, 0)) };
+        if as_it_is == Some(owner) {
+            return Ok(());
+        }
+        if self.ownership == Ownership::Kernel {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            match rustix::fs::fchown(file, Some(uid), Some(gid)) {
+                Ok(()) => return Ok(()),
+                // The namespace has no such id: keep it where the scan of an upper finds it.
+                Err(Errno::PERM | Errno::INVAL) => {}
+                Err(error) => return Err(failed("set the owner of", error)),
+            }
+        }
+        let record = owner_record(entry.uid, entry.gid, entry.mode);
+        rustix::fs::fsetxattr(file, OWNER_RECORD, record.as_bytes(), XattrFlags::empty())
+            .map_err(|error| failed("record the owner of", error))
     }
 
     /// As [`DirWriter::describe`], for what cannot be opened. The name was made by this writer in a
@@ -336,7 +422,8 @@ impl DirWriter {
     fn describe_by_name(&mut self, name: &[u8], entry: &Entry) -> Result<(), LayerError> {
         let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
         let symlink = matches!(entry.kind, EntryKind::Symlink { .. });
-        if self.own != Some((entry.uid, entry.gid)) {
+        // Nothing can be recorded on these: their owner stands in the index.
+        if self.ownership == Ownership::Kernel && self.own != Some((entry.uid, entry.gid)) {
             let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
             match rustix::fs::chownat(self.at(), name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(()) => {}

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use crate::image::OWNER_RECORD;
+
 use super::path::LayerPath;
 
 /// Extended attributes by name.
@@ -157,14 +159,15 @@ pub fn keep_xattr(name: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     if name == b"security.capability" {
         return capability_revision_2(value);
     }
-    let ours = [&b"user.overlay."[..], b"user.fanfold.", OWNER_RECORD.to_bytes()];
-    let kept = name.starts_with(b"user.") && !ours.iter().any(|prefix| name.starts_with(prefix));
-    kept.then(|| value.to_vec())
+    (name.starts_with(b"user.") && !is_reserved(name)).then(|| value.to_vec())
 }
 
-/// Where an owner is recorded that the user namespace cannot express: `uid:gid:0mode`, as
-/// fuse-overlayfs and containers/storage do.
-pub(super) const OWNER_RECORD: &std::ffi::CStr = c"user.containers.override_stat";
+/// Whether an attribute means something to overlayfs or to the directories of this room, so that
+/// none may come from an image.
+pub(super) fn is_reserved(name: &[u8]) -> bool {
+    let ours = [&b"user.overlay."[..], b"user.fanfold.", OWNER_RECORD.to_bytes()];
+    ours.iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// `struct vfs_cap_data` of revision 2 out of revision 2 or 3 (which has a root id of 4 bytes more).
 fn capability_revision_2(value: &[u8]) -> Option<Vec<u8>> {
@@ -213,6 +216,7 @@ mod tests {
             ("trusted.overlay.opaque", false),
             ("user.containers.override_stat", false),
             ("user.fanfold.owner", false),
+            ("user.fanfold.mode", false),
             ("security.selinux", false),
             ("system.posix_acl_access", false),
         ] {

@@ -18,9 +18,12 @@
 //!
 //! Sources: OCI image-spec 1.1 `layer.md`; POSIX.1-2017 `pax`; RFC 1952; Linux `overlayfs.rst`.
 
+mod advance;
 mod beneath;
 mod build;
+mod compare;
 mod content;
+mod copy;
 mod decode;
 mod dir_writer;
 mod entry;
@@ -29,12 +32,16 @@ mod extract;
 mod gather;
 mod index;
 mod index_codec;
+mod inspect;
+mod journal;
 mod limits;
+mod materialise;
 mod path;
 mod pax;
 mod pool;
 mod scan;
 mod seal;
+mod snapshot;
 mod sparse;
 mod tar_header;
 mod tar_reader;
@@ -42,6 +49,8 @@ mod tar_writer;
 mod tree;
 mod unpack;
 
+pub use advance::advance;
+pub use compare::{Compare, Compared, Original, compare};
 pub use content::{Change, Content, sort_changes};
 pub use decode::{Compression, archive, decoder, detect, is_tar, verify_diff_id};
 pub use entry::{Entry, EntryKind, Xattrs, keep_xattr};
@@ -49,11 +58,15 @@ pub use error::LayerError;
 pub use extract::extract;
 pub use gather::{Gathered, OnContent, gather};
 pub use index::LayerIndex;
+pub use inspect::Owners;
+pub use journal::{Birth, Journal};
 pub use limits::Limits;
+pub use materialise::{LayerContent, materialise};
 pub use path::LayerPath;
 pub use pool::Pool;
 pub use scan::{Note, Scan, scan, scan_upper, settle_times};
 pub use seal::{Seal, Sealed, seal};
+pub use snapshot::Snapshot;
 pub use tar_reader::{Mode, OnEntry, read_tar, read_tar_within};
 pub use tar_writer::TarWriter;
 pub use tree::{FileNode, Node, Resolved, Tree};

@@ -9,21 +9,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Timespec, Timestamps};
 
 use super::beneath;
 use super::content::{Change, Content, sort_changes};
-use super::dir_writer::OPAQUE_MARK;
-use super::entry::{Entry, EntryKind, OWNER_RECORD, Xattrs, clamped, keep_xattr};
+use super::entry::{Entry, EntryKind, clamped};
 use super::error::LayerError;
+use super::inspect::{Inspected, Inspector, Owners, kind_of};
 use super::path::LayerPath;
 use super::tree::Tree;
 
 /// Mounted over during RUN: what stands below these belongs to no image.
 const MOUNTED: [&[u8]; 3] = [b"proc", b"sys", b"dev"];
-/// Marks of overlay features that no mount for a step turns on: the upper alone is then not the change.
-const UNREADABLE: [&[u8]; 2] = [b"user.overlay.metacopy", b"user.overlay.redirect"];
 /// Longer paths are opened in parts.
 const LONGEST_PLAIN: usize = 4000;
 
@@ -58,20 +55,21 @@ pub struct Note {
 /// Fails for names that a layer cannot express (`.wh.` prefix, more than 4096 bytes in all), and
 /// when the directory cannot be read.
 pub fn scan_upper(upper: &Path, below: &Tree, stubs: &[LayerPath]) -> Result<Vec<Change>, LayerError> {
-    Ok(scan(upper, below, stubs)?.changes)
+    Ok(scan(upper, below, stubs, Owners::Kernel)?.changes)
 }
 
-/// As [`scan_upper`], with notes on what was left out.
+/// As [`scan_upper`], with notes on what was left out; `owners` says where owners stand.
 ///
 /// # Errors
 ///
 /// As [`scan_upper`].
-pub fn scan(upper: &Path, below: &Tree, stubs: &[LayerPath]) -> Result<Scan, LayerError> {
+pub fn scan(upper: &Path, below: &Tree, stubs: &[LayerPath], owners: Owners<'_>) -> Result<Scan, LayerError> {
     let shown = upper.as_os_str().as_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, upper, flags, Mode::empty());
     let root = Arc::new(root.map_err(|error| LayerError::io("open", shown, error))?);
-    let mut scanner = Scanner { root, upper, below, found: BTreeMap::new(), notes: Vec::new() };
+    let inspector = Inspector { owners, below, moved: HashMap::new(), overlay: true };
+    let mut scanner = Scanner { root, upper, below, inspector, found: BTreeMap::new(), notes: Vec::new() };
     scanner.collect()?;
     let notes = std::mem::take(&mut scanner.notes);
     let mut changes = scanner.keep(&stubs.iter().collect());
@@ -113,6 +111,7 @@ struct Scanner<'a> {
     root: Arc<OwnedFd>,
     upper: &'a Path,
     below: &'a Tree,
+    inspector: Inspector<'a>,
     found: BTreeMap<LayerPath, Found>,
     notes: Vec<Note>,
 }
@@ -165,78 +164,23 @@ impl Scanner<'_> {
     ) -> Result<Option<Found>, LayerError> {
         let failed = |error| LayerError::io("read", path, error);
         let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => EntryKind::File { size: stat.st_size as u64 },
-            FileType::Directory => EntryKind::Directory,
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(at, name, Vec::new()).map_err(failed)?;
-                EntryKind::Symlink { target: target.into_bytes() }
-            }
-            FileType::Fifo => EntryKind::Fifo,
-            FileType::CharacterDevice if stat.st_rdev == 0 => {
-                // Deleting a stub of ours deletes nothing of the image.
-                let deleted = self.below.get(path).map(|_| Entry::whiteout(path.clone()));
-                return Ok(deleted.map(|entry| Found { entry, opaque: false, shared: None }));
-            }
-            FileType::CharacterDevice => {
-                let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-                EntryKind::Char { major, minor }
-            }
-            FileType::BlockDevice => {
-                let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-                EntryKind::Block { major, minor }
-            }
-            FileType::Socket => {
-                self.notes.push(Note { path: path.clone(), what: "socket" });
-                return Ok(None);
-            }
-            FileType::Unknown => return Err(LayerError::refused(path, "its type is not known")),
+        let Some(kind) = kind_of(at, name, path, &stat)? else {
+            self.notes.push(Note { path: path.clone(), what: "socket" });
+            return Ok(None);
         };
-        self.describe(at, name, path, kind, &stat).map(Some)
-    }
-
-    fn describe(
-        &mut self,
-        at: BorrowedFd<'_>,
-        name: &[u8],
-        path: &LayerPath,
-        kind: EntryKind,
-        stat: &Stat,
-    ) -> Result<Found, LayerError> {
-        let mut entry = Entry {
-            path: path.clone(),
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            mtime: stat.st_mtime,
-            xattrs: Xattrs::new(),
-            kind,
-        };
-        let mut opaque = false;
-        let file = matches!(entry.kind, EntryKind::File { .. });
-        if file || entry.is_directory() {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(at, name, flags, Mode::empty());
-            let fd = fd.map_err(|error| LayerError::io("open", path, error))?;
-            let attributes = read_xattrs(fd.as_fd());
-            for (name, value) in attributes.map_err(|error| LayerError::io("read", path, error))? {
-                if name == OPAQUE_MARK.to_bytes() {
-                    opaque = value == b"y";
-                } else if UNREADABLE.contains(&&name[..]) {
-                    return Err(LayerError::refused(path, "overlayfs keeps its content elsewhere"));
-                } else if name == OWNER_RECORD.to_bytes() {
-                    (entry.uid, entry.gid) = owner(&value)
-                        .ok_or_else(|| LayerError::refused(path, "its recorded owner is malformed"))?;
-                } else if name.starts_with(b"system.posix_acl_") {
-                    self.notes.push(Note { path: path.clone(), what: "access control list" });
-                } else if let Some(value) = keep_xattr(&name, &value) {
-                    entry.xattrs.insert(name, value);
-                }
-            }
+        if kind == (EntryKind::Char { major: 0, minor: 0 }) {
+            // Deleting a stub of ours deletes nothing of the image.
+            let deleted = self.below.get(path).map(|_| Entry::whiteout(path.clone()));
+            return Ok(deleted.map(|entry| Found { entry, opaque: false, shared: None }));
         }
-        opaque = opaque && !self.below.children(path).is_empty();
-        let shared = (file && stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
-        Ok(Found { entry, opaque, shared })
+        let Inspected { entry, opaque, access_list, .. } =
+            self.inspector.inspect(at, name, path, kind, &stat)?;
+        if access_list {
+            self.notes.push(Note { path: path.clone(), what: "access control list" });
+        }
+        let opaque = opaque && !self.below.children(path).is_empty();
+        let shared = (entry.is_file() && stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+        Ok(Some(Found { entry, opaque, shared }))
     }
 
     /// Leaves out stubs and directories that hold no change, and joins hard links.
@@ -316,35 +260,6 @@ fn unchanged(upper: &Entry, below: &Entry, touched: bool) -> bool {
         && (upper.mode, upper.uid, upper.gid) == (below.mode, below.uid, below.gid)
         && upper.xattrs == below.xattrs
         && (touched || upper.mtime == below.mtime)
-}
-
-/// Reads an ownership record: `uid:gid:0mode`.
-fn owner(record: &[u8]) -> Option<(u32, u32)> {
-    let mut parts = std::str::from_utf8(record).ok()?.split(':');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-fn read_xattrs(fd: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
-    let mut small = [0; 1024];
-    let mut large = Vec::new();
-    let names = match rustix::fs::flistxattr(fd, &mut small[..]) {
-        Ok(size) => &small[..size],
-        Err(Errno::OPNOTSUPP) => return Ok(Xattrs::new()),
-        Err(Errno::RANGE) => {
-            large.resize(rustix::fs::flistxattr_query(fd)?, 0);
-            let size = rustix::fs::flistxattr(fd, &mut large[..])?;
-            &large[..size]
-        }
-        Err(error) => return Err(error),
-    };
-    let mut attributes = Xattrs::new();
-    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0; rustix::fs::fgetxattr_query(fd, name)?];
-        let size = if value.is_empty() { 0 } else { rustix::fs::fgetxattr(fd, name, &mut value[..])? };
-        value.truncate(size);
-        attributes.insert(name.to_vec(), value);
-    }
-    Ok(attributes)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use rustix::fs::XattrFlags;
+use rustix::fs::{FileType, XattrFlags};
 
 use super::*;
-use crate::layer::LayerIndex;
 use crate::layer::build::Builder;
+use crate::layer::{LayerIndex, Xattrs};
 
 struct Upper(tempfile::TempDir);
 
@@ -128,7 +128,7 @@ fn hard_links_specials_and_names() {
     fs::write(upper.0.path().join(std::ffi::OsStr::from_bytes(b"\xff\n")), "x").unwrap();
     let sparse = fs::File::create(upper.at("sparse")).unwrap();
     sparse.set_len(1 << 20).unwrap();
-    let found = scan(upper.0.path(), &Tree::default(), &[]).unwrap();
+    let found = scan(upper.0.path(), &Tree::default(), &[], Owners::Kernel).unwrap();
     let want =
         ["/a f4", "/fifo p", "/sparse f1048576", "/sym ->../..//x", "/z d", "/z/first =/a", "/z/third =/a"];
     assert_eq!(listing(&found.changes)[..7], want);
@@ -234,7 +234,7 @@ fn depth_costs_no_descriptors_and_long_paths_open() {
     assert_eq!(content, "deep");
     // The whole way: sealed, read back, unpacked.
     let directory = tempfile::tempdir().unwrap();
-    crate::layer::write_directory(&changes, None, directory.path()).unwrap();
+    crate::layer::write_directory(&changes, None, directory.path(), crate::image::Ownership::Kernel).unwrap();
     let again = scan_upper(directory.path(), &Tree::default(), &[]).unwrap();
     assert_eq!(listing(&again), listing(&changes));
     let index = LayerIndex::from_changes(&changes, None).unwrap();

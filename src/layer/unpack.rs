@@ -5,13 +5,12 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use crate::image::{DiffId, Sha256};
+use crate::image::{DiffId, Ownership, Sha256};
 
 use super::build::Builder;
 use super::content::{Change, in_order};
 use super::decode::{Compression, decoder};
 use super::dir_writer::DirWriter;
-use super::entry::EntryKind;
 use super::error::LayerError;
 use super::index::LayerIndex;
 use super::limits::Limits;
@@ -33,12 +32,14 @@ pub struct Unpacked {
     pub index: LayerIndex,
     /// Bytes of the uncompressed tar.
     pub size: u64,
-    /// Paths of which the directory lacks something that the index has: devices, owners of special
-    /// files and extended attributes that the file system or the user namespace refused.
+    /// Paths of which the directory lacks something that the index has: devices, extended attributes
+    /// and, under [`Ownership::Kernel`], owners of special files that the file system or the user
+    /// namespace refused. Under the other ownerships the index alone has the owners of special files.
     pub unwritten: Vec<LayerPath>,
 }
 
-/// Unpacks `blob`, into the fresh empty directory `into` of our own store if there is one.
+/// Unpacks `blob`, into the fresh empty directory `into` of our own store if there is one, where
+/// owners and modes are held as the [`Ownership`] beside it says.
 ///
 /// The directory is a lower for an overlay mount with `userxattr`: deleted files are character
 /// devices 0:0, opaque directories carry `user.overlay.opaque`. Hard links to files of lower layers
@@ -51,11 +52,11 @@ pub struct Unpacked {
 pub fn unpack(
     blob: File,
     encoding: impl Into<Compression>,
-    into: Option<&Path>,
+    into: Option<(&Path, Ownership)>,
     limits: &Limits,
 ) -> Result<Unpacked, LayerError> {
     let mut builder = Builder::new();
-    let mut writer = into.map(DirWriter::new).transpose()?;
+    let mut writer = into.map(|(into, ownership)| DirWriter::new(into, ownership)).transpose()?;
     let (diff_id, size) = read_blob(blob, encoding, limits, &mut |entry, content| {
         let placed = builder.place(entry)?;
         match (&mut writer, placed) {
@@ -78,15 +79,13 @@ pub fn write_directory(
     changes: &[Change],
     clamp: Option<i64>,
     into: &Path,
+    ownership: Ownership,
 ) -> Result<Vec<LayerPath>, LayerError> {
     let mut builder = Builder::new();
-    let mut writer = DirWriter::new(into)?;
+    let mut writer = DirWriter::new(into, ownership)?;
     for change in in_order(changes)? {
         let Some(entry) = builder.place(change.entry.clamped(clamp))? else { continue };
-        match entry.kind {
-            EntryKind::File { .. } => writer.write(&entry, &mut change.content.open()?)?,
-            _ => writer.write(&entry, &mut io::empty())?,
-        }
+        writer.write_content(&entry, &change.content)?;
     }
     let index = builder.finish()?;
     writer.finish(&index)

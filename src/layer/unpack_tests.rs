@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::image::media_type::LayerEncoding;
-use crate::layer::{Content, Entry, Pool, Seal, TarWriter, Tree, scan_upper, seal};
+use crate::layer::{Content, Entry, EntryKind, Pool, Seal, TarWriter, Tree, scan_upper, seal};
 
 fn path(path: &str) -> LayerPath {
     LayerPath::new(path).unwrap()
@@ -67,7 +67,8 @@ impl Place {
         }
         let mut blob = writer.finish().unwrap();
         io::Seek::rewind(&mut blob).unwrap();
-        let unpacked = unpack(blob, LayerEncoding::Tar, Some(&self.layer()), &Limits::default());
+        let unpacked =
+            unpack(blob, LayerEncoding::Tar, Some((&self.layer(), Ownership::Kernel)), &Limits::default());
         let after = fs::metadata(self.canary()).unwrap();
         let state = |metadata: &fs::Metadata| {
             (metadata.mode(), metadata.uid(), metadata.mtime_nsec(), metadata.nlink())
@@ -223,7 +224,13 @@ fn sealing_unpacking_and_scanning_agree() {
         let sealed = seal(&changes, &Seal { clamp: Some(500), encoding, pool: &pool }, &blob).unwrap();
         let into = place.0.path().join(format!("{encoding:?}"));
         fs::create_dir(&into).unwrap();
-        let unpacked = unpack(File::open(&blob).unwrap(), encoding, Some(&into), &Limits::default()).unwrap();
+        let unpacked = unpack(
+            File::open(&blob).unwrap(),
+            encoding,
+            Some((&into, Ownership::Kernel)),
+            &Limits::default(),
+        )
+        .unwrap();
         assert_eq!((unpacked.diff_id, unpacked.size), (sealed.diff_id, sealed.uncompressed_size));
         let index = LayerIndex::from_changes(&changes, Some(500)).unwrap();
         assert_eq!(unpacked.index, index);
@@ -233,7 +240,7 @@ fn sealing_unpacking_and_scanning_agree() {
         // The same layer, written without a blob, and scanned back from either directory.
         let direct = place.0.path().join(format!("direct-{encoding:?}"));
         fs::create_dir(&direct).unwrap();
-        write_directory(&changes, Some(500), &direct).unwrap();
+        write_directory(&changes, Some(500), &direct, Ownership::Kernel).unwrap();
         for directory in [&into, &direct] {
             let scanned = scan_upper(directory, &Tree::default(), &[]).unwrap();
             let again = seal(&scanned, &Seal { clamp: Some(500), encoding, pool: &pool }, &blob).unwrap();
@@ -248,7 +255,10 @@ fn failures_end_the_decoder() {
     let mut blob = tempfile::tempfile().unwrap();
     io::Write::write_all(&mut blob, &[1; 10 << 20]).unwrap();
     io::Seek::rewind(&mut blob).unwrap();
-    assert!(unpack(blob, LayerEncoding::Tar, Some(&place.layer()), &Limits::default()).is_err());
+    assert!(
+        unpack(blob, LayerEncoding::Tar, Some((&place.layer(), Ownership::Kernel)), &Limits::default())
+            .is_err()
+    );
     let mut blob = tempfile::tempfile().unwrap();
     io::Write::write_all(&mut blob, b"not gzip").unwrap();
     io::Seek::rewind(&mut blob).unwrap();

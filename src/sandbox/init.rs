@@ -23,6 +23,7 @@ use crate::image::{Accounts, Identity};
 
 use super::enter::Ended;
 use super::exec;
+use super::filter;
 use super::identity;
 use super::mounts;
 use super::overlay;
@@ -184,6 +185,11 @@ fn become_command(spec: &RunSpec, prepared: Prepared) -> Failure {
         identity::set_limits(&spec.ulimits)?;
         if spec.linux32 {
             sys::become_linux32().step("personality")?;
+        }
+        // While there is the capability for it: without, the kernel would want no_new_privs, and
+        // set-user-id programs would not work. What is still to come is allowed.
+        if let Some(profile) = filter::default_profile() {
+            sys::seccomp::install(&profile.assemble()).step("seccomp")?;
         }
         identity::assume(&identity)?;
         sys::reset_signals().step("resetting signals")?;

@@ -12,6 +12,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::isolation::Isolation;
+#[cfg(target_arch = "x86_64")]
+use super::mounts::new_file_system;
+use super::spec::Interpreter;
+#[cfg(target_arch = "x86_64")]
+use super::supervisor;
 use super::sys;
 
 /// What became of a program.
@@ -23,6 +29,37 @@ pub enum ProbeOutcome {
     Signaled(i32),
     /// It could not be executed, for this error number.
     Errno(i32),
+}
+
+/// Executes the program `elf` below `directory` by an interpreter that its call to execute is turned into,
+/// as commands with [`RunSpec::interpreters`](super::RunSpec::interpreters) do.
+///
+/// Call it in the build's own process, while it has one thread and no child.
+///
+/// # Errors
+///
+/// Fails where nothing can be traced, and on processors other than x86-64.
+pub fn execute_intercepted(
+    directory: &Path,
+    elf: &[u8],
+    interpreter: &Interpreter,
+    isolation: Isolation,
+) -> io::Result<ProbeOutcome> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let proc = if isolation.has_namespaces() {
+            new_file_system("proc", &[], rustix::mount::MountAttrFlags::empty())?
+        } else {
+            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+            rustix::fs::open("/proc", flags, rustix::fs::Mode::empty())?
+        };
+        supervisor::intercepted(directory, elf, interpreter, proc)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (directory, elf, interpreter, isolation);
+        Err(io::Error::new(io::ErrorKind::Unsupported, "only known on x86-64"))
+    }
 }
 
 /// Milliseconds that a program of a few instructions may take under an emulator on a busy machine.

@@ -20,4 +20,9 @@
 
 mod notification;
 mod task;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
 mod view;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use tracer::intercepted;

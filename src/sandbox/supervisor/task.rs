@@ -1,6 +1,6 @@
 //! The process whose call is being answered.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::libc;
@@ -118,11 +118,18 @@ impl<'a> Task<'a> {
         rustix::fs::openat(self.proc, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty())
     }
 
+    /// Reads a file of its entry in /proc. Bytes that are no text, such as in a program's name, are replaced.
+    pub(super) fn file(&self, name: &str) -> Result<String, Errno> {
+        let path = format!("{}/{name}", self.thread);
+        let file = rustix::fs::openat(self.proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut bytes = Vec::new();
+        std::fs::File::from(file).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// A field of its `status` file, such as `Umask` or `Tgid`, without the name.
     pub(super) fn status(&self, field: &str) -> Result<String, Errno> {
-        let path = format!("{}/status", self.thread);
-        let file = rustix::fs::openat(self.proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let text = io::read_to_string(std::fs::File::from(file)).map_err(|error| errno(&error))?;
+        let text = self.file("status")?;
         let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         value.map(|value| value.trim().to_owned()).ok_or(Errno::SRCH)
     }

@@ -1,6 +1,6 @@
 //! What the paths of a command mean.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -14,12 +14,16 @@ pub(super) struct Located {
     pub(super) file: OwnedFd,
     /// A path by which the task's own calls reach it.
     pub(super) path: Vec<u8>,
+    /// Its path in the root of the command, absolute and without links; where it has none any more, the path
+    /// that it was found by.
+    pub(super) inside: Vec<u8>,
 }
 
 /// Resolves paths as a task means them.
 pub(super) trait View: Send + Sync {
     /// Finds what `path` names, relative to `directory` (`AT_FDCWD` or a descriptor of the task). The last
-    /// link is followed when `follow` says so, and all are resolved inside the root.
+    /// link is followed when `follow` says so, and all are resolved inside the root. An empty path means what the
+    /// descriptor is open on.
     fn locate(&self, task: &Task<'_>, directory: i32, path: &[u8], follow: bool) -> Result<Located, Errno>;
 }
 
@@ -30,7 +34,9 @@ pub(super) struct OwnRoot;
 impl View for OwnRoot {
     fn locate(&self, task: &Task<'_>, directory: i32, path: &[u8], follow: bool) -> Result<Located, Errno> {
         if path.is_empty() {
-            return Err(Errno::NOENT);
+            let file = task.descriptor(directory)?;
+            let inside = place(task, &file)?;
+            return Ok(Located { file, path: inside.clone(), inside });
         }
         let absolute = path.starts_with(b"/");
         let base = if absolute { task.root()? } else { task.directory(directory)? };
@@ -42,6 +48,13 @@ impl View for OwnRoot {
         // root, which is the task's.
         let resolve = if absolute { ResolveFlags::IN_ROOT } else { ResolveFlags::empty() };
         let file = rustix::fs::openat2(base, path, flags, Mode::empty(), resolve)?;
-        Ok(Located { file, path: path.to_vec() })
+        let inside = place(task, &file)?;
+        Ok(Located { file, path: path.to_vec(), inside })
     }
+}
+
+/// The path of an open file, as the supervisor's root has it.
+fn place(task: &Task<'_>, file: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let link = format!("self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::readlinkat(task.proc(), link, Vec::new())?.into_bytes())
 }

@@ -7,6 +7,9 @@
 
 pub(super) mod memory;
 pub(super) mod notify;
+pub(super) mod seccomp;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod trace;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};

@@ -1,0 +1,235 @@
+//! Tracing a command: calls to execute programs, and to change the directory, get other arguments.
+//!
+//! A filter of the command's calls stops it before these, and only before these. A program of a foreign
+//! processor is then executed by its interpreter, without any handler of the kernel; in a root that is not
+//! the process's, paths become those that the kernel knows.
+//!
+//! Nothing in a traced command can trace: strace and debuggers do not work in it.
+//!
+//! Sources: ptrace(2), "Stopped states"; seccomp(2), `SECCOMP_RET_TRACE`.
+
+mod arguments;
+mod patched;
+mod probe;
+mod program;
+mod rewrite;
+mod scratch;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use nix::libc;
+use rustix::io::Errno;
+
+use super::super::enter::Ended;
+use super::super::sys::trace::{self, Registers, Waited};
+use super::task::Task;
+use super::view::View;
+use arguments::Layout;
+use rewrite::{Rules, Wanted};
+use scratch::{Scratch, Slot};
+
+pub(in crate::sandbox) use patched::Patched;
+pub(in crate::sandbox) use probe::intercepted;
+pub(in crate::sandbox) use rewrite::{Loader, Seen};
+
+/// The calls that a filter hands to the tracer.
+pub(super) const TRACED: [libc::c_long; 3] = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_chdir];
+
+/// Hears of programs that were executed.
+pub(super) trait Executed: Send + Sync {
+    /// The process now runs the program at this path of the root.
+    fn executed(&self, process: i32, program: &[u8]);
+}
+
+/// How a command is traced.
+pub(in crate::sandbox) struct Plan {
+    /// Interpreters of foreign programs.
+    pub(super) interpreters: Vec<Seen>,
+    /// What paths mean.
+    pub(super) view: Arc<dyn View>,
+    /// Where the root is not the task's: what the kernel is to execute.
+    pub(super) loader: Option<Box<dyn Loader>>,
+    /// Is told of programs.
+    pub(super) executed: Option<Arc<dyn Executed>>,
+    /// /proc with the command's processes.
+    pub(super) proc: OwnedFd,
+}
+
+/// Traces a process from now on, and all that it starts.
+pub(super) fn seize(command: i32) -> io::Result<()> {
+    trace::seize(command)
+}
+
+/// Lets the traced command run until it ends; reaps whatever else ends.
+pub(super) fn trace(command: i32, plan: &Plan) -> io::Result<Ended> {
+    let mut tracer =
+        Tracer { plan, scratch: Scratch::default(), mapping: HashMap::new(), begun: HashMap::new() };
+    loop {
+        let (thread, waited) = trace::wait_any()?;
+        match waited {
+            Waited::Exited(code) if thread == command => return Ok(Ended::Exited(code)),
+            Waited::Signaled(signal) if thread == command => return Ok(Ended::Signaled(signal)),
+            Waited::Exited(_) | Waited::Signaled(_) => tracer.forget(thread),
+            // A thread that is killed while it is stopped answers no request any more; its end comes next.
+            stop => drop(tracer.stopped(thread, stop)),
+        }
+    }
+}
+
+struct Tracer<'a> {
+    plan: &'a Plan,
+    scratch: Scratch,
+    /// Threads that map memory, with the registers that they had before the call they wanted to make.
+    mapping: HashMap<i32, (Registers, u64)>,
+    /// Programs that are about to run.
+    begun: HashMap<i32, Vec<u8>>,
+}
+
+impl Tracer<'_> {
+    fn forget(&mut self, thread: i32) {
+        self.scratch.ended(thread);
+        self.mapping.remove(&thread);
+        self.begun.remove(&thread);
+    }
+
+    fn stopped(&mut self, thread: i32, stop: Waited) -> io::Result<()> {
+        match stop {
+            Waited::Signal(signal) => trace::resume(thread, signal),
+            Waited::CallExit => self.mapped(thread),
+            Waited::Event(libc::PTRACE_EVENT_SECCOMP, _) => self.call(thread),
+            Waited::Event(libc::PTRACE_EVENT_VFORK, _) => {
+                self.scratch.borrow(trace::event_message(thread)? as i32, process(&self.task(thread)));
+                trace::resume(thread, 0)
+            }
+            Waited::Event(libc::PTRACE_EVENT_EXEC, _) => {
+                // The thread that made the call has become the process.
+                let before = trace::event_message(thread)? as i32;
+                self.scratch.executed(thread, before);
+                if let (Some(program), Some(listener)) = (self.begun.remove(&before), &self.plan.executed) {
+                    listener.executed(thread, &program);
+                }
+                trace::resume(thread, 0)
+            }
+            Waited::Event(libc::PTRACE_EVENT_STOP, signal) if signal != libc::SIGTRAP => {
+                trace::listen(thread)
+            }
+            _ => trace::resume(thread, 0),
+        }
+    }
+
+    fn task(&self, thread: i32) -> Task<'_> {
+        Task::stopped(&self.plan.proc, thread)
+    }
+
+    /// A thread stands before a call that is ours.
+    fn call(&mut self, thread: i32) -> io::Result<()> {
+        let registers = Registers::of(thread)?;
+        match self.rewritten(thread, &registers) {
+            Ok(None) => trace::resume(thread, 0),
+            Err(errno) => {
+                registers.failed(errno.raw_os_error()).set(thread)?;
+                trace::resume(thread, 0)
+            }
+            Ok(Some((layout, environment))) => self.place(thread, &registers, &layout, environment),
+        }
+    }
+
+    /// The new arguments of a call, and the address of its environment where it has one.
+    fn rewritten(
+        &mut self,
+        thread: i32,
+        registers: &Registers,
+    ) -> Result<Option<(Layout, Option<u64>)>, Errno> {
+        let task = Task::stopped(&self.plan.proc, thread);
+        let [first, second, third, fourth, fifth, _] = registers.arguments();
+        let (directory, path, arguments, environment, flags) = match registers.call() {
+            libc::SYS_execve => (libc::AT_FDCWD, first, second, third, 0),
+            libc::SYS_execveat => (first as i32, second, third, fourth, fifth as i32),
+            libc::SYS_chdir if self.plan.loader.is_some() => {
+                let located = self.plan.view.locate(&task, libc::AT_FDCWD, &task.path(first)?, true)?;
+                return Ok(Some((Layout::path(&located.path), None)));
+            }
+            _ => return Ok(None),
+        };
+        let path = task.path(path)?;
+        if path.is_empty() && flags & libc::AT_EMPTY_PATH == 0 {
+            return Err(Errno::NOENT);
+        }
+        let wanted = Wanted { directory, path: &path, follow: flags & libc::AT_SYMLINK_NOFOLLOW == 0 };
+        let rules = Rules {
+            interpreters: &self.plan.interpreters,
+            view: &*self.plan.view,
+            loader: self.plan.loader.as_deref(),
+        };
+        let Some(replacement) = rules.replacement(&task, &wanted)? else { return Ok(None) };
+        let layout = Layout::new(&replacement, &arguments::pointers(&task, arguments)?);
+        self.begun.insert(thread, replacement.inside);
+        Ok(Some((layout, Some(environment))))
+    }
+
+    /// Puts new arguments into the thread's memory and lets it make the call with them.
+    fn place(
+        &mut self,
+        thread: i32,
+        registers: &Registers,
+        layout: &Layout,
+        environment: Option<u64>,
+    ) -> io::Result<()> {
+        let task = Task::stopped(&self.plan.proc, thread);
+        let below = registers.stack().saturating_sub(layout.length());
+        let owner = process(&task);
+        let at = if scratch::is_main_stack(&task, registers.stack()) {
+            Some(below)
+        } else {
+            self.scratch.take(thread, owner, layout.length()).map(|slot| slot.address)
+        };
+        let Some(at) = at else { return self.map(thread, registers, layout.length()) };
+        let placed = layout.at(at);
+        if task.write(placed.at, &placed.bytes).is_err() {
+            registers.failed(libc::ENOMEM).set(thread)?;
+            return trace::resume(thread, 0);
+        }
+        let changed = match environment {
+            Some(environment) => {
+                let arguments = [placed.path, placed.arguments, environment, 0, 0, 0];
+                registers.with_call(libc::SYS_execve, arguments)
+            }
+            None => registers.with_call(registers.call(), [placed.path, 0, 0, 0, 0, 0]),
+        };
+        changed.set(thread)?;
+        trace::resume(thread, 0)
+    }
+
+    /// Has the thread map memory in place of the call, which it makes again afterwards.
+    fn map(&mut self, thread: i32, registers: &Registers, length: u64) -> io::Result<()> {
+        let length = length.next_multiple_of(4096);
+        let access = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        let kind = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+        let arguments = [0, length, access, kind, u64::MAX, 0];
+        registers.with_call(libc::SYS_mmap, arguments).set(thread)?;
+        self.mapping.insert(thread, (*registers, length));
+        trace::resume_to_exit(thread)
+    }
+
+    /// A thread has mapped memory.
+    fn mapped(&mut self, thread: i32) -> io::Result<()> {
+        let Some((before, length)) = self.mapping.remove(&thread) else { return trace::resume(thread, 0) };
+        let address = Registers::of(thread)?.result();
+        if (-4095..0).contains(&address) {
+            before.failed(libc::ENOMEM).set(thread)?;
+        } else {
+            let process = process(&self.task(thread));
+            self.scratch.add(process, Slot { address: address as u64, length });
+            before.again().set(thread)?;
+        }
+        trace::resume(thread, 0)
+    }
+}
+
+/// The process of a thread; the thread itself where it has gone.
+fn process(task: &Task<'_>) -> i32 {
+    task.process().unwrap_or(task.thread())
+}
