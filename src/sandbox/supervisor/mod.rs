@@ -18,7 +18,14 @@
 //!
 //! Sources: seccomp_unotify(2), ptrace(2).
 
+#[cfg(target_arch = "x86_64")]
+mod confine;
+mod credential_sets;
+mod credentials;
 mod notification;
+mod owners;
+#[cfg(target_arch = "x86_64")]
+mod paths;
 mod task;
 #[cfg(target_arch = "x86_64")]
 mod tracer;

@@ -133,3 +133,23 @@ pub(in crate::sandbox) fn respond_with_descriptor(
         Err(error) => Err(error.into()),
     }
 }
+
+/// Puts a copy of `descriptor` in the place of the caller's descriptor `number`.
+pub(in crate::sandbox) fn replace_descriptor(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    descriptor: BorrowedFd<'_>,
+    number: i32,
+    close_on_exec: bool,
+) -> io::Result<()> {
+    let request = libc::seccomp_notif_addfd {
+        id,
+        flags: libc::SECCOMP_ADDFD_FLAG_SETFD as u32,
+        srcfd: descriptor.as_raw_fd() as u32,
+        newfd: number as u32,
+        newfd_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
+    };
+    // SAFETY: `request` outlives the call, which reads it.
+    unsafe { notif_addfd(listener.as_raw_fd(), &raw const request) }?;
+    Ok(())
+}

@@ -1,6 +1,8 @@
 //! The processes of a command, among all that are listed.
 
 use std::collections::HashMap;
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::libc::pid_t;
@@ -18,8 +20,17 @@ use super::place::Place;
 pub(in crate::sandbox) struct Processes {
     /// The thread that traces the command's processes.
     tracer: pid_t,
-    /// What each process executes, as a path in the root.
-    executables: Mutex<HashMap<pid_t, Vec<u8>>>,
+    proc: OwnedFd,
+    executables: Mutex<Executables>,
+}
+
+/// Programs, as paths in the root.
+#[derive(Debug, Default)]
+struct Executables {
+    /// By process, with what the kernel executes, by which another process of the same number is told.
+    of_processes: HashMap<pid_t, (Vec<u8>, Vec<u8>)>,
+    /// By what the kernel executes: a copy of a process executes the same.
+    of_programs: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What a link below /proc leads to, that is more than a text.
@@ -42,35 +53,41 @@ pub(super) enum Magic {
 }
 
 impl Processes {
-    /// `tracer` is the thread that traces the command.
-    pub(in crate::sandbox) fn new(tracer: pid_t) -> Self {
-        Self { tracer, executables: Mutex::new(HashMap::new()) }
+    /// `tracer` is the thread that traces the command, `proc` where its processes are listed.
+    pub(in crate::sandbox) fn new(tracer: pid_t, proc: OwnedFd) -> Self {
+        Self { tracer, proc, executables: Mutex::default() }
+    }
+
+    /// The list of processes.
+    pub(super) fn list(&self) -> &OwnedFd {
+        &self.proc
     }
 
     /// Notes what a process executes from now on: a path in the root.
-    pub(in crate::sandbox) fn executes(&self, process: pid_t, path: Vec<u8>) {
-        self.table().insert(process, path);
-    }
-
-    /// Notes that a process is a copy of another one.
-    pub(in crate::sandbox) fn forked(&self, parent: pid_t, child: pid_t) {
+    pub(in crate::sandbox) fn executed(&self, process: pid_t, path: &[u8]) {
+        let Ok(kernels) = self.kernels(process) else { return };
         let mut table = self.table();
-        if let Some(path) = table.get(&parent).cloned() {
-            table.insert(child, path);
-        }
-    }
-
-    /// Forgets a process that has gone.
-    pub(in crate::sandbox) fn ended(&self, process: pid_t) {
-        self.table().remove(&process);
+        table.of_programs.insert(kernels.clone(), path.to_vec());
+        table.of_processes.insert(process, (kernels, path.to_vec()));
     }
 
     /// What a process executes, as a path in the root.
     pub(super) fn executable(&self, process: pid_t) -> Option<Vec<u8>> {
-        self.table().get(&process).cloned()
+        let kernels = self.kernels(process).ok()?;
+        let table = self.table();
+        match table.of_processes.get(&process) {
+            Some((known, path)) if *known == kernels => Some(path.clone()),
+            _ => table.of_programs.get(&kernels).cloned(),
+        }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<pid_t, Vec<u8>>> {
+    /// What the kernel says that a process executes.
+    fn kernels(&self, process: pid_t) -> Result<Vec<u8>, Errno> {
+        let path = rustix::fs::readlinkat(&self.proc, format!("{process}/exe"), Vec::with_capacity(256))?;
+        Ok(path.into_bytes())
+    }
+
+    fn table(&self) -> MutexGuard<'_, Executables> {
         self.executables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,29 +95,23 @@ impl Processes {
     pub(super) fn shows(&self, task: &Task<'_>, rest: &[u8]) -> bool {
         let mut names = rest.split(|byte| *byte == b'/');
         let Some(process) = names.next().and_then(number) else { return true };
-        if !self.is_ours(task, process) {
-            return false;
-        }
-        // Threads of another process have no entry here: the kernel sees to that.
-        true
+        self.is_ours(task, process)
     }
 
     /// Whether a process belongs to the command.
     fn is_ours(&self, task: &Task<'_>, process: pid_t) -> bool {
-        if process == task.thread() || self.table().contains_key(&process) {
-            return true;
-        }
-        let tracer = field(task, &format!("{process}/status"), "TracerPid");
-        tracer.is_some_and(|tracer| tracer == self.tracer)
+        process == task.thread() || self.tracer_of(process) == Some(self.tracer)
     }
-}
 
-fn field(task: &Task<'_>, path: &str, name: &str) -> Option<pid_t> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(task.proc(), path, flags, Mode::empty()).ok()?;
-    let text = std::io::read_to_string(std::fs::File::from(file)).ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    value.trim().parse().ok()
+    fn tracer_of(&self, process: pid_t) -> Option<pid_t> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.proc, format!("{process}/status"), flags, Mode::empty()).ok()?;
+        let mut bytes = Vec::with_capacity(2048);
+        std::fs::File::from(file).read_to_end(&mut bytes).ok()?;
+        // The name of a program is any bytes, but has no line of its own.
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()
+    }
 }
 
 fn number(name: &[u8]) -> Option<pid_t> {

@@ -9,6 +9,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::super::task::Task;
+use super::super::tracer::Executed;
 use super::super::view::{Located, View};
 use super::binds::{self, Bind, BindSource};
 use super::place::Place;
@@ -237,20 +238,34 @@ impl PathView {
 
 impl View for PathView {
     fn locate(&self, task: &Task<'_>, directory: i32, path: &[u8], follow: bool) -> Result<Located, Errno> {
-        let found = self.find(task, directory, path, follow)?;
-        // A file in memory has no path that the kernel could follow from the task.
-        let Some(place) = found.place.filter(|place| self.shown_owner(place).is_none()) else {
-            return Err(Errno::ACCESS);
+        let found = if path.is_empty() {
+            self.opened(task, directory)?
+        } else {
+            self.find(task, directory, path, follow)?
         };
-        if self.bind_at(&place).is_some_and(|(bind, _)| bind.is_processes()) && !is_directory(&found.stat) {
-            return Err(Errno::ACCESS);
+        let place = found.place.ok_or(Errno::ACCESS)?;
+        let inside = place.path();
+        match self.bind_at(&place) {
+            // No path leads there from the task. The text of a script can be read all the same.
+            Some((bind, _)) if matches!(bind.source, BindSource::Memory { .. }) => {
+                return Ok(Located { file: found.file, path: Vec::new(), inside });
+            }
+            // Files of processes are no programs, and a text of theirs is written by the command.
+            Some((bind, _)) if bind.is_processes() && !is_directory(&found.stat) => return Err(Errno::ACCESS),
+            _ => {}
         }
         let path = self.outside(&found.file)?;
-        // The name may have been given to another file since: the path has to lead back.
-        if !path.starts_with(b"/") || self.place_of(&path).is_none() || found.stat.st_nlink == 0 {
+        // What was removed has no path any more.
+        if !path.starts_with(b"/") || found.stat.st_nlink == 0 || self.place_of(&path).is_none() {
             return Err(Errno::NOENT);
         }
-        Ok(Located { file: found.file, path })
+        Ok(Located { file: found.file, path, inside })
+    }
+}
+
+impl Executed for PathView {
+    fn executed(&self, process: i32, program: &[u8]) {
+        self.processes.executed(process, program);
     }
 }
 

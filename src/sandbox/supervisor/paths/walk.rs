@@ -264,7 +264,7 @@ impl<'a> Walk<'a> {
             Magic::Cwd | Magic::Executable(_) => self.magic_text(&magic, rest).map(Link::Text),
             Magic::Descriptor => {
                 let file = rustix::fs::openat(
-                    self.task.proc(),
+                    self.view.processes().list(),
                     rest,
                     OFlags::PATH | OFlags::CLOEXEC,
                     Mode::empty(),
@@ -286,7 +286,7 @@ impl<'a> Walk<'a> {
         {
             return Ok(path);
         }
-        let text = rustix::fs::readlinkat(self.task.proc(), rest, Vec::with_capacity(256))?;
+        let text = rustix::fs::readlinkat(self.view.processes().list(), rest, Vec::with_capacity(256))?;
         self.view.place_of(text.as_bytes()).map(|place| place.path()).ok_or(Errno::NOENT)
     }
 
@@ -301,7 +301,7 @@ impl<'a> Walk<'a> {
             Some((Magic::Root, _)) => Ok(b"/".to_vec()),
             Some((magic @ (Magic::Cwd | Magic::Executable(_)), rest)) => self.magic_text(&magic, rest),
             Some((Magic::Descriptor | Magic::Other, rest)) => {
-                let text = rustix::fs::readlinkat(self.task.proc(), rest, Vec::with_capacity(256))?;
+                let text = rustix::fs::readlinkat(self.view.processes().list(), rest, Vec::with_capacity(256))?;
                 Ok(self.view.shown(text.into_bytes()))
             }
         }
