@@ -43,7 +43,8 @@ fn help(socket: &UnixStream, null: &fs::File, stdout: &OwnedFd, stderr: &OwnedFd
         Ok(message) => message.send(socket),
         Err(failure) => {
             Message::Failed(failure).send(socket)?;
-            Message::Ended { ended: Ended::Exited(UNHEARD), stubs_left: Vec::new() }.send(socket)
+            let ended = Ended::Exited(UNHEARD);
+            Message::Ended { ended, stubs_left: Vec::new(), journal: Vec::new() }.send(socket)
         }
     }
 }
@@ -98,11 +99,15 @@ fn release(
 fn finish(spec: &RunSpec, ours: &UnixStream, child: Pid) -> io::Result<Message> {
     let mut stubs = Vec::new();
     let mut reported = None;
+    let mut journal = Vec::new();
     // Process 1 closes its end by ending, after its report or because it was killed.
     while let Ok(message) = Message::receive(ours) {
         match message {
             Message::Stubs(made) => stubs = made,
-            Message::Ended { ended, .. } => reported = Some(ended),
+            Message::Ended { ended, journal: found, .. } => {
+                reported = Some(ended);
+                journal = found;
+            }
             _ => return Err(io::Error::other("unexpected message")),
         }
     }
@@ -112,5 +117,5 @@ fn finish(spec: &RunSpec, ours: &UnixStream, child: Pid) -> io::Result<Message> 
         _ => return Err(io::Error::other("process 1 stopped")),
     };
     let stubs_left = remove_stubs(spec.root.changed(), &stubs);
-    Ok(Message::Ended { ended, stubs_left })
+    Ok(Message::Ended { ended, stubs_left, journal })
 }

@@ -89,6 +89,13 @@ pub(super) fn assume(identity: &Identity) -> Result<(), Failure> {
     set_capabilities(kept).step("capset")
 }
 
+/// Takes on what belongs to a user whose ids a supervisor simulates: to the kernel it is root, with what
+/// is left to root once the next program is executed.
+pub(super) fn assume_simulated() -> Result<(), Failure> {
+    bound_capabilities().step("capability bounding set")?;
+    rustix::thread::clear_ambient_capability_set().step("ambient capabilities")
+}
+
 /// The kernel calls an id that the namespace does not have an invalid argument.
 pub(super) fn unmapped(error: Errno) -> io::Error {
     match error {

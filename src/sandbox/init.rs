@@ -25,12 +25,14 @@ use super::enter::Ended;
 use super::exec;
 use super::filter;
 use super::identity;
+use super::isolation::Isolation;
 use super::mounts;
 use super::overlay;
 use super::requested;
 use super::root::{Kind, Root};
 use super::run::MOUNT;
 use super::spec::{Network, RootPlace, RunSpec};
+use super::supervisor::{self, Supervised};
 use super::sys;
 use super::wire::{Failure, Message, Step};
 
@@ -72,16 +74,26 @@ fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<
     // In namespaces of its own a command would have every capability again. Where an outer
     // container has made the setting read-only, what that container allows holds.
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+    let changed = open_changed(spec)?;
     let prepared = enter_root(spec, helper)?;
 
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("prctl")?;
+    let (ours, theirs) = UnixStream::pair().step("socketpair")?;
     let Some(command) = sys::clone_process(0).step("clone")? else {
-        let failure = become_command(spec, prepared);
+        drop(ours);
+        let failure = become_command(spec, prepared, &theirs);
         // As above.
         let _ = Message::Failed(failure).send(coordinator);
         sys::exit_now(FAILED);
     };
-    identity::drop_all_capabilities().step("capset")?;
+    drop(theirs);
+    let supervised = if spec.isolation == Isolation::OneId {
+        let started = Supervised::start(&ours, command.as_raw(), &prepared.identity, changed);
+        Some(started.step("starting the supervisor")?)
+    } else {
+        identity::drop_all_capabilities().step("capset")?;
+        None
+    };
     let ended = loop {
         match waitpid(None, None).step("waitpid")? {
             WaitStatus::Exited(pid, code) if pid == command => break Ended::Exited(code),
@@ -91,7 +103,19 @@ fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<
             _ => {}
         }
     };
-    Message::Ended { ended, stubs_left: Vec::new() }.send(helper).step("answering")
+    let journal = supervised.map(|supervised| supervised.journal()).unwrap_or_default();
+    Message::Ended { ended, stubs_left: Vec::new(), journal }.send(helper).step("answering")
+}
+
+/// Opens the upper directory where a supervisor will look up in it what the command has changed.
+fn open_changed(spec: &RunSpec) -> Result<Option<OwnedFd>, Failure> {
+    match &spec.root {
+        RootPlace::Overlay { upper, .. } if spec.isolation == Isolation::OneId => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(upper, flags, Mode::empty()).step("opening the upper directory").map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Mounts the root with all that belongs into it, and makes it the root of this process.
@@ -177,7 +201,7 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
 }
 
 /// Turns this process into the command; comes back only with a failure.
-fn become_command(spec: &RunSpec, prepared: Prepared) -> Failure {
+fn become_command(spec: &RunSpec, prepared: Prepared, socket: &UnixStream) -> Failure {
     let Prepared { identity, null } = prepared;
     let ready = || -> Result<(), Failure> {
         rustix::process::setsid().step("setsid")?;
@@ -191,9 +215,17 @@ fn become_command(spec: &RunSpec, prepared: Prepared) -> Failure {
         if let Some(profile) = filter::default_profile() {
             sys::seccomp::install(&profile.assemble()).step("seccomp")?;
         }
-        identity::assume(&identity)?;
+        if spec.isolation == Isolation::OneId {
+            identity::assume_simulated()?;
+        } else {
+            identity::assume(&identity)?;
+        }
         sys::reset_signals().step("resetting signals")?;
-        sys::close_on_exec_from(3).step("close_range")
+        sys::close_on_exec_from(3).step("close_range")?;
+        if spec.isolation == Isolation::OneId {
+            supervisor::join_one_id(socket).step("joining the supervisor")?;
+        }
+        Ok(())
     };
     match ready() {
         Ok(()) => exec::execute(spec, &identity.home),

@@ -70,3 +70,4 @@ pub use remove::remove_tree;
 pub use root::prepare_stubs;
 pub use run::{Killer, RunEnd, RunError, Running, Spawned};
 pub use spec::{Interpreter, Network, RootPlace, RunSpec};
+pub use supervisor::JournalEntry;

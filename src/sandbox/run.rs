@@ -18,6 +18,7 @@ use super::launcher::Launcher;
 use super::mount::Mount;
 use super::overlay::LOWER_LIMIT;
 use super::spec::{RootPlace, RunSpec};
+use super::supervisor::JournalEntry;
 use super::wire::{Failure, Message};
 use nix::libc;
 
@@ -97,6 +98,9 @@ pub struct RunEnd {
     /// Paths in the upper directory that were made to be mounted on, and that the command has
     /// moved away, so that they could not be removed again.
     pub stubs_left: Vec<Vec<u8>>,
+    /// Owners of files in the directory of changes that cannot carry theirs, where a supervisor has
+    /// simulated them. A file that is not here and has no record is root's.
+    pub journal: Vec<JournalEntry>,
 }
 
 impl Killer {
@@ -226,8 +230,8 @@ impl Running {
         let result = loop {
             match Message::receive(&self.socket) {
                 Ok(Message::Failed(found)) => failure = failure.or(Some(found)),
-                Ok(Message::Ended { ended, stubs_left }) => {
-                    break Ok(RunEnd { ended, stubs_left });
+                Ok(Message::Ended { ended, stubs_left, journal }) => {
+                    break Ok(RunEnd { ended, stubs_left, journal });
                 }
                 Ok(_) | Err(_) => break Err(RunError::Lost),
             }

@@ -92,7 +92,9 @@ impl Confinement {
                 BindSource::Processes { directory } => {
                     confinement.allow(directory, known & (READ_FILE | READ_DIRECTORY | WRITE_FILE))?;
                 }
-                BindSource::File { file, .. } => confinement.allow(file, readable | known & (WRITE_FILE | DEVICE))?,
+                BindSource::File { file, .. } => {
+                    confinement.allow(file, readable | known & (WRITE_FILE | DEVICE))?
+                }
                 // No path leads there.
                 BindSource::Memory { .. } => {}
             }

@@ -34,8 +34,7 @@ struct PathBeneath {
 /// The version of the interface: 1 and up.
 pub(in crate::sandbox) fn version() -> io::Result<u32> {
     // SAFETY: with this flag the call takes no structure.
-    let version =
-        check(unsafe { libc::syscall(CREATE_RULESET, std::ptr::null::<u8>(), 0_usize, VERSION) })?;
+    let version = check(unsafe { libc::syscall(CREATE_RULESET, std::ptr::null::<u8>(), 0_usize, VERSION) })?;
     Ok(version as u32)
 }
 
@@ -44,12 +43,7 @@ pub(in crate::sandbox) fn create(handled: u64) -> io::Result<OwnedFd> {
     let attribute = RulesetAttribute { handled_access_fs: handled };
     // SAFETY: `attribute` outlives the call, and its size is passed along.
     let raw = check(unsafe {
-        libc::syscall(
-            CREATE_RULESET,
-            &raw const attribute,
-            size_of::<RulesetAttribute>(),
-            0 as libc::c_ulong,
-        )
+        libc::syscall(CREATE_RULESET, &raw const attribute, size_of::<RulesetAttribute>(), 0 as libc::c_ulong)
     })?;
     // SAFETY: the kernel has just made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(raw as i32) })
@@ -60,13 +54,7 @@ pub(in crate::sandbox) fn allow(ruleset: &OwnedFd, place: impl AsFd, rights: u64
     let rule = PathBeneath { allowed_access: rights, parent_fd: place.as_fd().as_raw_fd() };
     // SAFETY: `rule` outlives the call, which reads it; the descriptors are borrowed for the call.
     check(unsafe {
-        libc::syscall(
-            ADD_RULE,
-            ruleset.as_raw_fd(),
-            PATH_BENEATH,
-            &raw const rule,
-            0 as libc::c_ulong,
-        )
+        libc::syscall(ADD_RULE, ruleset.as_raw_fd(), PATH_BENEATH, &raw const rule, 0 as libc::c_ulong)
     })?;
     Ok(())
 }

@@ -10,6 +10,8 @@ pub(super) mod memory;
 pub(super) mod notify;
 pub(super) mod seccomp;
 #[cfg(target_arch = "x86_64")]
+pub(super) mod stat;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod trace;
 
 use std::io;

@@ -19,10 +19,10 @@ pub(super) fn check(
     is_directory: bool,
     wanted: u32,
 ) -> Result<(), Errno> {
-    let granted = if credentials.fsuid == 0 {
+    let granted = if credentials.file_user() == 0 {
         let executable = is_directory || owner.mode & 0o111 != 0;
         READ | WRITE | if executable { EXECUTE } else { 0 }
-    } else if credentials.fsuid == owner.uid {
+    } else if credentials.file_user() == owner.uid {
         owner.mode >> 6
     } else if credentials.is_member(owner.gid) {
         owner.mode >> 3
@@ -34,7 +34,7 @@ pub(super) fn check(
 
 /// Checks that a user may change mode and times of a file.
 pub(super) fn check_owner(credentials: &Credentials, owner: Owner) -> Result<(), Errno> {
-    let owns = credentials.fsuid == 0 || credentials.fsuid == owner.uid;
+    let owns = credentials.file_user() == 0 || credentials.file_user() == owner.uid;
     if owns { Ok(()) } else { Err(Errno::PERM) }
 }
 
@@ -49,19 +49,10 @@ pub(super) fn check_sticky(credentials: &Credentials, parent: Owner, file: Owner
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Identity;
 
-    fn user(fsuid: u32) -> Credentials {
-        Credentials {
-            ruid: fsuid,
-            euid: fsuid,
-            suid: fsuid,
-            fsuid,
-            rgid: fsuid,
-            egid: fsuid,
-            sgid: fsuid,
-            fsgid: fsuid,
-            groups: vec![50],
-        }
+    fn user(uid: u32) -> Credentials {
+        Credentials::of(&Identity { uid, gid: uid, groups: vec![50], home: String::new() })
     }
 
     #[test]
@@ -80,7 +71,8 @@ mod tests {
             assert_eq!(allowed(uid, mode, wanted), expected, "{uid} {mode:o} {wanted}");
         }
         assert!(check(&user(0), owner(0), true, EXECUTE).is_ok());
-        let (directory, file) = (Owner { uid: 0, gid: 0, mode: 0o1777 }, Owner { uid: 7, gid: 7, mode: 0o666 });
+        let (directory, file) =
+            (Owner { uid: 0, gid: 0, mode: 0o1777 }, Owner { uid: 7, gid: 7, mode: 0o666 });
         assert!(check_sticky(&user(7), directory, file).is_ok());
         assert_eq!(check_sticky(&user(8), directory, file), Err(Errno::PERM));
     }

@@ -23,6 +23,8 @@ mod place;
 mod prepare;
 mod processes;
 mod table;
+#[cfg(test)]
+mod tests;
 mod view;
 mod walk;
 
@@ -31,6 +33,7 @@ use std::sync::Arc;
 use nix::libc;
 use rustix::io::Errno;
 
+use super::credential_sets::CredentialSets;
 use super::credentials::Credentials;
 use super::notification::{Answer, Handler};
 use super::owners::Owners;
@@ -48,6 +51,12 @@ pub(in crate::sandbox) use view::PathView;
 pub(super) trait Identify: Send + Sync {
     /// The credentials of a task.
     fn credentials(&self, task: &Task<'_>) -> Result<Arc<Credentials>, Errno>;
+}
+
+impl Identify for CredentialSets {
+    fn credentials(&self, task: &Task<'_>) -> Result<Arc<Credentials>, Errno> {
+        self.of(task.thread())
+    }
 }
 
 /// Answers the calls that take paths.

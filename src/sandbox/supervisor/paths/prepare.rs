@@ -169,13 +169,7 @@ impl Maker {
         }
     }
 
-    fn add(
-        &mut self,
-        target: Place,
-        source: BindSource,
-        read_only: bool,
-        masked: &'static [&'static str],
-    ) {
+    fn add(&mut self, target: Place, source: BindSource, read_only: bool, masked: &'static [&'static str]) {
         self.binds.push(Bind { target, source, read_only, masked });
     }
 
@@ -188,9 +182,8 @@ impl Maker {
     /// Where to bind what a Dockerfile asks for.
     fn target(&mut self, path: &[u8], kind: Kind) -> io::Result<Target> {
         let written = Place::written(path);
-        let above = self.binds.iter().rev().filter_map(|bind| {
-            Some((bind, written.below(&bind.target)?.to_vec()))
-        });
+        let above =
+            self.binds.iter().rev().filter_map(|bind| Some((bind, written.below(&bind.target)?.to_vec())));
         let Some((bind, rest)) = above.max_by_key(|(bind, _)| bind.target.len()) else {
             let target = self.root.target(path, kind)?;
             let existed = mode_of(&target.point)?;
@@ -208,12 +201,13 @@ impl Maker {
         };
         let mut inner = Root::new(open(source)?)?;
         let target = if bind.read_only {
-            let point = inner.open(&rest, OFlags::PATH).map_err(|error| match Errno::from_io_error(&error) {
-                Some(Errno::NOENT) => io::Error::other(
-                    "it does not exist, and cannot be made, as it lies in what is mounted read-only",
-                ),
-                _ => error,
-            })?;
+            let point =
+                inner.open(&rest, OFlags::PATH).map_err(|error| match Errno::from_io_error(&error) {
+                    Some(Errno::NOENT) => io::Error::other(
+                        "it does not exist, and cannot be made, as it lies in what is mounted read-only",
+                    ),
+                    _ => error,
+                })?;
             let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&point)?.st_mode).is_dir();
             if is_directory != (kind == Kind::Directory) {
                 return Err(io::Error::other("it is of another kind than what is to be mounted on it"));

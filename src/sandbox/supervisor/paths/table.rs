@@ -14,7 +14,7 @@ const HANDLED: [(c_long, CarryOut); 57] = [
     (libc::SYS_open, calls::open),
     (libc::SYS_openat, calls::openat),
     (libc::SYS_creat, calls::creat),
-    (libc::SYS_stat, calls::stat),
+    (libc::SYS_stat, calls::stat_followed),
     (libc::SYS_lstat, calls::lstat),
     (libc::SYS_fstat, calls::fstat),
     (libc::SYS_newfstatat, calls::newfstatat),
@@ -146,7 +146,8 @@ pub(super) fn handler(call: c_long) -> Option<CarryOut> {
 /// call takes a path.
 pub(in crate::sandbox::supervisor) fn rules() -> Vec<Rule> {
     let always = |call, action| Rule { call, when: Vec::new(), action };
-    let is = |argument, mask, wanted: i32| Condition { argument, mask, wanted: wanted as u64, negated: false };
+    let is =
+        |argument, mask, wanted: i32| Condition { argument, mask, wanted: wanted as u64, negated: false };
     let local = || is(0, INT, libc::AF_UNIX);
     let mut rules = Vec::new();
     // A pair for datagrams could send them to others as well.
@@ -169,4 +170,116 @@ pub(in crate::sandbox::supervisor) fn rules() -> Vec<Rule> {
     rules.extend(FORBIDDEN.map(|call| always(call, Action::Errno(libc::EPERM as u16))));
     rules.extend(UNKNOWN.map(|call| always(call, Action::Errno(libc::ENOSYS as u16))));
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All calls of x86-64 that take a path, or that can be told a name in a file system otherwise.
+    const WITH_PATHS: &[c_long] = &[
+        libc::SYS_open,
+        libc::SYS_stat,
+        libc::SYS_lstat,
+        libc::SYS_access,
+        libc::SYS_socket,
+        libc::SYS_connect,
+        libc::SYS_bind,
+        libc::SYS_socketpair,
+        libc::SYS_execve,
+        libc::SYS_truncate,
+        libc::SYS_getcwd,
+        libc::SYS_chdir,
+        libc::SYS_rename,
+        libc::SYS_mkdir,
+        libc::SYS_rmdir,
+        libc::SYS_creat,
+        libc::SYS_link,
+        libc::SYS_unlink,
+        libc::SYS_symlink,
+        libc::SYS_readlink,
+        libc::SYS_chmod,
+        libc::SYS_chown,
+        libc::SYS_lchown,
+        libc::SYS_utime,
+        libc::SYS_mknod,
+        libc::SYS_uselib,
+        libc::SYS_statfs,
+        libc::SYS_pivot_root,
+        libc::SYS_chroot,
+        libc::SYS_acct,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_swapon,
+        libc::SYS_swapoff,
+        libc::SYS_quotactl,
+        libc::SYS_setxattr,
+        libc::SYS_lsetxattr,
+        libc::SYS_getxattr,
+        libc::SYS_lgetxattr,
+        libc::SYS_listxattr,
+        libc::SYS_llistxattr,
+        libc::SYS_removexattr,
+        libc::SYS_lremovexattr,
+        libc::SYS_lookup_dcookie,
+        libc::SYS_utimes,
+        libc::SYS_inotify_add_watch,
+        libc::SYS_openat,
+        libc::SYS_mkdirat,
+        libc::SYS_mknodat,
+        libc::SYS_fchownat,
+        libc::SYS_futimesat,
+        libc::SYS_newfstatat,
+        libc::SYS_unlinkat,
+        libc::SYS_renameat,
+        libc::SYS_linkat,
+        libc::SYS_symlinkat,
+        libc::SYS_readlinkat,
+        libc::SYS_fchmodat,
+        libc::SYS_faccessat,
+        libc::SYS_utimensat,
+        libc::SYS_fanotify_mark,
+        libc::SYS_name_to_handle_at,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_renameat2,
+        libc::SYS_bpf,
+        libc::SYS_execveat,
+        libc::SYS_statx,
+        libc::SYS_io_uring_setup,
+        libc::SYS_open_tree,
+        libc::SYS_move_mount,
+        libc::SYS_fsopen,
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+        libc::SYS_fspick,
+        libc::SYS_openat2,
+        libc::SYS_faccessat2,
+        libc::SYS_mount_setattr,
+        FCHMODAT2,
+        STATMOUNT,
+        LISTMOUNT,
+        SETXATTRAT,
+        GETXATTRAT,
+        LISTXATTRAT,
+        REMOVEXATTRAT,
+        OPEN_TREE_ATTR,
+        FILE_GETATTR,
+        FILE_SETATTR,
+    ];
+
+    #[test]
+    fn every_call_with_a_path_has_a_rule() {
+        let rules = rules();
+        for call in WITH_PATHS {
+            assert!(rules.iter().any(|rule| rule.call == *call), "{call}");
+        }
+        assert!(rules.iter().all(|rule| rule.action != Action::Allow));
+        for rule in rules.iter().filter(|rule| rule.action == Action::Notify) {
+            assert!(handler(rule.call).is_some(), "{}", rule.call);
+        }
+        let mut handled: Vec<_> = HANDLED.iter().map(|(call, _)| *call).collect();
+        handled.sort_unstable();
+        handled.dedup();
+        assert_eq!(handled.len(), HANDLED.len());
+    }
 }

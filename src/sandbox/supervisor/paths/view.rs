@@ -48,7 +48,13 @@ impl PathView {
         // Of two with the same target the later one counts.
         binds.reverse();
         binds.sort_by_key(|bind| std::cmp::Reverse(bind.target.len()));
-        Ok(Self { root, root_path: PathBuf::from(std::ffi::OsStr::from_bytes(&root_path)), binds, processes, own })
+        Ok(Self {
+            root,
+            root_path: PathBuf::from(std::ffi::OsStr::from_bytes(&root_path)),
+            binds,
+            processes,
+            own,
+        })
     }
 
     /// What is known of the command's processes.
@@ -220,7 +226,8 @@ impl PathView {
     /// has its name by now.
     pub(super) fn reopen(&self, file: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
         // The supervisor never gets a controlling terminal by what a command opens.
-        let flags = (flags - OFlags::NOFOLLOW - OFlags::CREATE - OFlags::EXCL) | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let flags =
+            (flags - OFlags::NOFOLLOW - OFlags::CREATE - OFlags::EXCL) | OFlags::CLOEXEC | OFlags::NOCTTY;
         rustix::fs::openat(&self.own, file.as_raw_fd().to_string(), flags, Mode::empty())
     }
 
@@ -251,7 +258,9 @@ impl View for PathView {
                 return Ok(Located { file: found.file, path: Vec::new(), inside });
             }
             // Files of processes are no programs, and a text of theirs is written by the command.
-            Some((bind, _)) if bind.is_processes() && !is_directory(&found.stat) => return Err(Errno::ACCESS),
+            Some((bind, _)) if bind.is_processes() && !is_directory(&found.stat) => {
+                return Err(Errno::ACCESS);
+            }
             _ => {}
         }
         let path = self.outside(&found.file)?;

@@ -292,16 +292,18 @@ impl<'a> Walk<'a> {
 
     /// What readlink says of a link that was found at `place`.
     pub(super) fn text(&self, place: &Place, link: &OwnedFd) -> Result<Vec<u8>, Errno> {
-        let found = self.view.bind_at(place).filter(|(bind, _)| bind.is_processes()).and_then(|(bind, rest)| {
-            processes::magic(rest).zip(processes::relative(place, &bind.target))
-        });
+        let found =
+            self.view.bind_at(place).filter(|(bind, _)| bind.is_processes()).and_then(|(bind, rest)| {
+                processes::magic(rest).zip(processes::relative(place, &bind.target))
+            });
         match found {
             None => Ok(rustix::fs::readlinkat(link, "", Vec::with_capacity(256))?.into_bytes()),
             Some((magic @ (Magic::Own | Magic::OwnThread), _)) => processes::own_link(self.task, &magic),
             Some((Magic::Root, _)) => Ok(b"/".to_vec()),
             Some((magic @ (Magic::Cwd | Magic::Executable(_)), rest)) => self.magic_text(&magic, rest),
             Some((Magic::Descriptor | Magic::Other, rest)) => {
-                let text = rustix::fs::readlinkat(self.view.processes().list(), rest, Vec::with_capacity(256))?;
+                let text =
+                    rustix::fs::readlinkat(self.view.processes().list(), rest, Vec::with_capacity(256))?;
                 Ok(self.view.shown(text.into_bytes()))
             }
         }

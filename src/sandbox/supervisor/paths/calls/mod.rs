@@ -39,7 +39,7 @@ pub(super) use modes::{
 pub(super) use names::{rename, renameat, renameat2, rmdir, unlink, unlinkat};
 pub(super) use open::{creat, open, openat};
 pub(super) use sockets::{bind, connect, socket};
-pub(super) use stat::{fstat, lstat, newfstatat, stat, statx};
+pub(super) use stat::{fstat, lstat, newfstatat, stat_followed, statx};
 pub(super) use status::{getcwd, statfs, truncate};
 pub(super) use times::{futimesat, utime, utimensat, utimes};
 
@@ -159,7 +159,7 @@ impl Call<'_> {
     /// Checks that the caller may do all of `wanted` with a file.
     fn check(&self, credentials: &Credentials, found: &Found, wanted: u32) -> Result<(), Errno> {
         // Root needs no look at the records, except to execute.
-        if credentials.fsuid == 0 && wanted & EXECUTE == 0 {
+        if credentials.file_user() == 0 && wanted & EXECUTE == 0 {
             return Ok(());
         }
         access::check(credentials, self.owner(found), is_directory(&found.stat), wanted)
@@ -168,7 +168,7 @@ impl Call<'_> {
     /// Checks that the caller may search all directories on the way to a place.
     fn check_search(&self, place: &Place) -> Result<(), Errno> {
         let credentials = self.credentials()?;
-        if credentials.fsuid == 0 {
+        if credentials.file_user() == 0 {
             return Ok(());
         }
         for above in place.ancestors() {

@@ -107,11 +107,12 @@ fn may_access(call: &Call<'_>, directory: i32, path: &[u8], wanted: u32, flags: 
 
 /// Credentials by which the real user is asked for.
 fn real(credentials: Arc<Credentials>) -> Arc<Credentials> {
-    if (credentials.fsuid, credentials.fsgid) == (credentials.ruid, credentials.rgid) {
+    let (users, groups) = (credentials.users, credentials.main_groups);
+    if (users.file, groups.file) == (users.real, groups.real) {
         return credentials;
     }
     let mut real = Credentials::clone(&credentials);
-    (real.fsuid, real.fsgid) = (real.ruid, real.rgid);
+    (real.users.file, real.main_groups.file) = (users.real, groups.real);
     Arc::new(real)
 }
 
@@ -124,7 +125,7 @@ fn set_mode(call: &Call<'_>, found: &Found, mode: u32) -> Outcome {
     access::check_owner(&credentials, owner)?;
     let mut mode = mode & PERMISSIONS;
     // Nobody makes a program of a group that he is not in.
-    if credentials.fsuid != 0 && !credentials.is_member(owner.gid) && !is_directory(&found.stat) {
+    if credentials.file_user() != 0 && !credentials.is_member(owner.gid) && !is_directory(&found.stat) {
         mode &= !libc::S_ISGID;
     }
     call.paths.owners.set_mode(found.file.as_fd(), mode).map(done)

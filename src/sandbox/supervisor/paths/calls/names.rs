@@ -66,7 +66,7 @@ fn check_leaving(call: &Call<'_>, entry: &Entry, file: &Found, parent: &Parent) 
     if let Some(place) = &entry.place {
         call.paths.view.check_movable(place)?;
     }
-    if credentials.fsuid == 0 {
+    if credentials.file_user() == 0 {
         return Ok(());
     }
     access::check_sticky(&credentials, call.parent_owner(parent), call.owner(file))

@@ -157,9 +157,8 @@ fn existing(call: &Call<'_>, found: Found, flags: i32) -> Outcome {
         call.check(&*call.credentials()?, &found, wanted)?;
     }
     let how = oflags(flags);
-    let waits = kind == FileType::Fifo
-        && flags & libc::O_NONBLOCK == 0
-        && flags & libc::O_ACCMODE != libc::O_RDWR;
+    let waits =
+        kind == FileType::Fifo && flags & libc::O_NONBLOCK == 0 && flags & libc::O_ACCMODE != libc::O_RDWR;
     if !waits {
         return Ok(descriptor(call.paths.view.reopen(&found.file, how)?, flags));
     }

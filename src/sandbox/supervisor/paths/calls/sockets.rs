@@ -169,7 +169,8 @@ impl Old {
             return Err(Errno::BADF);
         }
         let thread = call.task.thread();
-        let link = match rustix::fs::readlinkat(call.task.proc(), format!("{thread}/fd/{number}"), Vec::new()) {
+        let link = match rustix::fs::readlinkat(call.task.proc(), format!("{thread}/fd/{number}"), Vec::new())
+        {
             Err(Errno::NOENT) => return Err(Errno::BADF),
             other => other?,
         };

@@ -1,9 +1,14 @@
 //! What files are.
 
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::AsFd;
+
 use nix::libc;
-use rustix::fs::{AtFlags, FileType, Stat, Statx, StatxFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use super::super::super::super::sys::stat::{self, Fields, STAT_FIELDS, STATX_FIELDS};
 use super::super::super::notification::Answer;
 use super::super::super::owners::Owner;
 use super::{Call, Found, Outcome, PERMISSIONS, only};
@@ -11,10 +16,10 @@ use super::{Call, Found, Outcome, PERMISSIONS, only};
 /// What newfstatat takes.
 const STAT_FLAGS: i32 = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
 /// What statx takes besides: how fresh the answer has to be.
-const STATX_FLAGS: i32 = STAT_FLAGS | libc::AT_STATX_FORCE_SYNC | libc::AT_STATX_DONT_SYNC;
+const STATX_FLAGS: i32 = STAT_FLAGS | libc::AT_STATX_SYNC_TYPE;
 
 /// stat(2)
-pub(in super::super) fn stat(call: &Call<'_>) -> Outcome {
+pub(in super::super) fn stat_followed(call: &Call<'_>) -> Outcome {
     let found = call.find(libc::AT_FDCWD, &call.path(0)?, true)?;
     give(call, &found, 1)
 }
@@ -43,12 +48,10 @@ pub(in super::super) fn statx(call: &Call<'_>) -> Outcome {
     only(flags, STATX_FLAGS)?;
     let path = optional_path(call, flags)?;
     let found = call.target(call.int(0), &path, flags)?;
-    let own_flags = AtFlags::EMPTY_PATH
-        | AtFlags::SYMLINK_NOFOLLOW
-        | AtFlags::from_bits_retain((flags & (libc::AT_STATX_FORCE_SYNC | libc::AT_STATX_DONT_SYNC)) as u32);
-    let wanted = StatxFlags::from_bits_retain(call.unsigned(3) | StatxFlags::TYPE.bits());
-    let known = rustix::fs::statx(&found.file, "", own_flags, wanted)?;
-    call.task.write(call.arguments[4], &statx_bytes(&known, call.owner(&found)))?;
+    let mut bytes =
+        stat::statx(found.file.as_fd(), flags & libc::AT_STATX_SYNC_TYPE, call.unsigned(3)).map_err(errno)?;
+    simulate(&mut bytes, STATX_FIELDS, offset_of!(libc::statx, stx_mode), call.owner(&found));
+    call.task.write(call.arguments[4], &bytes)?;
     Ok(Answer::DONE)
 }
 
@@ -59,70 +62,30 @@ fn optional_path(call: &Call<'_>, flags: i32) -> Result<Vec<u8>, Errno> {
 
 /// Writes what is known of a file to where argument `index` points.
 fn give(call: &Call<'_>, found: &Found, index: usize) -> Outcome {
-    call.task.write(call.arguments[index], &stat_bytes(&found.stat, call.owner(found)))?;
+    let mut bytes = stat::stat(found.file.as_fd()).map_err(errno)?;
+    simulate(&mut bytes, STAT_FIELDS, offset_of!(libc::stat, st_mode), call.owner(found));
+    call.task.write(call.arguments[index], &bytes)?;
     Ok(Answer::DONE)
 }
 
-/// The mode that a file shows.
-fn shown_mode(mode: u32, owner: Owner) -> u32 {
-    // Of a link nobody changes it.
-    if FileType::from_raw_mode(mode) == FileType::Symlink { mode } else { mode & !PERMISSIONS | owner.mode }
+/// Puts owner and mode of the image in the place of those on disk.
+fn simulate(bytes: &mut [u8], fields: Fields, mode: usize, owner: Owner) {
+    for (at, value) in [(fields.uid, owner.uid), (fields.gid, owner.gid)] {
+        bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    // The lower half holds all of it; statx has no more.
+    let mut on_disk = [0; 2];
+    on_disk.copy_from_slice(&bytes[mode..mode + 2]);
+    let on_disk = u32::from(u16::from_ne_bytes(on_disk));
+    // Of a link nobody changes the mode.
+    if FileType::from_raw_mode(on_disk) != FileType::Symlink {
+        let shown = (on_disk & !PERMISSIONS | owner.mode) as u16;
+        bytes[mode..mode + 2].copy_from_slice(&shown.to_ne_bytes());
+    }
 }
 
-/// `struct stat` of x86-64.
-fn stat_bytes(stat: &Stat, owner: Owner) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(144);
-    let mut put = |number: u64| bytes.extend_from_slice(&number.to_ne_bytes());
-    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    put(stat.st_dev);
-    put(stat.st_ino);
-    put(stat.st_nlink as u64);
-    put(pair(shown_mode(stat.st_mode, owner), owner.uid));
-    put(pair(owner.gid, 0));
-    put(stat.st_rdev);
-    put(stat.st_size as u64);
-    put(stat.st_blksize as u64);
-    put(stat.st_blocks as u64);
-    put(stat.st_atime as u64);
-    put(stat.st_atime_nsec as u64);
-    put(stat.st_mtime as u64);
-    put(stat.st_mtime_nsec as u64);
-    put(stat.st_ctime as u64);
-    put(stat.st_ctime_nsec as u64);
-    for _ in 0..3 {
-        put(0);
-    }
-    bytes
-}
-
-/// `struct statx`, as far as it is known here; the rest is zero, which its mask says.
-fn statx_bytes(known: &Statx, owner: Owner) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(256);
-    let mut put = |part: &[u8]| bytes.extend_from_slice(part);
-    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
-    put(&(known.stx_mask & mask.bits()).to_ne_bytes());
-    put(&known.stx_blksize.to_ne_bytes());
-    put(&known.stx_attributes.bits().to_ne_bytes());
-    put(&known.stx_nlink.to_ne_bytes());
-    put(&owner.uid.to_ne_bytes());
-    put(&owner.gid.to_ne_bytes());
-    put(&(shown_mode(u32::from(known.stx_mode), owner) as u16).to_ne_bytes());
-    put(&[0; 2]);
-    put(&known.stx_ino.to_ne_bytes());
-    put(&known.stx_size.to_ne_bytes());
-    put(&known.stx_blocks.to_ne_bytes());
-    put(&known.stx_attributes_mask.bits().to_ne_bytes());
-    for time in [&known.stx_atime, &known.stx_btime, &known.stx_ctime, &known.stx_mtime] {
-        put(&time.tv_sec.to_ne_bytes());
-        put(&time.tv_nsec.to_ne_bytes());
-        put(&[0; 4]);
-    }
-    for number in [known.stx_rdev_major, known.stx_rdev_minor, known.stx_dev_major, known.stx_dev_minor] {
-        put(&number.to_ne_bytes());
-    }
-    put(&known.stx_mnt_id.to_ne_bytes());
-    bytes.resize(256, 0);
-    bytes
+fn errno(error: io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 #[cfg(test)]
@@ -130,21 +93,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn structures_have_the_kernels_layout() {
+    fn owner_and_mode_are_simulated() {
         let file = std::fs::File::open("/proc/self/exe").unwrap();
         let owner = Owner { uid: 5, gid: 7, mode: 0o4711 };
-        let stat = stat_bytes(&rustix::fs::fstat(&file).unwrap(), owner);
-        assert_eq!(stat.len(), size_of::<libc::stat>());
-        let word = |at: usize| u32::from_ne_bytes(stat[at..at + 4].try_into().unwrap());
-        assert_eq!((word(24) & PERMISSIONS, word(28), word(32)), (0o4711, 5, 7));
-        let wanted = StatxFlags::BASIC_STATS;
-        let known = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, wanted).unwrap();
-        let statx = statx_bytes(&known, owner);
-        assert_eq!(statx.len(), size_of::<libc::statx>());
-        assert_eq!(statx[std::mem::offset_of!(libc::statx, stx_uid)], 5);
-        let at = std::mem::offset_of!(libc::statx, stx_mnt_id);
-        assert_eq!(statx[at..at + 8], known.stx_mnt_id.to_ne_bytes());
-        let at = std::mem::offset_of!(libc::statx, stx_mtime);
-        assert_eq!(statx[at..at + 8], known.stx_mtime.tv_sec.to_ne_bytes());
+        let plain = stat::stat(file.as_fd()).unwrap();
+        let mut bytes = plain;
+        simulate(&mut bytes, STAT_FIELDS, offset_of!(libc::stat, st_mode), owner);
+        let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+        assert_eq!((word(24), word(28), word(32)), (libc::S_IFREG | 0o4711, 5, 7));
+        assert_eq!(bytes[40..], plain[40..]);
+        let mut bytes = stat::statx(file.as_fd(), 0, 0x7ff).unwrap();
+        let at = offset_of!(libc::statx, stx_mode);
+        simulate(&mut bytes, STATX_FIELDS, at, owner);
+        assert_eq!(bytes[at..at + 2], (libc::S_IFREG as u16 | 0o4711).to_ne_bytes());
     }
 }

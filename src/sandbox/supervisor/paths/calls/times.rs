@@ -10,6 +10,7 @@ use super::super::walk::Found;
 use super::{Call, Outcome, only};
 
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW as _ };
+const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
 
 /// utime(2)
 pub(in super::super) fn utime(call: &Call<'_>) -> Outcome {
@@ -91,13 +92,13 @@ fn numbers<const N: usize>(call: &Call<'_>, address: u64) -> Result<[i64; N], Er
 }
 
 fn set(call: &Call<'_>, found: &Found, [access, change]: [Timespec; 2]) -> Outcome {
-    let is = |time: &Timespec, value| time.tv_nsec == value as _;
+    let is = |time: &Timespec, special: Timespec| time.tv_nsec == special.tv_nsec;
     let credentials = call.credentials()?;
-    if is(&access, UTIME_OMIT) && is(&change, UTIME_OMIT) {
+    if is(&access, OMIT) && is(&change, OMIT) {
         return Ok(Answer::DONE);
     }
     let owner = call.owner(found);
-    let both_now = is(&access, UTIME_NOW) && is(&change, UTIME_NOW);
+    let both_now = is(&access, NOW) && is(&change, NOW);
     match access::check_owner(&credentials, owner) {
         // The time of now is what writing would set as well.
         Err(_) if both_now => call.check(&credentials, found, WRITE)?,
