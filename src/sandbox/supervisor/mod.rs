@@ -21,6 +21,7 @@
 #[cfg(target_arch = "x86_64")]
 mod abi;
 #[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(test), expect(dead_code, reason = "for commands without namespaces"))]
 mod confine;
 #[cfg(target_arch = "x86_64")]
 mod creation_calls;
@@ -35,6 +36,7 @@ mod notification;
 mod one_id;
 mod owners;
 #[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "for commands without namespaces"))]
 mod paths;
 #[cfg(target_arch = "x86_64")]
 mod probe;
