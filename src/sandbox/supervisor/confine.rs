@@ -93,7 +93,7 @@ impl Confinement {
                     confinement.allow(directory, known & (READ_FILE | READ_DIRECTORY | WRITE_FILE))?;
                 }
                 BindSource::File { file, .. } => {
-                    confinement.allow(file, readable | known & (WRITE_FILE | DEVICE))?
+                    confinement.allow(file, readable | known & (WRITE_FILE | DEVICE))?;
                 }
                 // No path leads there.
                 BindSource::Memory { .. } => {}

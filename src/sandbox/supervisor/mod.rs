@@ -36,7 +36,7 @@ mod notification;
 mod one_id;
 mod owners;
 #[cfg(target_arch = "x86_64")]
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "for commands without namespaces"))]
+#[expect(dead_code, unused_imports, reason = "for commands without namespaces")]
 mod paths;
 #[cfg(target_arch = "x86_64")]
 mod probe;

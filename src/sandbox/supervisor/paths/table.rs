@@ -82,8 +82,14 @@ const FILE_SETATTR: c_long = 469;
 const STATMOUNT: c_long = 457;
 const LISTMOUNT: c_long = 458;
 
-/// Calls that are root's, and not those of a container's root.
-const FORBIDDEN: [c_long; 22] = [
+/// Calls that are root's, and not those of a container's root; and those that lead to other processes of
+/// the same user, which here are not those of the command alone.
+const FORBIDDEN: [c_long; 27] = [
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
     libc::SYS_chroot,
     libc::SYS_pivot_root,
     libc::SYS_mount,
@@ -160,6 +166,13 @@ pub(in crate::sandbox::supervisor) fn rules() -> Vec<Rule> {
         call: libc::SYS_socketpair,
         when: vec![local(), is(1, SOCKET_TYPE, libc::SOCK_RAW)],
         action: Action::Errno(libc::EACCES as u16),
+    });
+    // A process that is not dumpable could not be answered: neither its memory nor its descriptors could be
+    // reached. It is told that it is one.
+    rules.push(Rule {
+        call: libc::SYS_prctl,
+        when: vec![is(0, INT, libc::PR_SET_DUMPABLE)],
+        action: Action::Errno(0),
     });
     for (call, _) in HANDLED {
         // Sockets of other families have no paths.

@@ -124,7 +124,7 @@ fn temporary(call: &Call<'_>, directory: &Found, flags: i32, mode: u32) -> Outco
     call.check(&credentials, directory, WRITE)?;
     let mode = call.new_mode(mode)?;
     let on_disk = Mode::from_raw_mode(workable_mode(mode, false));
-    let how = oflags(flags) - OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let how = (oflags(flags) - OFlags::NOFOLLOW) | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&directory.file, ".", how, on_disk)?;
     call.paths.owners.born(file.as_fd(), directory.file.as_fd(), &credentials, mode)?;
     Ok(descriptor(file, flags))
