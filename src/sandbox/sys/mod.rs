@@ -5,7 +5,6 @@
 //! Sources: clone(2), mount_setattr(2), close_range(2), keyctl(2), netdevice(7).
 #![expect(unsafe_code, reason = "the one place for system calls without a safe wrapper")]
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for commands without namespaces"))]
 pub(super) mod landlock;
 pub(super) mod memory;
 pub(super) mod notify;
