@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{Index, User, World, base, debian, users};
+use support::{Index, World, base, debian, users};
 
 fn layout(world: &World) -> String {
     format!("type=oci,tar=false,dest={}", world.path("out/layout").display())
@@ -136,14 +136,13 @@ const CALLS: &[(&str, &str, u32)] = &[
     ("socket, netlink", "41, 16, 3, 0", 0),
     ("no call", "-1", ENOSYS),
     ("ptrace", "101, 0, 0, 0, 0", 0),
-    ("process_vm_readv", "310, -1, 0, 0, 0, 0, 0", ESRCH),
+    ("process_vm_readv", "310, -1, 0, 0, 0, 0, 0", 0),
     ("name_to_handle_at", "303, -100, 0, 0, 0, 0", EFAULT),
     ("seccomp, question", "317, 2, 0, 0", EFAULT),
     ("memfd_create", "319, 0, 0", EFAULT),
 ];
 
 const EPERM: u32 = 1;
-const ESRCH: u32 = 3;
 const EFAULT: u32 = 14;
 const ENOSYS: u32 = 38;
 
@@ -190,24 +189,4 @@ fn calls_end_as_documented() {
         // Set-user-id programs work: no_new_privs is not set.
         assert_eq!(tree.text("/tmp/suid"), "0\n65534\n", "{user:?}");
     }
-}
-
-#[test]
-fn threads_and_processes_start() {
-    let base = debian();
-    let world = World::of(if support::is_root() { User::Root } else { User::Plain });
-    let context = world.context(
-        "context",
-        &format!(
-            "FROM {base}\n\
-             RUN dpkg --print-architecture && apt-get --version | head -n 1 && xz --threads=2 -c /usr/bin/perl > /xz\n"
-        ),
-    );
-    world
-        .build()
-        .args(["--platform", "linux/amd64", "-o", &layout(&world)])
-        .arg(&context)
-        .run()
-        .success()
-        .stderr_has("amd64");
 }

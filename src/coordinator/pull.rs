@@ -48,7 +48,8 @@ pub(super) async fn pull(
     let name = &image.name;
     let layers = layers(image).into_iter().map(|layer| async move {
         let Some(base) = layer.base.clone() else { return Ok(true) };
-        let unpacked = form == Form::Directory && engine.store().layer_directory(&layer.id).is_some();
+        let unpacked = form == Form::Directory
+            && engine.store().layer_directory(&layer.id, engine.ownership()).is_some();
         let was_here = pull_blob(client, engine, progress, name, &base.descriptor).await?;
         if form != Form::Blob {
             let engine = Arc::clone(engine);

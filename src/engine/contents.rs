@@ -52,7 +52,8 @@ impl Engine {
         let mut spool: Option<ScratchDir> = None;
         for (position, paths) in by_layer {
             let layer = &state.layers[position];
-            let directory = self.store().layer_directory(&layer.id).filter(|_| self.is_inside());
+            let directory =
+                self.store().layer_directory(&layer.id, self.ownership()).filter(|_| self.is_inside());
             if let Some(directory) = directory {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let root: OwnedFd = rustix::fs::open(&directory, flags, Mode::empty())

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use fanfold_platforms::Platform;
 
 use super::EngineError;
 use super::cancel::Cancel;
 use super::output::Masking;
-use crate::image::Digest;
+use super::storage::Storage;
+use super::working_root::WorkingRoot;
+use crate::image::{Digest, Ownership};
 use crate::layer::{LayerIndex, Pool};
-use crate::sandbox::{Interpreter, Sandbox};
+use crate::sandbox::{Interpreter, Isolation, Sandbox};
 use crate::secrets::Secrets;
 use crate::store::{LayerId, ScratchDir, Store};
 
@@ -30,6 +33,10 @@ pub struct Settings {
     pub cpu_models: Vec<(Platform, String)>,
     /// Interpreters of emulated platforms that the kernel has no handler for.
     pub interpreters: Vec<(Platform, Interpreter)>,
+    /// Directories that may take the changes of commands where the store's file system does not.
+    pub elsewhere: Vec<PathBuf>,
+    /// How long a command may take.
+    pub step_timeout: Option<Duration>,
     /// The host's resolver configuration.
     pub resolv_conf: PathBuf,
     /// The host's hosts file.
@@ -50,6 +57,9 @@ pub struct Engine {
     pub(super) masking: Masking,
     pub(super) indexes: Mutex<HashMap<LayerId, Arc<LayerIndex>>>,
     pub(super) mounts: Mutex<Option<ScratchDir>>,
+    pub(super) storage: OnceLock<Storage>,
+    /// Whole trees that no command uses at present.
+    pub(super) roots: Mutex<Vec<WorkingRoot>>,
     /// Layers whose owners were compared with the ids that this build has.
     pub(super) looked_at: Mutex<HashSet<LayerId>>,
 }
@@ -78,6 +88,8 @@ impl Engine {
             cancel,
             indexes: Mutex::default(),
             mounts: Mutex::default(),
+            storage: OnceLock::new(),
+            roots: Mutex::default(),
             looked_at: Mutex::default(),
         })
     }
@@ -92,7 +104,13 @@ impl Engine {
         self.settings.sandbox.is_some()
     }
 
-    /// Whether this process is root in a user namespace with the owners of unpacked files in it.
+    /// How directories of layers hold owners in this build.
+    pub fn ownership(&self) -> Ownership {
+        let isolation = self.settings.sandbox.as_ref().map(|sandbox| sandbox.isolation());
+        isolation.map_or(Ownership::Kernel, Isolation::ownership)
+    }
+
+    /// Whether this process can read the directories of layers, whoever the files in them belong to.
     pub(super) fn is_inside(&self) -> bool {
         self.settings.sandbox.is_some()
     }
@@ -122,7 +140,7 @@ impl Engine {
         let store = self.store();
         store.layer_index(layer).is_some()
             && (store.layer_blob(layer).is_some()
-                || (self.is_inside() && store.layer_directory(layer).is_some()))
+                || (self.is_inside() && store.layer_directory(layer, self.ownership()).is_some()))
     }
 
     /// A name for the result of the step with this key.

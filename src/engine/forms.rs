@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Engine, EngineError, Layer, Needs, State};
 use crate::image::media_type::{LayerEncoding, layer_encoding, oci_layer};
-use crate::image::{Descriptor, Digest, Ownership};
+use crate::image::{Descriptor, Digest};
 use crate::layer::{
     Change, Content, EntryKind, LayerIndex, Limits, Seal, Tree, seal, unpack, write_directory,
 };
@@ -70,18 +70,18 @@ impl Engine {
     ///
     /// As [`Engine::tree`]; also where files cannot be created.
     pub fn directory(&self, layer: &Layer) -> Result<PathBuf, EngineError> {
-        if let Some(path) = self.store().layer_directory(&layer.id) {
+        if let Some(path) = self.store().layer_directory(&layer.id, self.ownership()) {
             return Ok(path);
         }
         let _lock = self.store().lock(layer.id.digest())?;
-        if let Some(path) = self.store().layer_directory(&layer.id) {
+        if let Some(path) = self.store().layer_directory(&layer.id, self.ownership()) {
             return Ok(path);
         }
         let scratch = self.store().scratch_dir()?;
         let tree = scratch.path().join("fs");
         fs::create_dir(&tree).map_err(EngineError::io("create a layer's directory"))?;
         self.unpack_blob(layer, Some(&tree))?;
-        Ok(self.store().adopt_layer_directory(&layer.id, &tree)?)
+        Ok(self.store().adopt_layer_directory(&layer.id, self.ownership(), &tree)?)
     }
 
     /// The blob that a layer is unpacked from.
@@ -112,7 +112,7 @@ impl Engine {
     ) -> Result<Arc<LayerIndex>, EngineError> {
         let record = self.blob_record(layer)?;
         let (file, encoding) = self.open_blob(&record)?;
-        let into = into.map(|into| (into, Ownership::Kernel));
+        let into = into.map(|into| (into, self.ownership()));
         let unpacked = unpack(file, encoding, into, &Limits::default()).map_err(EngineError::BadLayer)?;
         if unpacked.diff_id != record.diff_id {
             self.store().drop_blob(&record.descriptor.digest);
@@ -138,7 +138,8 @@ impl Engine {
         if let Some(record) = self.store().layer_blob(&layer.id) {
             return Ok(record);
         }
-        let directory = self.store().layer_directory(&layer.id).ok_or(EngineError::NoContent)?;
+        let directory =
+            self.store().layer_directory(&layer.id, self.ownership()).ok_or(EngineError::NoContent)?;
         let index = match self.remembered(&layer.id) {
             Some(index) => index,
             None => Arc::new(self.stored_index(&layer.id).ok_or(EngineError::NoContent)?),
@@ -175,9 +176,9 @@ impl Engine {
         let index = LayerIndex::from_changes(changes, self.settings.epoch)?;
         let new = self.store().begin_layer()?;
         if needs.directory {
-            let tree = new.directory();
+            let tree = new.directory(self.ownership());
             fs::create_dir(&tree).map_err(EngineError::io("create a layer's directory"))?;
-            write_directory(changes, self.settings.epoch, &tree, Ownership::Kernel)?;
+            write_directory(changes, self.settings.epoch, &tree, self.ownership())?;
         }
         self.store().finish_layer(&id, &new, &index.encode())?;
         self.remember(&id, index);

@@ -1,7 +1,8 @@
 //! Carries out one step on one platform and gives back a layer.
 //!
 //! Owns: the forms of a layer and when each is made, the semantics of COPY, ADD and WORKDIR on a
-//! [`crate::layer::Tree`], and RUN on an overlay with its mounts, secrets and ssh agents.
+//! [`crate::layer::Tree`], and RUN on an overlay or in a working root, with its mounts, secrets and ssh
+//! agents.
 //! Refuses: a RUN without a sandbox; content that does not hash to its diff id; a copy that would
 //! turn a file into a directory or the other way round.
 //!
@@ -25,12 +26,16 @@ mod discarded;
 mod engine_core;
 mod error;
 mod forms;
+mod ground;
+mod limits;
 mod mounts;
 mod output;
 mod run;
 mod staging;
 mod state;
+mod storage;
 mod workdir;
+mod working_root;
 
 pub use built::{Built, BuiltImage, BuiltLayer};
 pub use cancel::Cancel;

@@ -10,7 +10,8 @@ use super::agent::{Access, Relay};
 use super::discarded::Discarded;
 use super::run::make_upper;
 use super::staging::Staging;
-use super::{Engine, EngineError, State, StepFailure};
+use super::storage::Storage;
+use super::{Contents, Engine, EngineError, State, StepFailure};
 use crate::dockerfile::Sharing;
 use crate::image::{Digest, Ownership};
 use crate::layer::{Content, Entry, EntryKind, LayerPath, Tree, write_directory};
@@ -26,6 +27,7 @@ const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 const REPAIRS: &str = "repairs";
 const UPPER: &str = "upper";
 const WORK: &str = "work";
+const COPY: &str = "copy";
 
 /// The mounts of one command, with all that they stand on.
 #[derive(Debug, Default)]
@@ -97,6 +99,7 @@ impl Engine {
                     mode: 0o755,
                     uid: 0,
                     gid: 0,
+                    secret: false,
                 }),
             }
         }
@@ -124,6 +127,9 @@ impl Engine {
         let tree = self.tree(state)?;
         if !tree.resolve(source.as_bytes(), &LayerPath::root(), true).is_ok_and(|found| found.exists) {
             return Err(not_found(source, target, &tree));
+        }
+        if let Storage::Copies(_) = self.storage()? {
+            return self.copy_of(state, &tree, source, target, read_only);
         }
         let scratch = Discarded::new(self.store().scratch_file());
         fs::create_dir(scratch.path()).map_err(EngineError::io("create a directory for a mount"))?;
@@ -165,6 +171,7 @@ impl Engine {
                 mode: *mode,
                 uid: *uid,
                 gid: *gid,
+                secret: true,
             });
         }
         Ok(())
@@ -192,7 +199,9 @@ impl Engine {
 
     /// Refuses an owner that this build's namespace does not have.
     fn check_owner(&self, target: &str, uid: u32, gid: u32) -> Result<(), StepFailure> {
-        let stranger = |mapping: &Mapping| !mapping.identity && !mapping.has(uid, gid);
+        let stranger = |mapping: &Mapping| {
+            self.ownership() == Ownership::Kernel && !mapping.identity && !mapping.has(uid, gid)
+        };
         if !self.settings.sandbox.as_ref().is_some_and(|sandbox| stranger(sandbox.mapping())) {
             return Ok(());
         }
@@ -239,7 +248,8 @@ impl Engine {
         (top.uid, top.gid, top.mtime) = (*uid, *gid, self.file_time());
         let nothing = Tree::default();
         let mut staging = Staging::new(&nothing, self.file_time());
-        let contents;
+        // They are there until what they are read for is written.
+        let mut contents: Option<Contents> = None;
         match initial {
             None => staging.put(top, Content::Empty, None),
             Some((from, source)) => {
@@ -253,27 +263,75 @@ impl Engine {
                     let text = format!("failed to mount {target}: \"{source}\" is not a directory");
                     return Err(StepFailure::refused(text).with_hint("name a directory with source=").into());
                 }
-                let base = node.entry.path.clone();
-                let entries = tree.walk(&base);
-                let files = entries.iter().filter_map(|(path, _)| tree.file(path));
-                contents = self.contents(&state, files.map(|file| (file.layer, file.path)))?;
-                staging.put(Entry { path: LayerPath::root(), ..node.entry }, Content::Empty, None);
-                for (path, node) in entries {
-                    let below = LayerPath::new(path.strip_prefix(&base).unwrap_or_default())?;
-                    let mut entry = Entry { path: below, ..node.entry };
-                    match tree.file(&path) {
-                        Some(file) => {
-                            entry.kind = file.entry.kind;
-                            let content = contents.get(file.layer, &file.path)?;
-                            staging.put(entry, content, Some((0, file.layer, file.path)));
-                        }
-                        None => staging.put(entry, Content::Empty, None),
-                    }
-                }
+                contents = Some(self.stage_part(&state, &tree, node.entry, &mut staging)?);
             }
         }
-        write_directory(&staging.into_changes(), self.settings.epoch, into, Ownership::Kernel)?;
+        write_directory(&staging.into_changes(), self.settings.epoch, into, self.ownership())?;
+        drop(contents);
         Ok(())
+    }
+
+    /// Puts a directory or file of a stack, with all below it, at the top of `staging`. What it holds is read
+    /// from the contents given back.
+    fn stage_part(
+        &self,
+        state: &State,
+        tree: &Tree,
+        top: Entry,
+        staging: &mut Staging<'_>,
+    ) -> Result<Contents, EngineError> {
+        let base = top.path.clone();
+        let entries = tree.walk(&base);
+        let files = entries.iter().filter_map(|(path, _)| tree.file(path));
+        let contents = self.contents(state, files.map(|file| (file.layer, file.path)))?;
+        staging.put(Entry { path: LayerPath::root(), ..top }, Content::Empty, None);
+        for (path, node) in entries {
+            let below = LayerPath::new(path.strip_prefix(&base).unwrap_or_default())?;
+            let mut entry = Entry { path: below, ..node.entry };
+            match tree.file(&path) {
+                Some(file) => {
+                    entry.kind = file.entry.kind;
+                    let content = contents.get(file.layer, &file.path)?;
+                    staging.put(entry, content, Some((0, file.layer, file.path)));
+                }
+                None => staging.put(entry, Content::Empty, None),
+            }
+        }
+        Ok(contents)
+    }
+
+    /// A copy of a part of a stack, where there are no overlays.
+    fn copy_of(
+        &self,
+        state: &State,
+        tree: &Tree,
+        source: &str,
+        target: &str,
+        read_only: bool,
+    ) -> Result<(Mount, Discarded), EngineError> {
+        let scratch = Discarded::new(self.store().scratch_file());
+        fs::create_dir(scratch.path()).map_err(EngineError::io("create a directory for a mount"))?;
+        let found =
+            tree.resolve(source.as_bytes(), &LayerPath::root(), true).ok().and_then(|found| found.node);
+        let node = found.ok_or_else(|| not_found(source, target, tree))?;
+        let path = scratch.join(COPY);
+        let nothing = Tree::default();
+        let mut staging = Staging::new(&nothing, self.file_time());
+        let contents = if node.entry.is_directory() {
+            fs::create_dir(&path).map_err(EngineError::io("create a directory for a mount"))?;
+            self.stage_part(state, tree, node.entry, &mut staging)?
+        } else {
+            let name = LayerPath::new(COPY)?;
+            let file = tree.file(&node.entry.path).ok_or_else(|| not_found(source, target, tree))?;
+            let contents = self.contents(state, [(file.layer, file.path.clone())])?;
+            let content = contents.get(file.layer, &file.path)?;
+            staging.put(Entry { path: name, ..file.entry }, content, None);
+            contents
+        };
+        let into = if path.is_dir() { &*path } else { scratch.path() };
+        write_directory(&staging.into_changes(), self.settings.epoch, into, self.ownership())?;
+        drop(contents);
+        Ok((Mount::Directory { path, target: target.as_bytes().to_vec(), read_only }, scratch))
     }
 }
 

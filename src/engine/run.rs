@@ -1,4 +1,4 @@
-//! RUN: a command on an overlay whose upper directory becomes the layer.
+//! RUN: a command in a root of its own; what it changes becomes the layer.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -9,21 +9,21 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use fanfold_platforms::Platform;
 
-use super::discarded::Discarded;
+use super::limits::{self, Watch};
 use super::output::{OutputLine, forward};
-use super::staging::{Found, Staging};
-use super::{Engine, EngineError, Layer, State, StepFailure};
+use super::storage::Storage;
+use super::{Engine, EngineError, Layer, Needs, State, StepFailure};
 use crate::image::{Digest, Ownership};
-use crate::layer::{Content, LayerIndex, LayerPath, Owners, Scan, Tree, scan, settle_times, write_directory};
+use crate::layer::{LayerPath, Tree};
 use crate::plan::{self, RunOp, StepId};
-use crate::sandbox::{self, Ended, Interpreter, RootPlace, RunError, RunSpec, prepare_stubs, probe_overlay};
+use crate::sandbox::{self, Ended, Interpreter, RunError, RunSpec, SpecialOwner, prepare_stubs};
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
 const HOSTNAME: &str = "fanfold";
 /// What the sandbox calls looking up the user.
 const USER_STEP: &str = "user";
-const STUBS: &str = "stubs";
-const MERGED: &str = "merged";
+pub(super) const STUBS: &str = "stubs";
+pub(super) const MERGED: &str = "merged";
 const ASIDE: &str = "aside";
 pub(super) const EMPTY: &str = "empty";
 const RESOLV_CONF: &str = "resolv.conf";
@@ -45,29 +45,21 @@ impl Engine {
         platform: &Platform,
         below: &State,
         inputs: &BTreeMap<StepId, State>,
+        needs: Needs,
         output: &(dyn Fn(OutputLine) + Sync),
     ) -> Result<(Layer, Vec<String>), EngineError> {
         let sandbox = self.settings.sandbox.as_ref().ok_or(EngineError::NoSandbox)?;
         let tree = self.tree(below)?;
-        let new = self.store().begin_layer()?;
-        let upper = new.directory();
-        make_upper(&upper, &tree).map_err(EngineError::io("create the upper directory"))?;
-        self.make_cwd(op, below, &tree, &upper)?;
-        let work = self.store().scratch_dir()?;
         let mounts = self.mount_points()?;
         let place = |name: &str| mounts.join(name);
-        let repairs = Discarded::new(self.store().scratch_file());
         let say = |text: &str| output(OutputLine { stderr: true, text: text.as_bytes().to_vec() });
         let asked = self.asked_mounts(&op.mounts, inputs, &place(EMPTY), &say)?;
-        let lowers = self.lowers(below, &tree, place(STUBS), repairs.path())?;
+        let overlays = (!matches!(self.storage()?, Storage::Copies(_))).then_some(&*mounts);
+        let ground = self.ground(op, below, &tree, overlays)?;
         let spec = RunSpec {
-            root: RootPlace::Overlay {
-                lowers,
-                upper: upper.clone(),
-                work: work.path().to_owned(),
-                merged: place(MERGED),
-            },
+            root: ground.place(),
             isolation: sandbox.isolation(),
+            special_owners: self.special_owners(&tree),
             interpreters: self.interpreters(platform),
             argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
             env: self.environment(op, platform, &asked.env),
@@ -92,6 +84,7 @@ impl Engine {
             return Err(EngineError::Cancelled);
         }
         let spawned = sandbox.spawn(&spec)?;
+        let watch = Watch::start(self.settings.step_timeout, spawned.running.killer());
         let _guard = self.cancel.guard(spawned.running.killer());
         std::thread::scope(|scope| {
             let stderr = spawned.stderr;
@@ -99,10 +92,14 @@ impl Engine {
             forward(spawned.stdout, false, &self.masking, output);
         });
         let ended = spawned.running.wait();
+        let timed_out = watch.stop();
         // Caches are free again, and nobody reaches an agent any more.
         drop(asked);
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
+        }
+        if let (true, Some(limit)) = (timed_out, self.settings.step_timeout) {
+            return Err(limits::timed_out(op.argv.join(" "), limit).into());
         }
         let end = ended.map_err(|error| match error {
             RunError::Exec { message, code } => EngineError::Step(StepFailure::Command {
@@ -122,17 +119,11 @@ impl Engine {
             }
             other => EngineError::Sandbox(other),
         })?;
-        check(op, end.ended)?;
+        check(op, end.ended).map_err(|failure| limits::explain(failure, end.usage.as_ref()))?;
 
-        let stubs = end.stubs_left.iter().map(LayerPath::new).collect::<Result<Vec<_>, _>>()?;
-        let Scan { changes, notes } = scan(&upper, &tree, &stubs, Owners::Kernel)?;
-        settle_times(&upper, &changes, self.settings.epoch)?;
-        let id = self.fresh_layer(key);
-        let index = LayerIndex::from_changes(&changes, self.settings.epoch)?;
-        self.store().finish_layer(&id, &new, &index.encode())?;
-        self.remember(&id, index);
+        let (layer, notes) = self.harvest(ground, key, below, &tree, &end, needs)?;
         let notes = notes.iter().map(|note| format!("{} is a {} and not in the image", note.path, note.what));
-        Ok((Layer::made(id), self.unmapped_owners(below, &tree).into_iter().chain(notes).collect()))
+        Ok((layer, self.unmapped_owners(below, &tree).into_iter().chain(notes).collect()))
     }
 
     /// A remark for each layer with files of users that this build's namespace does not have: the
@@ -144,6 +135,7 @@ impl Engine {
         let mapping = sandbox.mapping();
         let layers = below.layers.iter().zip(tree.layers());
         layers
+            .filter(|_| self.ownership() == Ownership::Kernel)
             .filter(|(layer, _)| !mapping.identity && looked_at.insert(layer.id))
             .filter_map(|(_, index)| {
                 let stranger = index.entries().find(|entry| !mapping.has(entry.uid, entry.gid))?;
@@ -155,60 +147,14 @@ impl Engine {
             .collect()
     }
 
-    /// Makes the working directory where it is missing, as part of the command's changes: an image may
-    /// name one that it does not hold, and an earlier command may have removed it.
-    fn make_cwd(&self, op: &RunOp, below: &State, tree: &Tree, upper: &Path) -> Result<(), EngineError> {
-        let mut staging = Staging::new(tree, self.file_time());
-        let path = staging.resolve(op.cwd.as_bytes())?;
-        if staging.found(&path) == Found::Directory {
-            return Ok(());
-        }
-        let owner = self.user(below, tree, &op.user)?;
-        staging.make_directories(&path, 0o755, owner)?;
-        write_directory(&staging.into_changes(), self.settings.epoch, upper, Ownership::Kernel)?;
-        Ok(())
-    }
-
-    /// The lower directories for an overlay of a stack, above the directory `bottom`. What the layers'
-    /// own directories get wrong is put right in `repairs`, which is made where that is needed.
-    pub(super) fn lowers(
-        &self,
-        below: &State,
-        tree: &Tree,
-        bottom: PathBuf,
-        repairs: &Path,
-    ) -> Result<Vec<PathBuf>, EngineError> {
-        let directories =
-            below.layers.iter().map(|layer| self.directory(layer)).collect::<Result<Vec<_>, _>>()?;
-        let content =
-            |layer: usize, path: &LayerPath| Content::File(directories[layer].join(path.as_os_path()));
-        let changes = tree.repairs(&content)?;
-        // An overlay shows the top directories of all layers, whatever a layer says to hide.
-        let first = tree.layers().iter().rposition(|index| index.hides_all()).unwrap_or(0);
-        // A layer may stand in an image twice, and an overlay takes each directory once: what the lower
-        // one says, the upper one says again.
-        let is_last = |at: usize| !directories[at + 1..].contains(&directories[at]);
-        let distinct = directories.iter().enumerate().skip(first).filter(|(at, _)| is_last(*at));
-        let mut lowers = vec![bottom];
-        lowers.extend(distinct.map(|(_, directory)| directory.clone()));
-        if !changes.is_empty() {
-            fs::create_dir(repairs).map_err(EngineError::io("create a lower directory"))?;
-            write_directory(&changes, None, repairs, Ownership::Kernel)?;
-            lowers.push(repairs.to_owned());
-        }
-        Ok(lowers)
-    }
-
     /// A directory with what all commands share: a lower directory with mount points and one with
-    /// nothing, the directories that roots and parts of them are mounted on, and copies of the host's files. Made once for each build, and only
-    /// where overlays work.
+    /// nothing, the directories that roots and parts of them are mounted on, and copies of the host's files. Made once for each build.
     fn mount_points(&self) -> Result<PathBuf, EngineError> {
         let mut known = self.mounts.lock().map_err(|_| EngineError::Cancelled)?;
         if let Some(scratch) = known.as_ref() {
             return Ok(scratch.path().to_owned());
         }
         let scratch = self.store().scratch_dir()?;
-        probe_overlay(scratch.path())?;
         let place = |name: &str| scratch.path().join(name);
         let prepare = || -> io::Result<()> {
             fs::create_dir(place(STUBS))?;
@@ -234,6 +180,26 @@ impl Engine {
         fs::set_permissions(to, fs::Permissions::from_mode(0o644))?;
         let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.file_time()).unwrap_or(0));
         fs::File::options().write(true).open(to)?.set_modified(time)
+    }
+
+    /// The owners of files of the layers that their directories cannot tell.
+    fn special_owners(&self, tree: &Tree) -> Vec<SpecialOwner> {
+        if self.ownership() == Ownership::Kernel {
+            return Vec::new();
+        }
+        let entries = tree.walk(&LayerPath::root()).into_iter();
+        let special = entries.filter(|(path, node)| {
+            !node.entry.is_directory()
+                && (node.entry.uid, node.entry.gid) != (0, 0)
+                && tree.file(path).is_none()
+        });
+        special
+            .map(|(path, node)| SpecialOwner {
+                path: path.as_os_path().to_owned(),
+                uid: node.entry.uid,
+                gid: node.entry.gid,
+            })
+            .collect()
     }
 
     /// What stands in for the platform's processor where the kernel has no handler.

@@ -155,7 +155,7 @@ impl Comparer<'_> {
         let names = stood.into_iter().flat_map(|stood| stood.iter());
         for (name, record) in names.filter(|(name, _)| visit.listing.get(name).is_none()) {
             let path = visit.path.join(name)?;
-            if !record.is_mount() && !(below_excluded && self.is_excluded(&path)) {
+            if !(record.is_mount() || below_excluded && self.is_excluded(&path)) {
                 restructured = true;
                 gone.push(path);
             }
@@ -272,11 +272,14 @@ impl Comparer<'_> {
             candidate.changed |= candidate.shared.is_some_and(|shared| groups.contains(&shared));
         }
         let changed = candidates.iter().filter(|(_, candidate)| candidate.changed).map(|(path, _)| path);
-        let needed: BTreeSet<LayerPath> = changed
-            .chain(&deleted)
-            .flat_map(|path| path.ancestors())
-            .filter(|above| !above.is_root())
-            .collect();
+        let mut needed: HashSet<LayerPath> = HashSet::new();
+        for path in changed.chain(&deleted) {
+            let mut above = path.parent();
+            // What is above a directory that is known is known as well.
+            while let Some(path) = above.filter(|above| !above.is_root() && needed.insert(above.clone())) {
+                above = path.parent();
+            }
+        }
         for path in needed {
             match candidates.get_mut(&path) {
                 Some(candidate) => candidate.changed = true,

@@ -2,7 +2,9 @@
 //!
 //! Owns: reading archives ([`read_tar`], [`decoder`]), writing them ([`TarWriter`], [`seal`]), the
 //! metadata of a layer ([`LayerIndex`]) and of a stack of layers ([`Tree`]), and a layer's
-//! directory as a lower of an overlay mount ([`unpack`], [`write_directory`], [`scan_upper`]).
+//! directory as a lower of an overlay mount ([`unpack`], [`write_directory`], [`scan_upper`]). Where
+//! there is no overlay: a stack as one tree of files ([`materialise`], [`advance`]), and what a step
+//! changed in it ([`compare`]).
 //! Refuses: names that leave the root, archives that two readers could read differently, hard links
 //! without their file, sources that change while they are read, decompression bombs. An entry is
 //! never skipped silently: what a file system cannot hold stays in the index and is named.

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 
 use super::beneath;
 use super::content::Change;
+use super::entry::EntryKind;
 use super::error::LayerError;
 use super::path::LayerPath;
 use super::scan::settle_times;
@@ -58,14 +59,14 @@ pub(super) struct Record {
 impl Record {
     fn new(stat: &Stat) -> Self {
         Self {
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
+            device: stat.st_dev,
+            inode: stat.st_ino,
             size: stat.st_size as u64,
             mtime: stat.st_mtime,
             ctime: stat.st_ctime,
             mtime_ns: stat.st_mtime_nsec as u32,
             ctime_ns: stat.st_ctime_nsec as u32,
-            mode: stat.st_mode as u32,
+            mode: stat.st_mode,
             uid: stat.st_uid,
             gid: stat.st_gid,
             links: stat.st_nlink as u32,
@@ -79,7 +80,7 @@ impl Record {
 
     /// Whether this is neither a regular file nor a directory.
     pub(super) fn is_special(&self) -> bool {
-        let kind = FileType::from_raw_mode(self.mode as RawMode);
+        let kind = FileType::from_raw_mode(self.mode);
         !self.is_mount() && !matches!(kind, FileType::RegularFile | FileType::Directory)
     }
 }
@@ -158,6 +159,7 @@ impl Snapshot {
     pub fn settle(&mut self, root: &Path, changes: &[Change], clamp: Option<i64>) -> Result<(), LayerError> {
         settle_times(root, changes, clamp)?;
         let root = open_root(root)?;
+        let mut shared: HashMap<(u64, u64), Record> = HashMap::new();
         for entry in changes.iter().map(|change| &change.entry).filter(|entry| !entry.is_marker()) {
             let (Some(parent), Some(name)) = (entry.path.parent(), entry.path.file_name()) else { continue };
             let Some(listing) = self.directories.get_mut(&parent) else { continue };
@@ -166,7 +168,20 @@ impl Snapshot {
                 .map_err(|error| LayerError::io("read", &parent, error))?;
             let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|error| LayerError::io("read", &entry.path, error))?;
-            listing.records[at] = Record::new(&stat);
+            let record = Record::new(&stat);
+            listing.records[at] = record;
+            if record.links > 1 && entry.kind != EntryKind::Directory {
+                shared.insert((record.device, record.inode), record);
+            }
+        }
+        if !shared.is_empty() {
+            // Other names of these files have changed with them: symbolic links have some that are no
+            // change of the image.
+            for record in self.directories.values_mut().flat_map(|listing| listing.records.iter_mut()) {
+                if let Some(now) = shared.get(&(record.device, record.inode)) {
+                    *record = *now;
+                }
+            }
         }
         self.outlive_clock();
         Ok(())
@@ -235,13 +250,13 @@ pub(super) fn walk(
     let queue = Queue { state: Mutex::new(state), changed: Condvar::new() };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            let work = || work(&queue, root.as_fd(), device as u64, visit);
+            let work = || work(&queue, root.as_fd(), device, visit);
             // With fewer threads than asked for it takes longer.
             if std::thread::Builder::new().name("walk".to_owned()).spawn_scoped(scope, work).is_err() {
                 break;
             }
         }
-        work(&queue, root.as_fd(), device as u64, visit);
+        work(&queue, root.as_fd(), device, visit);
     });
     let state = queue.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.failed {
@@ -310,7 +325,7 @@ fn read(
         }
         found.push((name.to_bytes().to_vec(), record));
     }
-    let listing = Listing::new(inode as u64, found);
+    let listing = Listing::new(inode, found);
     visit(&Visit { path, at: fd.as_fd(), listing: &listing })?;
     Ok((listing, below))
 }

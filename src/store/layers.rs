@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::{ScratchDir, Store, StoreError};
-use crate::image::{Descriptor, DiffId, Digest, Sha256};
+use crate::image::{Descriptor, DiffId, Digest, Ownership, Sha256};
 
 /// Names a layer in the store.
 ///
@@ -31,6 +31,14 @@ impl LayerId {
     /// The name of a base's layer.
     pub fn of_base(diff_id: &DiffId) -> Self {
         Self(diff_id.0)
+    }
+
+    /// The name of what a stack of layers shows, by a digest of their names.
+    pub fn of_stack(stack: &Digest) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"stack");
+        hasher.update(stack.raw());
+        Self(hasher.finish())
     }
 
     /// A new name for the result of the step with this key.
@@ -59,14 +67,22 @@ pub struct NewLayer {
 
 impl NewLayer {
     /// Where the directory form is made; it does not exist yet.
-    pub fn directory(&self) -> PathBuf {
-        self.scratch.path().join(DIRECTORY)
+    pub fn directory(&self, ownership: Ownership) -> PathBuf {
+        self.scratch.path().join(directory_name(ownership))
     }
 }
 
 const INDEX: &str = "index";
-const DIRECTORY: &str = "fs";
 const BLOB: &str = "blob.json";
+
+/// The directory form that holds owners in this way; one layer may have several.
+fn directory_name(ownership: Ownership) -> &'static str {
+    match ownership {
+        Ownership::Kernel => "fs",
+        Ownership::Recorded => "fs-recorded",
+        Ownership::Simulated => "fs-simulated",
+    }
+}
 
 impl Store {
     fn layer_place(&self, layer: &LayerId) -> PathBuf {
@@ -79,8 +95,8 @@ impl Store {
     }
 
     /// The directory form, where it was made.
-    pub fn layer_directory(&self, layer: &LayerId) -> Option<PathBuf> {
-        let path = self.layer_place(layer).join(DIRECTORY);
+    pub fn layer_directory(&self, layer: &LayerId, ownership: Ownership) -> Option<PathBuf> {
+        let path = self.layer_place(layer).join(directory_name(ownership));
         path.exists().then_some(path)
     }
 
@@ -106,8 +122,13 @@ impl Store {
     /// # Errors
     ///
     /// Fails where it cannot be renamed.
-    pub fn adopt_layer_directory(&self, layer: &LayerId, tree: &Path) -> Result<PathBuf, StoreError> {
-        let path = self.prepare_layer(layer)?.join(DIRECTORY);
+    pub fn adopt_layer_directory(
+        &self,
+        layer: &LayerId,
+        ownership: Ownership,
+        tree: &Path,
+    ) -> Result<PathBuf, StoreError> {
+        let path = self.prepare_layer(layer)?.join(directory_name(ownership));
         match fs::rename(tree, &path) {
             Err(error)
                 if matches!(

@@ -408,10 +408,12 @@ mod tests {
         found.map_or(filter.otherwise, |rule| rule.action)
     }
 
-    fn same(filter: &Filter, layout: Layout, call: Call) {
+    fn same(filter: &Filter, layout: Layout, calls: impl IntoIterator<Item = Call>) {
         let program = filter.assemble_for(layout);
-        let (result, _) = run(&program, &call.bytes(layout.big_endian), layout.big_endian);
-        assert_eq!(result, evaluate(filter, layout, call).value(), "{call:x?}");
+        for call in calls {
+            let (result, _) = run(&program, &call.bytes(layout.big_endian), layout.big_endian);
+            assert_eq!(result, evaluate(filter, layout, call).value(), "{call:x?}");
+        }
     }
 
     fn rule(call: i64, when: Vec<Condition>, action: Action) -> Rule {
@@ -459,7 +461,7 @@ mod tests {
                     let call = Call { abi: layout.native.unwrap(), number: 7, arguments };
                     let wanted = if holds != negated { Action::Allow } else { Action::Errno(38) };
                     assert_eq!(evaluate(&filter, layout, call), wanted);
-                    same(&filter, layout, call);
+                    same(&filter, layout, [call]);
                 }
             }
         }
@@ -485,7 +487,7 @@ mod tests {
             (u32::MAX - 1, [0; 6]),
         ] {
             for abi in [0xc000_003e, 0x4000_0003, 0] {
-                same(&filter, LAYOUTS[0], Call { abi, number, arguments });
+                same(&filter, LAYOUTS[0], [Call { abi, number, arguments }]);
             }
         }
     }
@@ -503,13 +505,13 @@ mod tests {
             (0..600).step_by(2).map(|call| rule(call, Vec::new(), Action::Allow)).collect();
         rules.extend(many(301).chain(many(599)));
         let filter = Filter { compat: Some(rules.clone()), ..filter(rules) };
-        for number in (0..610).chain([FOREIGN, SKIPPED]) {
-            for argument in [0, 65, 129, 130, 1 << 40] {
-                for layout in LAYOUTS {
-                    for abi in [layout.native, layout.compat].into_iter().flatten() {
-                        same(&filter, layout, Call { abi, number, arguments: [argument; 6] });
-                    }
-                }
+        for layout in LAYOUTS {
+            for abi in [layout.native, layout.compat].into_iter().flatten() {
+                let numbers = (0..610).chain([FOREIGN, SKIPPED]);
+                let calls = numbers.flat_map(|number| {
+                    [0, 65, 129, 130, 1 << 40].map(|argument| Call { abi, number, arguments: [argument; 6] })
+                });
+                same(&filter, layout, calls);
             }
         }
     }
@@ -566,10 +568,10 @@ mod tests {
             calls in prop::collection::vec((0..3usize, 0..620u32, prop::array::uniform6(value())), 1..40),
         ) {
             let filter = Filter { rules, compat, otherwise, other_abi };
-            for (abi, number, arguments) in calls {
+            same(&filter, layout, calls.into_iter().map(|(abi, number, arguments)| {
                 let abi = [layout.native, layout.compat, Some(1)][abi].unwrap_or(2);
-                same(&filter, layout, Call { abi, number, arguments });
-            }
+                Call { abi, number, arguments }
+            }));
         }
     }
 }

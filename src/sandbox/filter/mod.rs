@@ -18,4 +18,4 @@ mod calls;
 mod profile;
 
 pub(super) use bpf::{Action, Condition, Filter, Rule};
-pub(super) use profile::default_profile;
+pub(super) use profile::default_program;

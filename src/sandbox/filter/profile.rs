@@ -18,6 +18,7 @@
 //! Sources: the default profile of Docker (moby/profiles, seccomp), clone(2), personality(2), socket(2).
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use nix::libc;
 
@@ -97,10 +98,14 @@ const ARGUMENT: u64 = 0xffff_ffff;
 const NO: Action = Action::Errno(libc::EPERM as u16);
 const UNKNOWN: Action = Action::Errno(libc::ENOSYS as u16);
 
-/// The profile for commands on this host; `None` where the host's calls are not known, on machines
-/// other than amd64, arm64, riscv64 and loongarch64.
-pub(in crate::sandbox) fn default_profile() -> Option<Filter> {
-    Machine::host().map(profile)
+/// The program of the profile for commands on this host; `None` where the host's calls are not
+/// known, on machines other than amd64, arm64, riscv64 and loongarch64.
+///
+/// The first call assembles it, which takes as long as having the kernel accept it (0.1 ms): a
+/// process that forks others for commands makes that call before.
+pub(in crate::sandbox) fn default_program() -> Option<&'static [libc::sock_filter]> {
+    static PROGRAM: OnceLock<Option<Vec<libc::sock_filter>>> = OnceLock::new();
+    PROGRAM.get_or_init(|| Machine::host().map(|machine| profile(machine).assemble())).as_deref()
 }
 
 fn profile(machine: Machine) -> Filter {
@@ -278,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_program_is_small() {
-        let program = default_profile().map_or(0, |profile| profile.assemble().len());
+        let program = default_program().map_or(0, <[_]>::len);
         assert!(program < 1000, "{program} instructions");
     }
 }

@@ -230,6 +230,10 @@ fn place(task: &Task<'_>, creation: &Creation) -> Result<Option<Place>, Errno> {
             return Ok(None);
         }
         let parent = directory(&root, &start, parent, creation.resolve)?;
+        // Its links are other ones for the supervisor, and nobody can make a file there.
+        if rustix::fs::fstatfs(&parent)?.f_type == rustix::fs::PROC_SUPER_MAGIC {
+            return Ok(None);
+        }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let found = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(Some(Place { parent, name: name.to_vec() })),

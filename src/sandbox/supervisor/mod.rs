@@ -52,10 +52,10 @@ mod view;
 
 pub use owners::JournalEntry;
 #[cfg(target_arch = "x86_64")]
-pub(super) use probe::{probe, probe_records};
+pub(super) use probe::probe_all;
 #[cfg(target_arch = "x86_64")]
 pub(super) use supervised::{Supervised, join_one_id};
 #[cfg(target_arch = "x86_64")]
 pub(super) use tracer::intercepted;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use unsupported::{Supervised, join_one_id, probe, probe_records};
+pub(super) use unsupported::{Supervised, join_one_id, probe_all};

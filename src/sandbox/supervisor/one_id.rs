@@ -51,7 +51,7 @@ impl OneId {
     /// A process executes a program: one that is set-id gives it other credentials. What fails here fails
     /// in the kernel as well.
     fn executes(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) {
-        drop(self.execution(task, directory, path, flags));
+        let _ = self.execution(task, directory, path, flags);
     }
 
     fn execution(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) -> Result<(), Errno> {

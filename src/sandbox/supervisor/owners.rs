@@ -19,6 +19,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::super::codec::{Malformed, Reader, Writer};
+use super::super::spec::SpecialOwner;
 use super::credentials::Credentials;
 use crate::image::{
     MODE_RECORD, OWNER_RECORD, Ownership, mode_record, owner_record, parse_mode_record, parse_owner_record,
@@ -119,7 +120,7 @@ impl Owners {
         ownership: Ownership,
         root: BorrowedFd<'_>,
         changed: Option<OwnedFd>,
-        layers: impl IntoIterator<Item = (PathBuf, u32, u32)>,
+        layers: &[SpecialOwner],
     ) -> Result<Self, Errno> {
         let found = statx(root)?;
         let owners = Self {
@@ -128,7 +129,7 @@ impl Owners {
             mount: found.stx_mnt_id,
             changed,
             journal: Mutex::default(),
-            layers: layers.into_iter().map(|(path, uid, gid)| (path, (uid, gid))).collect(),
+            layers: layers.iter().map(|owner| (owner.path.clone(), (owner.uid, owner.gid))).collect(),
         };
         if owners.changed.is_none() {
             owners.note_layers(root);
@@ -239,7 +240,7 @@ impl Owners {
         }
         if kind == FileType::RegularFile {
             // There is rarely one, and where the file system has none there is nothing to lose.
-            drop(rustix::fs::removexattr(by_descriptor(file), CAPABILITIES));
+            let _ = rustix::fs::removexattr(by_descriptor(file), CAPABILITIES);
         }
         Ok(())
     }
@@ -434,4 +435,103 @@ fn birth(found: &rustix::fs::Statx) -> Option<(i64, u32)> {
 
 fn key(found: &rustix::fs::Statx) -> Key {
     Key { device: (found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino, birth: birth(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+    use crate::image::Identity;
+
+    fn user(uid: u32, gid: u32, groups: &[u32]) -> Credentials {
+        Credentials::of(&Identity { uid, gid, groups: groups.to_vec(), home: "/".into() })
+    }
+
+    fn open(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    }
+
+    fn owner(owners: &Owners, path: &Path) -> (u32, u32, u32) {
+        let file = open(path);
+        let found = owners.of(file.as_fd(), &rustix::fs::fstat(&file).unwrap());
+        (found.uid, found.gid, found.mode)
+    }
+
+    #[test]
+    fn who_may_give_a_file_away() {
+        let file = Owner { uid: 5, gid: 6, mode: 0o644 };
+        let app = user(5, 6, &[20]);
+        for (credentials, uid, gid, permitted) in [
+            (user(0, 0, &[]), Some(7), Some(8), true),
+            (app.clone(), Some(5), Some(20), true),
+            (app.clone(), None, Some(6), true),
+            (app.clone(), None, Some(7), false),
+            (app.clone(), Some(7), None, false),
+            (user(8, 20, &[]), None, Some(20), false),
+            (user(8, 20, &[]), None, None, true),
+        ] {
+            assert_eq!(may_chown(&credentials, file, uid, gid), permitted, "{credentials:?} {uid:?} {gid:?}");
+        }
+        let left = |credentials: &Credentials, mode| without_set_id(credentials, Owner { mode, ..file });
+        assert_eq!(left(&user(0, 0, &[]), 0o6755), 0o755);
+        assert_eq!(left(&user(0, 0, &[]), 0o2744), 0o2744);
+        assert_eq!(left(&user(8, 20, &[]), 0o2744), 0o744);
+    }
+
+    #[test]
+    fn files_keep_the_owners_that_they_are_given() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        std::fs::write(at("file"), "x").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        std::os::unix::fs::symlink("file", at("old")).unwrap();
+        let root = open(place.path());
+        let layers = [SpecialOwner { path: "old".into(), uid: 9, gid: 9 }];
+        let owners = Owners::new(Ownership::Simulated, root.as_fd(), None, &layers).unwrap();
+        let own = user(0, 0, &[]);
+        assert_eq!(owner(&owners, &at("old")), (9, 9, 0o777));
+        for (name, uid, gid) in [("file", Some(5), None), ("link", None, Some(7)), ("old", None, Some(8))] {
+            owners.chown(open(&at(name)).as_fd(), &own, uid, gid).unwrap();
+        }
+        std::fs::rename(at("link"), at("moved")).unwrap();
+        assert_eq!(owner(&owners, &at("moved")), (0, 7, 0o777));
+        let mut journal: Vec<_> = owners.journal().iter().map(|one| (one.inode, one.uid, one.gid)).collect();
+        journal.sort_unstable();
+        let inode = |name: &str| std::fs::symlink_metadata(at(name)).unwrap().ino();
+        let mut expected = [(inode("moved"), 0, 7), (inode("old"), 9, 8)];
+        expected.sort_unstable();
+        assert_eq!(journal, expected);
+        // The mode on disk stays one that the build can work with.
+        owners.set_mode(open(&at("file")).as_fd(), 0o040).unwrap();
+        assert_eq!(owner(&owners, &at("file")), (5, 0, 0o040));
+        assert_eq!(std::fs::metadata(at("file")).unwrap().permissions().mode() & 0o7777, 0o640);
+        owners.chown(open(&at("file")).as_fd(), &own, Some(0), None).unwrap();
+        assert_eq!(owner(&owners, &at("file")), (0, 0, 0o040));
+    }
+
+    #[test]
+    fn new_files_belong_to_who_makes_them() {
+        let place = tempfile::tempdir().unwrap();
+        let root = open(place.path());
+        let owners = Owners::new(Ownership::Recorded, root.as_fd(), None, &[]).unwrap();
+        let shared = place.path().join("shared");
+        std::fs::create_dir(&shared).unwrap();
+        std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o2775)).unwrap();
+        let directory = open(&shared);
+        owners.chown(directory.as_fd(), &user(0, 0, &[]), None, Some(50)).unwrap();
+        for (parent, name, credentials, expected) in [
+            (&root, "plain", user(5, 6, &[]), (5, 6)),
+            (&directory, "shared/theirs", user(5, 6, &[]), (5, 50)),
+            (&directory, "shared/roots", user(0, 0, &[]), (0, 50)),
+        ] {
+            let path = place.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            owners.born(open(&path).as_fd(), parent.as_fd(), &credentials, 0o644).unwrap();
+            let (uid, gid, _) = owner(&owners, &path);
+            let plain = std::fs::metadata(&path).unwrap();
+            let found = |id: u32, kernel: u32| if id == kernel { 0 } else { id };
+            assert_eq!((found(uid, plain.uid()), found(gid, plain.gid())), expected, "{name}");
+        }
+    }
 }

@@ -29,13 +29,25 @@ const LIMIT: u64 = (1 << 62) - 1;
 /// Time for three calls on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Tries out what supervised commands with their roots below `scratch`, which need not exist yet, need. Call
+/// it while the process has one thread.
+///
+/// # Errors
+///
+/// Says what does not work.
+pub(in crate::sandbox) fn probe_all(scratch: &Path) -> Result<(), String> {
+    probe()?;
+    let existing = scratch.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    probe_records(existing)
+}
+
 /// Supervises a child for a moment: two of its calls are answered, its memory is read, its limit is
 /// lowered, and it is given a descriptor. Call it while the process has one thread.
 ///
 /// # Errors
 ///
 /// Says what does not work.
-pub(in crate::sandbox) fn probe() -> Result<(), String> {
+fn probe() -> Result<(), String> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("socketpair: {error}"))?;
     let Some(child) = sys::clone_process(0).map_err(|error| format!("clone: {error}"))? else {
         drop(ours);
@@ -124,7 +136,8 @@ fn answer(socket: &UnixStream, child: i32) -> io::Result<()> {
                     notify::respond(listener.as_fd(), call.id, Response::Continue)?;
                     continue;
                 }
-                if let Err(error) = notify::respond_with_descriptor(listener.as_fd(), call.id, &proc, true) {
+                // Not one that is open as a path alone: the kernel hands on no such descriptor.
+                if let Err(error) = notify::respond_with_descriptor(listener.as_fd(), call.id, socket, true) {
                     let refused = error.raw_os_error().unwrap_or(libc::EIO);
                     notify::respond(listener.as_fd(), call.id, Response::Errno(refused))?;
                 }
@@ -164,7 +177,7 @@ fn wait(listener: &OwnedFd, end: Instant) -> io::Result<()> {
 /// # Errors
 ///
 /// Says what does not work.
-pub(in crate::sandbox) fn probe_records(directory: &Path) -> Result<(), String> {
+fn probe_records(directory: &Path) -> Result<(), String> {
     let tried = || -> io::Result<bool> {
         let file = tempfile::NamedTempFile::new_in(directory)?;
         let record = owner_record(1, 2, 0o644);

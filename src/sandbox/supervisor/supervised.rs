@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::super::spec::RunSpec;
 use super::credential_sets::CredentialSets;
 use super::credentials::Credentials;
 use super::identity_calls::Identities;
@@ -49,6 +50,7 @@ impl Supervised {
     pub(in crate::sandbox) fn start(
         socket: &UnixStream,
         command: i32,
+        spec: &RunSpec,
         identity: &Identity,
         changed: Option<OwnedFd>,
     ) -> io::Result<Self> {
@@ -61,7 +63,7 @@ impl Supervised {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/", flags, Mode::empty())?;
         let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
-        let owners = Owners::new(Ownership::Recorded, root.as_fd(), changed, [])?;
+        let owners = Owners::new(Ownership::Recorded, root.as_fd(), changed, &spec.special_owners)?;
         let handler = Arc::new(OneId {
             sets: Arc::new(CredentialSets::new(Credentials::of(identity), command)?),
             identities: Identities { owners, moved: AtomicBool::new(false) },

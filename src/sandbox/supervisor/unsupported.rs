@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use super::super::spec::RunSpec;
 use super::owners::JournalEntry;
 use crate::image::Identity;
 
@@ -20,6 +21,7 @@ impl Supervised {
     pub(in crate::sandbox) fn start(
         _socket: &UnixStream,
         _command: i32,
+        _spec: &RunSpec,
         _identity: &Identity,
         _changed: Option<OwnedFd>,
     ) -> io::Result<Self> {
@@ -38,11 +40,6 @@ pub(in crate::sandbox) fn join_one_id(_socket: &UnixStream) -> io::Result<()> {
 }
 
 /// Says why.
-pub(in crate::sandbox) fn probe() -> Result<(), String> {
-    Err(REASON.to_owned())
-}
-
-/// Says why.
-pub(in crate::sandbox) fn probe_records(_directory: &Path) -> Result<(), String> {
+pub(in crate::sandbox) fn probe_all(_scratch: &Path) -> Result<(), String> {
     Err(REASON.to_owned())
 }
