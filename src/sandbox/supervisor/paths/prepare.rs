@@ -154,7 +154,7 @@ impl Maker {
                 self.add(target.place, directory_at(&path)?, false, &[]);
                 Ok(())
             }
-            Mount::File { content, target, mode, uid, gid } => {
+            Mount::File { content, target, mode, uid, gid, secret: _ } => {
                 let target = self.target(target, Kind::File)?;
                 let content = in_memory(content.bytes())?;
                 let mode = mode & PERMISSIONS;

@@ -109,7 +109,7 @@ impl World {
         let binds =
             vec![bind("/run", &path.join("shared"), false), bind("/ro", &path.join("read"), true), processes];
         let view = PathView::new(&root, binds, Processes::new(tracer, list)).unwrap();
-        let owners = Owners::new(Ownership::Simulated, open(&root).as_fd(), None, []).unwrap();
+        let owners = Owners::new(Ownership::Simulated, open(&root).as_fd(), None, &[]).unwrap();
         let who = Identity { uid, gid: uid, groups: Vec::new(), home: "/".to_owned() };
         let identify = Arc::new(Fixed(Arc::new(Credentials::of(&who))));
         Self { directory, proc, paths: Paths::new(Arc::new(view), Arc::new(owners), identify) }
@@ -194,6 +194,7 @@ fn spec(directory: &Path, mounts: Vec<Mount>) -> RunSpec {
         mounts,
         aside: directory.to_owned(),
         shm_size: None,
+        special_owners: Vec::new(),
         ulimits: Vec::new(),
         linux32: false,
     }
@@ -501,6 +502,7 @@ fn a_root_is_prepared_and_confined() {
             mode: 0o400,
             uid: 5,
             gid: 7,
+            secret: true,
         },
     ];
     let root = world.root();
