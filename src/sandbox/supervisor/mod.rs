@@ -22,6 +22,9 @@
 mod abi;
 mod attended;
 #[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(test), expect(dead_code, reason = "for commands without namespaces"))]
+mod confine;
+#[cfg(target_arch = "x86_64")]
 mod creation_calls;
 #[cfg(target_arch = "x86_64")]
 mod credential_calls;
@@ -33,6 +36,9 @@ mod notification;
 #[cfg(target_arch = "x86_64")]
 mod one_id;
 mod owners;
+#[cfg(target_arch = "x86_64")]
+#[expect(dead_code, unused_imports, reason = "for commands without namespaces")]
+mod paths;
 #[cfg(target_arch = "x86_64")]
 mod probe;
 mod start;
