@@ -25,7 +25,7 @@ use crate::image::{Accounts, Identity};
 use super::chrooted;
 use super::enter::Ended;
 use super::exec;
-use super::filter;
+use super::filtered;
 use super::identity;
 use super::isolation::Isolation;
 use super::mounts;
@@ -81,7 +81,7 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
         // What the command leaves behind comes to this process, as it does to process 1.
         reaper::adopt(true).step("prctl")?;
     }
-    if spec.network == Network::None {
+    if spec.network == Network::None && apart {
         sys::bring_up_loopback().step("loopback device")?;
     }
     let changed = open_changed(spec)?;
@@ -250,11 +250,8 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
         if spec.linux32 {
             sys::become_linux32().step("personality")?;
         }
-        // While there is the capability for it: without, the kernel would want no_new_privs, and
-        // set-user-id programs would not work. What is still to come is allowed.
-        if let Some(program) = filter::default_program() {
-            sys::seccomp::install(program).step("seccomp")?;
-        }
+        // While there is the capability for it. What is still to come is allowed.
+        filtered::install(spec, apart)?;
         if spec.isolation == Isolation::OneId {
             identity::assume_simulated()?;
         } else {
