@@ -24,7 +24,7 @@ use crate::image::{Accounts, Identity};
 
 use super::chrooted;
 use super::exec;
-use super::filter;
+use super::filtered;
 use super::identity;
 use super::isolation::Isolation;
 use super::mounts;
@@ -82,8 +82,8 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
         // What the command leaves behind comes to this process, as it does to process 1.
         reaper::adopt(true).step("prctl")?;
     }
-    // Without a namespace a filter keeps the command from the network.
-    if spec.network == Network::None && spec.isolation != Isolation::Ptrace {
+    // Elsewhere a filter keeps the command from the network.
+    if spec.network == Network::None && apart {
         sys::bring_up_loopback().step("loopback device")?;
     }
     let changed = open_changed(spec)?;
@@ -247,14 +247,8 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
             sys::become_linux32().step("personality")?;
         }
         supervisor::join_early(spec, socket).step("joining the tracer")?;
-        if spec.isolation == Isolation::Ptrace {
-            rustix::thread::set_no_new_privs(true).step("prctl")?;
-        }
-        // While there is the capability for it: without, the kernel would want no_new_privs, and
-        // set-user-id programs would not work. What is still to come is allowed.
-        if let Some(program) = filter::default_program() {
-            sys::seccomp::install(program).step("seccomp")?;
-        }
+        // While there is the capability for it. What is still to come is allowed.
+        filtered::install(spec, apart)?;
         if spec.isolation == Isolation::OneId {
             identity::assume_simulated()?;
         } else if spec.isolation != Isolation::Ptrace {

@@ -58,7 +58,7 @@ pub(in crate::sandbox) fn join_late(
 ) -> io::Result<()> {
     if let Some(ready) = ready {
         open_to_tracer()?;
-        return ready.join(spec, socket);
+        return ready.join(socket);
     }
     if !spec.interpreters.is_empty() {
         // Taking on another user has closed it again.

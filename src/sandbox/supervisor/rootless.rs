@@ -13,9 +13,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::super::enter::Ended;
-use super::super::filter::{Action, Condition, Filter, Rule};
+use super::super::filter::{Action, Filter, Rule};
 use super::super::root::{Root, Stub};
-use super::super::spec::{Network, RunSpec};
+use super::super::spec::RunSpec;
 use super::super::wire::{Failure, Step};
 use super::abi::credential_rules;
 use super::confine::Confinement;
@@ -85,14 +85,8 @@ pub(in crate::sandbox) fn prepare(
 }
 
 /// The filter of a command.
-fn filter(network: Network) -> Filter {
+fn filter() -> Filter {
     let mut rules = credential_rules();
-    let word = |argument, wanted, negated| Condition { argument, mask: 0xffff_ffff, wanted, negated };
-    if network == Network::None {
-        let other = word(0, libc::AF_UNIX as u64, true);
-        let action = Action::Errno(libc::ENETUNREACH as u16);
-        rules.push(Rule { call: libc::SYS_socket, when: vec![other], action });
-    }
     rules.push(Rule { call: libc::SYS_uname, when: Vec::new(), action: Action::Notify });
     rules.extend(paths::rules());
     Filter {
@@ -110,13 +104,12 @@ impl Ready {
     /// # Errors
     ///
     /// Says why the kernel takes no filter with a listener.
-    pub(in crate::sandbox) fn join(&self, spec: &RunSpec, socket: &UnixStream) -> io::Result<()> {
+    pub(in crate::sandbox) fn join(&self, socket: &UnixStream) -> io::Result<()> {
         rustix::process::chdir(&self.cwd)?;
-        rustix::thread::set_no_new_privs(true)?;
         if let Ok(confinement) = &self.confinement {
             confinement.enter()?;
         }
-        start::join(socket, &filter(spec.network).assemble())
+        start::join(socket, &filter().assemble())
     }
 
     /// Supervises the command that joins by `socket`. For a process with one thread.

@@ -83,7 +83,7 @@ pub(in crate::sandbox) enum Ready {}
 
 impl Ready {
     /// Refuses.
-    pub(in crate::sandbox) fn join(&self, _spec: &RunSpec, _socket: &UnixStream) -> io::Result<()> {
+    pub(in crate::sandbox) fn join(&self, _socket: &UnixStream) -> io::Result<()> {
         match *self {}
     }
 
