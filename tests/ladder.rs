@@ -161,6 +161,7 @@ fn spec(root: &Path, script: &str) -> RunSpec {
         shm_size: None,
         ulimits: Vec::new(),
         linux32: false,
+        special_owners: Vec::new(),
     }
 }
 

@@ -127,7 +127,8 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
             _ => {}
         }
     };
-    let journal = supervised.map(|supervised| supervised.journal()).unwrap_or_default();
+    let journal = supervised.map(|supervised| supervised.journal()).transpose();
+    let journal = journal.step("supervising the command")?.unwrap_or_default();
     Message::ended_with(ended, journal).send(helper).step("answering")
 }
 
@@ -267,7 +268,7 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
         sys::reset_signals().step("resetting signals")?;
         sys::close_on_exec_from(3).step("close_range")?;
         if spec.isolation == Isolation::OneId {
-            supervisor::join_one_id(socket).step("joining the supervisor")?;
+            supervisor::join_one_id(socket, spec, &identity).step("joining the supervisor")?;
         }
         Ok(())
     };

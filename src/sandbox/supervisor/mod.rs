@@ -21,17 +21,27 @@
 #[cfg(target_arch = "x86_64")]
 mod abi;
 #[cfg(target_arch = "x86_64")]
+mod access;
+#[cfg(target_arch = "x86_64")]
+mod attribute_calls;
+#[cfg(target_arch = "x86_64")]
 mod creation_calls;
 #[cfg(target_arch = "x86_64")]
 mod credential_calls;
 mod credential_sets;
 mod credentials;
 #[cfg(target_arch = "x86_64")]
+mod failsafe;
+#[cfg(target_arch = "x86_64")]
 mod identity_calls;
+#[cfg(target_arch = "x86_64")]
+mod move_calls;
 mod notification;
 #[cfg(target_arch = "x86_64")]
 mod one_id;
 mod owners;
+#[cfg(target_arch = "x86_64")]
+mod permission_calls;
 #[cfg(target_arch = "x86_64")]
 mod probe;
 mod start;
