@@ -37,13 +37,17 @@ impl Supervised {
     }
 
     /// The journal of no command.
-    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
+    pub(in crate::sandbox) fn journal(&self) -> io::Result<Vec<JournalEntry>> {
         match *self {}
     }
 }
 
 /// Refuses.
-pub(in crate::sandbox) fn join_one_id(_socket: &UnixStream, _traced: bool) -> io::Result<()> {
+pub(in crate::sandbox) fn join_one_id(
+    _socket: &UnixStream,
+    _spec: &RunSpec,
+    _identity: &Identity,
+) -> io::Result<()> {
     Err(io::Error::other(REASON))
 }
 
@@ -118,7 +122,7 @@ impl Rootless {
     }
 
     /// The journal of no command.
-    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
+    pub(in crate::sandbox) fn journal(&self) -> io::Result<Vec<JournalEntry>> {
         match *self {}
     }
 }
