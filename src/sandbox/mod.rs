@@ -53,6 +53,7 @@ mod root;
 mod run;
 mod spec;
 mod supervisor;
+pub mod survey;
 mod sys;
 mod wire;
 
