@@ -367,6 +367,12 @@ fn tls() {
 
     build("tls:v1").env("SSL_CERT_FILE", &authority).run().success();
     registry.index("tls", "v1");
+    // A folder may hold other things, too.
+    world.write("authorities/ca.pem", std::fs::read(&authority).expect("the authority"));
+    world.write("authorities/README", "Certificates.\n");
+    build("tls:v3").env("SSL_CERT_DIR", world.path("authorities")).run().success();
+    registry.index("tls", "v3");
+    build("tls:v4").env("SSL_CERT_DIR", world.path("nowhere")).run().code(2).stderr_has("the CA folder");
     build("tls:v2").args(["--insecure-registry", &registry.host()]).run().success();
     registry.index("tls", "v2");
 

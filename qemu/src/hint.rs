@@ -126,6 +126,13 @@ impl Failure<'_> {
                  also set CARGO_NET_GIT_FETCH_WITH_CLI=true, or keep the store on xfs or btrfs"
             ));
         }
+        // The emulator's own last words, which it does not say of a program.
+        if self.printed_any(&["QEMU internal SIG", "qemu: fatal:", "Unhandled CPU exception"]) {
+            return Some(format!(
+                "the emulator itself crashed, {emulator}, not your command. Use a newer qemu \
+                 (--qemu-dir DIR), or build this stage on $BUILDPLATFORM"
+            ));
+        }
         if self.printed("effective uid is not 0") {
             return Some(format!(
                 "setuid programs such as sudo need a handler with flag C and subordinate ids; \
@@ -204,15 +211,17 @@ impl Failure<'_> {
                          qemu, or build in a stage FROM --platform=$BUILDPLATFORM"
                             .to_owned()
                     }
-                    None => "The emulator does not know an instruction. Use a newer qemu, or \
-                             build this stage on $BUILDPLATFORM"
+                    None => "The emulator does not know an instruction, or the program holds one \
+                             that no processor knows. Use a newer qemu, or build this stage on \
+                             $BUILDPLATFORM"
                         .to_owned(),
                 };
                 Some(format!("{start}. {what}"))
             }
             SIGSEGV => Some(format!(
-                "{start}. Most likely the emulator crashed, not your command. Try another qemu \
-                 version (--qemu-dir DIR), or build this stage on $BUILDPLATFORM"
+                "{start}. Most likely the emulator crashed, not your command. A fault of the program \
+                 itself looks the same. Use a newer qemu (--qemu-dir DIR), or build this stage on \
+                 $BUILDPLATFORM"
             )),
             _ => None,
         }
@@ -267,6 +276,13 @@ mod tests {
             ("linux/arm64", "yum install x", Exited(1), "error: cpio: chown failed - ", "/etc/subuid"),
             ("linux/arm64", "mv a b", Exited(1), "mv: Invalid cross-device link", "EXDEV"),
             ("linux/arm64", "strace ls", Exited(1), "PTRACE_TRACEME: Function not implemented", "ptrace"),
+            (
+                "linux/arm64",
+                "x",
+                Exited(139),
+                "qemu: QEMU internal SIGSEGV {code=",
+                "itself crashed, qemu-x 7",
+            ),
             ("linux/arm64", "x", Exited(1), "io_uring_setup: ENOSYS", "UV_USE_IO_URING=0"),
             ("linux/arm64", "x", Exited(126), "sh: ./x: Exec format error", "another platform"),
             ("linux/arm64", "x", Errno(8), "", "another platform"),
@@ -295,8 +311,9 @@ mod tests {
             hint("linux/arm64", "ldconfig", Outcome::Exited(139), crash).as_deref(),
             Some(
                 "RUN failed with status 139 under qemu-x 7.2.22: \"qemu: uncaught target signal \
-                 11\". Most likely the emulator crashed, not your command. Try another qemu \
-                 version (--qemu-dir DIR), or build this stage on $BUILDPLATFORM"
+                 11\". Most likely the emulator crashed, not your command. A fault of the \
+                 program itself looks the same. Use a newer qemu (--qemu-dir DIR), or build this \
+                 stage on $BUILDPLATFORM"
             )
         );
     }

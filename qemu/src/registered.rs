@@ -51,7 +51,7 @@ impl Registered {
 }
 
 fn bytes(text: &str) -> Option<Vec<u8>> {
-    (text.len() % 2 == 0 && text.is_ascii()).then_some(())?;
+    (text.len().is_multiple_of(2) && text.is_ascii()).then_some(())?;
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 

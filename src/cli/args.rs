@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sandbox::Isolation;
+
 use super::refused::RefusedArgs;
 
 /// Shown by `fanfold` without arguments.
@@ -52,7 +54,7 @@ const CLOSING: &str = "\
     A flag can be set by its variable instead. One that can be repeated takes one value a line there; an empty \
     variable counts as none, and the command line goes before variables.\n\n\
     Exit codes: 0 done; 1 a step failed; 2 usage or Dockerfile; 3 authentication; 4 the registry refused; 5 a base \
-    image, platform or download is missing; 75 worth trying again; 128 and the signal's number when interrupted.";
+    image, platform or download is missing, or this machine cannot do what is asked; 75 worth trying again, or --timeout is over; 128 and the signal's number when interrupted.";
 
 /// Stands below the options of a check.
 const CHECKED: &str = "\
@@ -125,6 +127,24 @@ pub(super) enum IsolationArg {
     Ptrace,
     /// No RUN
     None,
+}
+
+impl IsolationArg {
+    /// The one that is asked for; `None` for the best.
+    ///
+    /// # Errors
+    ///
+    /// Says that commands are not wanted at all.
+    pub(super) fn chosen(self) -> Result<Option<Isolation>, &'static str> {
+        match self {
+            Self::Auto => Ok(None),
+            Self::Userns => Ok(Some(Isolation::Userns)),
+            Self::OneId => Ok(Some(Isolation::OneId)),
+            Self::Chroot => Ok(Some(Isolation::Chroot)),
+            Self::Ptrace => Ok(Some(Isolation::Ptrace)),
+            Self::None => Err("the isolation none has no commands (--isolation=none)"),
+        }
+    }
 }
 
 /// How foreign programs run.
@@ -317,14 +337,30 @@ pub(super) struct BuildArgs {
     /// Size of /dev/shm in RUN instructions, e.g. 64m
     #[arg(long, value_name = "SIZE", env = "FANFOLD_SHM_SIZE", help_heading = "Isolation and emulation")]
     pub(super) shm_size: Option<String>,
-    /// Resource limit of RUN instructions; repeatable
+    /// Memory that each RUN may use, without swap, e.g. 512m or 2g
+    #[arg(short, long, value_name = "SIZE", env = "FANFOLD_MEMORY", help_heading = "Limits")]
+    pub(super) memory: Option<String>,
+    /// Processor time that each RUN may use, in cores, e.g. 2 or 0.5
+    #[arg(long, value_name = "NUMBER", env = "FANFOLD_CPUS", help_heading = "Limits")]
+    pub(super) cpus: Option<String>,
+    /// Processes and threads that each RUN may have at the same time
     #[arg(
         long,
-        value_name = "NAME=SOFT[:HARD]",
-        env = "FANFOLD_ULIMIT",
-        help_heading = "Isolation and emulation"
+        visible_alias = "pids-limit",
+        value_name = "N",
+        env = "FANFOLD_PIDS",
+        help_heading = "Limits"
     )]
+    pub(super) pids: Option<String>,
+    /// Resource limit (setrlimit) of RUN instructions; without it they have those of this process; repeatable
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", env = "FANFOLD_ULIMIT", help_heading = "Limits")]
     pub(super) ulimit: Vec<String>,
+    /// Time that the whole build may take, e.g. 90s, 10m or 1h30m; then it ends with 75
+    #[arg(long, value_name = "DURATION", env = "FANFOLD_TIMEOUT", help_heading = "Limits")]
+    pub(super) timeout: Option<String>,
+    /// Time that each RUN and each pull of a base image may take; then the step has failed
+    #[arg(long, value_name = "DURATION", env = "FANFOLD_STEP_TIMEOUT", help_heading = "Limits")]
+    pub(super) step_timeout: Option<String>,
 
     /// How progress is shown
     #[arg(

@@ -15,8 +15,8 @@ use super::errors::{self, Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
 use super::process::{Umask, exit_code};
-use super::{check, inputs, report, result_files, signals, sites};
-use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome, Remotes, Way};
+use super::{check, inputs, limits, report, result_files, signals, sites};
+use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome, Remotes, Way, stopped};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self};
@@ -93,8 +93,30 @@ fn in_namespaces(
     sites: &[RunSite],
     umask: Umask,
 ) -> Result<u8, Failure> {
-    let config = sandbox::Config { path: environment.search_path() };
-    match sandbox::enter(&config) {
+    let isolation = match arguments.input.host.isolation.chosen() {
+        Ok(isolation) => isolation,
+        Err(reason) => {
+            let fix = Some("leave --isolation away, or choose another one".to_owned());
+            return Err(cannot_run(&prepared, sites, reason, fix));
+        }
+    };
+    let scratch = prepared.root.clone();
+    let config = sandbox::Config { path: environment.search_path(), isolation, scratch };
+    let cgroups = limits::prepare(&prepared)?;
+    let entered = sandbox::enter(&config);
+    let entered = match (entered, cgroups) {
+        (Ok(Entered::Inside(mut sandbox)), Some(cgroups)) => {
+            sandbox.limit(cgroups);
+            Ok(Entered::Inside(sandbox))
+        }
+        (entered, Some(cgroups)) => {
+            // Nothing of the build runs any more.
+            cgroups.remove();
+            entered
+        }
+        (entered, None) => entered,
+    };
+    match entered {
         Ok(Entered::Inside(sandbox)) => {
             match inside(arguments, environment, prepared, Some(sandbox), sites, umask)? {
                 Ending::Code(code) => Ok(code),
@@ -102,16 +124,18 @@ fn in_namespaces(
             }
         }
         Ok(Entered::Outside(ended)) => exit_code(ended),
-        Err(error) => {
-            let text = format!("RUN needs a user namespace: {}", BuildError::describe(&error));
-            let mut failure = BuildError::new(ErrorKind::Platform, text);
-            if let Some(first) = sites.first() {
-                failure = failure.at(first.span, &first.platform);
-            }
-            failure.hint = error.fix();
-            Err(report::failure(&failure, &prepared.source))
-        }
+        Err(error) => Err(cannot_run(&prepared, sites, &BuildError::describe(&error), error.fix())),
     }
+}
+
+/// The failure of a build with commands where none can be run.
+fn cannot_run(prepared: &Prepared, sites: &[RunSite], reason: &str, fix: Option<String>) -> Failure {
+    let mut failure = BuildError::new(ErrorKind::Platform, format!("this RUN cannot be run: {reason}"));
+    if let Some(first) = sites.first() {
+        failure = failure.at(first.span, &first.platform);
+    }
+    failure.hint = fix;
+    report::failure(&failure, &prepared.source)
 }
 
 /// Commands in a build whose stages have neither RUN nor a base that could have left one.
@@ -231,7 +255,7 @@ async fn build(
     umask: Umask,
 ) -> Result<Ending, Failure> {
     let begun = Instant::now();
-    let interrupted = signals::listen()
+    let interrupted = signals::listen(prepared.deadline)
         .map_err(|error| Failure::new(Kind::Retryable, format!("failed to listen for signals: {error}")))?;
     let progress = Progress::standard(prepared.mode, environment.progress());
     let client = client(&arguments.input, environment, &progress)?;
@@ -239,6 +263,7 @@ async fn build(
     let cancel = Cancel::default();
     let sockets = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
     let agents = Agents::start(&prepared.agents, sockets.path(), environment)?;
+    let isolated = sandbox.clone();
     let settings = Settings {
         sandbox,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -247,6 +272,7 @@ async fn build(
         cpu_models: emulation.cpu_models.clone(),
         interpreters: emulation.interpreters.clone(),
         elsewhere: [std::env::temp_dir(), "/dev/shm".into(), "/var/tmp".into()].to_vec(),
+        step_timeout: prepared.step_timeout,
         resolv_conf: "/etc/resolv.conf".into(),
         hosts: "/etc/hosts".into(),
         secrets: prepared.secrets.clone(),
@@ -259,6 +285,10 @@ async fn build(
     let engine = Engine::new(store, settings, cancel.clone())
         .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
+    let places = match &isolated {
+        Some(sandbox) => surroundings(sandbox, &engine, &emulation)?,
+        None => Vec::new(),
+    };
     let Prepared {
         dockerfile,
         source,
@@ -270,9 +300,10 @@ async fn build(
         names,
         outputs,
         jobs,
+        step_timeout,
         ..
     } = prepared;
-    let mut remarks = Vec::new();
+    let mut remarks: Vec<Event> = places.into_iter().map(|text| Event::Note { text }).collect();
     let source = Arc::new(source);
     if outputs.is_empty() {
         let text = "no output named: the result stays in the store; use --push or --output to hand it over";
@@ -285,6 +316,7 @@ async fn build(
         no_cache: arguments.no_cache,
         pull: arguments.input.pull,
         jobs,
+        step_timeout,
         keep_going: arguments.keep_going,
         index,
         annotations,
@@ -311,9 +343,7 @@ async fn build(
     let mut interrupted = interrupted;
     let written = tokio::select! {
         written = output::write(&context, &outcome.built, &outputs) => written.map_err(errors::build_error),
-        signal = signals::wait(&mut interrupted) => {
-            Err(BuildError::new(ErrorKind::Interrupted(signal), "the build was interrupted"))
-        }
+        stop = stopped(&mut interrupted) => Err(stop.error("while the result was being handed over")),
     };
     let written = written.and_then(|written| {
         result_files::write(arguments, &outcome, &names).map_err(errors::build_error)?;
@@ -337,6 +367,19 @@ async fn build(
         report::result(&top)?;
     }
     Ok(Ending::Code(0))
+}
+
+/// What people should know of how commands are run here.
+fn surroundings(sandbox: &Sandbox, engine: &Engine, emulation: &Emulation) -> Result<Vec<String>, Failure> {
+    let mut told = vec![format!("RUN in a {sandbox} ({})", sandbox.isolation())];
+    told.extend(sandbox.refused().iter().map(|refused| format!("not {refused}")));
+    told.extend(sandbox.remarks().iter().cloned());
+    let remark = engine.storage_remark().map_err(|error| Failure::from(BuildError::from(error)))?;
+    told.extend(remark);
+    told.extend(emulation.emulators.iter().map(|(platform, emulator)| {
+        format!("{platform} is emulated by {} ({})", emulator.path().display(), emulator.way().name())
+    }));
+    Ok(told)
 }
 
 /// Seconds since 1970.
@@ -366,6 +409,7 @@ pub(super) fn client(
         insecure: arguments.insecure_registry.clone(),
         credentials: environment.credentials(),
         ca_file: environment.ca_file(),
+        ca_dirs: environment.ca_dirs(),
         on_retry: Some(on_retry),
         ..registry::Config::default()
     })

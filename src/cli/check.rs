@@ -130,6 +130,7 @@ pub(super) fn answer(query: &Query<'_>, environment: &Environment) -> Result<u8,
         no_cache: false,
         pull: query.input.pull,
         jobs: 1,
+        step_timeout: None,
         keep_going: false,
         index: false,
         annotations: Vec::new(),
@@ -169,6 +170,7 @@ fn survey(
         insecure: query.input.insecure_registry.clone(),
         credentials: environment.credentials(),
         ca_file: environment.ca_file(),
+        ca_dirs: environment.ca_dirs(),
         retry: RetryPolicy { tries: TRIES, ..RetryPolicy::default() },
         ..registry::Config::default()
     })

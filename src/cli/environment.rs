@@ -82,6 +82,12 @@ impl Environment {
         self.path("SSL_CERT_FILE")
     }
 
+    /// Folders with more of them.
+    pub(super) fn ca_dirs(&self) -> Vec<PathBuf> {
+        let paths = self.os("SSL_CERT_DIR").unwrap_or_default();
+        std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect()
+    }
+
     /// What `git` gets of this machine.
     pub(super) fn git(&self) -> GitEnvironment {
         let network = NETWORK.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_lowercase()]);

@@ -18,6 +18,7 @@ mod errors;
 mod findings;
 mod host;
 mod inputs;
+mod limits;
 mod options;
 mod outline;
 mod platforms;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fanfold_platforms::{Platform, parse_list};
 
@@ -12,6 +13,7 @@ use super::args::{BuildArgs, InputArgs, NetworkArg, ProgressArg};
 use super::environment::Environment;
 use super::errors::{Failure, Source, render_syntax};
 use super::inputs::{self, Inputs};
+use super::signals::Deadline;
 use super::{contexts, secrets, values};
 use crate::coordinator::{Annotation, ContextAt, Scope};
 use crate::dockerfile::{self, CheckOptions, Dockerfile, Kind, SyntaxError};
@@ -19,6 +21,7 @@ use crate::image::Reference;
 use crate::output::{OutputSpec, check_destinations};
 use crate::plan::{NamedContext, Network, Request};
 use crate::progress::Mode;
+use crate::sandbox::Limits;
 use crate::secrets::Secrets;
 
 /// The build argument that stands for the `check` directive.
@@ -46,11 +49,20 @@ pub(super) struct Prepared {
     pub(super) root: PathBuf,
     pub(super) mode: Mode,
     pub(super) jobs: usize,
+    pub(super) limits: Limits,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) step_timeout: Option<Duration>,
 }
 
 /// Reads everything that the flags name.
 pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Result<Prepared, Failure> {
     arguments.refused.refuse()?;
+    let time = |flag: &str, text: &Option<String>| {
+        text.as_deref().map(|text| values::duration(flag, text)).transpose()
+    };
+    let deadline = time("--timeout", &arguments.timeout)?.map(Deadline::after);
+    let step_timeout = time("--step-timeout", &arguments.step_timeout)?;
+    let limits = limits(arguments)?;
     let input = &arguments.input;
     let root = input.root.clone().or_else(|| environment.default_root()).ok_or_else(|| {
         Failure::usage("there is no HOME to keep the store in").with_hint("pass --root DIR")
@@ -69,6 +81,9 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     check_destinations(&outputs, &files)?;
     Ok(Prepared {
         root,
+        limits,
+        deadline,
+        step_timeout,
         mode: mode(arguments, &outputs)?,
         jobs: match arguments.jobs {
             Some(0) => return Err(Failure::usage("--jobs 0: write 1 or more")),
@@ -306,6 +321,15 @@ fn for_build(arguments: &BuildArgs, request: Request) -> Result<Request, Failure
         ulimits: arguments.ulimit.iter().map(|text| values::ulimit(text)).collect::<Result<_, _>>()?,
         shared_caches: arguments.shared_cache_mount.iter().cloned().collect(),
         ..request
+    })
+}
+
+/// What each command may use.
+fn limits(arguments: &BuildArgs) -> Result<Limits, Failure> {
+    Ok(Limits {
+        memory: arguments.memory.as_deref().map(values::memory).transpose()?,
+        cpus: arguments.cpus.as_deref().map(values::cpus).transpose()?,
+        pids: arguments.pids.as_deref().map(values::pids).transpose()?,
     })
 }
 

@@ -96,7 +96,9 @@ pub(super) fn show(
     let (executions, unproven) = if platforms.iter().all(|platform| unproven.is_native(platform)) {
         (platforms.into_iter().map(|platform| (platform, Execution::Native)).collect(), None)
     } else {
-        match sandbox::enter(&sandbox::Config { path: path.clone() }) {
+        let isolation = input.host.isolation.chosen().unwrap_or_default();
+        let config = sandbox::Config { path: path.clone(), isolation, scratch: scratch.path().to_owned() };
+        match sandbox::enter(&config) {
             Ok(Entered::Outside(Ended::Exited(code))) => return Ok(u8::try_from(code).unwrap_or(1)),
             Ok(Entered::Outside(Ended::Signaled(signal))) => return Ok(Kind::Interrupted(signal).code()),
             Ok(Entered::Inside(sandbox)) => {

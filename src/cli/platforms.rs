@@ -38,31 +38,35 @@ struct Row {
 /// Prints the table, and gives the exit code.
 pub(super) fn run(arguments: &PlatformsArgs) -> Result<u8, Failure> {
     let environment = Environment::read();
-    let config = sandbox::Config { path: environment.search_path() };
+    let scratch = tempfile::tempdir()
+        .map_err(|error| Failure::new(Kind::Retryable, format!("no temporary folder: {error}")))?;
+    let isolation = match arguments.host.isolation.chosen() {
+        Ok(isolation) => isolation,
+        Err(reason) => return without_commands(arguments, reason.to_owned(), String::new()),
+    };
+    let config =
+        sandbox::Config { path: environment.search_path(), isolation, scratch: scratch.path().to_owned() };
     match sandbox::enter(&config) {
         Ok(Entered::Outside(Ended::Exited(code))) => Ok(u8::try_from(code).unwrap_or(1)),
         Ok(Entered::Outside(Ended::Signaled(signal))) => Ok(Kind::Interrupted(signal).code()),
         Ok(Entered::Inside(sandbox)) => {
-            let scratch = tempfile::tempdir()
-                .map_err(|error| Failure::new(Kind::Retryable, format!("no temporary folder: {error}")))?;
             let rows = rows(arguments, &environment, scratch.path().to_owned(), sandbox.isolation());
-            let isolation = sandbox.mapping().to_string();
+            let isolation = sandbox.to_string();
             print(arguments.json, &isolation, &rows)?;
             Ok(0)
         }
         Err(error) => {
-            let reason = BuildError::describe(&error);
-            let fix = error.fix().unwrap_or_default();
-            let rows: Vec<Row> = platforms()
-                .map(|platform| Row {
-                    platform,
-                    execution: Execution::Unavailable { reasons: vec![reason.clone()], fix: fix.clone() },
-                })
-                .collect();
-            print(arguments.json, &format!("none: {reason}"), &rows)?;
-            Ok(0)
+            without_commands(arguments, BuildError::describe(&error), error.fix().unwrap_or_default())
         }
     }
+}
+
+/// The table where nothing can be run.
+fn without_commands(arguments: &PlatformsArgs, reason: String, fix: String) -> Result<u8, Failure> {
+    let unavailable = || Execution::Unavailable { reasons: vec![reason.clone()], fix: fix.clone() };
+    let rows: Vec<Row> = platforms().map(|platform| Row { platform, execution: unavailable() }).collect();
+    print(arguments.json, &format!("none: {reason}"), &rows)?;
+    Ok(0)
 }
 
 fn platforms() -> impl Iterator<Item = Platform> {

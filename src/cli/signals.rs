@@ -1,14 +1,19 @@
-//! SIGINT and SIGTERM: end the build in order; a second one ends it at once.
+//! SIGINT, SIGTERM and the end of the build's time: end the build in order; a signal after that ends it at
+//! once.
+
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Listens from now on. The receiver changes to the number of the first signal.
+use crate::coordinator::Stop;
+
+/// Listens from now on. The receiver hears of the first signal, or that the time is over.
 ///
 /// # Errors
 ///
 /// Fails where the handlers cannot be installed.
-pub(super) fn listen() -> std::io::Result<watch::Receiver<Option<i32>>> {
+pub(super) fn listen(deadline: Option<Deadline>) -> std::io::Result<watch::Receiver<Option<Stop>>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -18,9 +23,17 @@ pub(super) fn listen() -> std::io::Result<watch::Receiver<Option<i32>>> {
             _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
             _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
             _ = hangup.recv() => SignalKind::hangup().as_raw_value(),
+            limit = expired(deadline) => {
+                // As below.
+                let _ = sender.send(Some(Stop::TimedOut(limit)));
+                tokio::select! {
+                    _ = interrupt.recv() => leave(128 + SignalKind::interrupt().as_raw_value()),
+                    _ = terminate.recv() => leave(128 + SignalKind::terminate().as_raw_value()),
+                }
+            }
         };
         // Nobody listens any more when the build has just ended.
-        let _ = sender.send(Some(number));
+        let _ = sender.send(Some(Stop::Signal(number)));
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
@@ -30,19 +43,28 @@ pub(super) fn listen() -> std::io::Result<watch::Receiver<Option<i32>>> {
     Ok(receiver)
 }
 
+/// When a build has to be done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    begun: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    /// The end of `limit`, from now on.
+    pub(super) fn after(limit: Duration) -> Self {
+        Self { begun: Instant::now(), limit }
+    }
+}
+
+/// Waits for the end of the build's time, and gives how long it was; forever, where there is none.
+async fn expired(deadline: Option<Deadline>) -> Duration {
+    let Some(Deadline { begun, limit }) = deadline else { return std::future::pending().await };
+    tokio::time::sleep(limit.saturating_sub(begun.elapsed())).await;
+    limit
+}
+
 #[expect(clippy::exit, reason = "who asks twice does not want to wait for an orderly end")]
 fn leave(code: i32) -> ! {
     std::process::exit(code)
-}
-
-/// Waits for the first signal; forever, where nobody listens any more.
-pub(super) async fn wait(interrupted: &mut watch::Receiver<Option<i32>>) -> i32 {
-    loop {
-        if let Some(number) = *interrupted.borrow_and_update() {
-            return number;
-        }
-        if interrupted.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }

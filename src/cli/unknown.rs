@@ -6,15 +6,18 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::errors::Failure;
 
 /// Flags of `docker build` and kaniko that have no meaning here, with what to do instead.
-const ELSEWHERE: [(&str, &str); 28] = [
+const ELSEWHERE: [(&str, &str); 31] = [
     ("--cache", "steps are always looked up in the store; --no-cache turns that off"),
     ("--cache-dir", "the cache is the store: --root DIR"),
     ("--cache-repo", "the cache is the store: --root DIR"),
     ("--cleanup", "drop the flag: nothing of a build stays outside the store"),
     ("--compress", "drop the flag: there is no daemon that the context is sent to"),
     ("--context", "the build context is the last argument: fanfold build [OPTIONS] CONTEXT"),
-    ("--cpu-quota", "start fanfold in a cgroup with the limits that you want"),
+    ("--cpu-period", "use --cpus NUMBER"),
+    ("--cpu-quota", "use --cpus NUMBER"),
+    ("--cpu-shares", "use --cpus NUMBER"),
     ("--cpuset-cpus", "start fanfold in a cgroup with the limits that you want"),
+    ("--cpuset-mems", "start fanfold in a cgroup with the limits that you want"),
     ("--custom-platform", "use --platform"),
     ("--customPlatform", "use --platform"),
     ("--destination", "use -t NAME --push"),
@@ -24,7 +27,7 @@ const ELSEWHERE: [(&str, &str); 28] = [
     ("--image-name-with-digest-file", "use --metadata-file FILE"),
     ("--insecure", "use --insecure-registry HOST"),
     ("--insecure-pull", "use --insecure-registry HOST"),
-    ("--memory", "start fanfold in a cgroup with the limits that you want"),
+    ("--memory-swap", "drop the flag: with --memory a RUN has no swap"),
     ("--no-push", "drop the flag: nothing is pushed without --push"),
     ("--registry-mirror", "name the mirror in FROM, or with --build-context NAME=docker-image://MIRROR/NAME"),
     ("--reproducible", "use --timestamp 0, or SOURCE_DATE_EPOCH"),

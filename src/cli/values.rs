@@ -1,5 +1,7 @@
 //! Values of flags: `NAME=VALUE`, sizes, limits, annotations.
 
+use std::time::Duration;
+
 use fanfold_platforms::Platform;
 
 use super::errors::Failure;
@@ -48,6 +50,80 @@ pub(super) fn size(flag: &str, text: &str) -> Result<u64, Failure> {
     };
     let number: u64 = digits.parse().map_err(|_| fault())?;
     number.checked_mul(factor).ok_or_else(fault)
+}
+
+/// The least memory that a command can begin with.
+const LEAST_MEMORY: u64 = 6 << 20;
+/// The least share of a core that the kernel gives, in thousandths.
+const LEAST_CPUS: u64 = 10;
+
+/// Reads `--memory`: bytes, or with b, k, m or g.
+pub(super) fn memory(text: &str) -> Result<u64, Failure> {
+    let bytes = size("--memory", text)?;
+    if bytes < LEAST_MEMORY {
+        return Err(Failure::usage(format!("--memory {text}: no command can begin with less than 6m")));
+    }
+    Ok(bytes)
+}
+
+/// Reads `--cpus`, a number of cores such as 1.5, as thousandths.
+pub(super) fn cpus(text: &str) -> Result<u64, Failure> {
+    let fault = || Failure::usage(format!("--cpus {text}: write a number of cores such as 2 or 0.5"));
+    let thousandths = decimal(text, 1000).filter(|number| *number <= 1_000_000).ok_or_else(fault)?;
+    if thousandths < LEAST_CPUS {
+        return Err(Failure::usage(format!("--cpus {text}: the kernel shares out no less than 0.01")));
+    }
+    Ok(thousandths)
+}
+
+/// Reads `--pids`.
+pub(super) fn pids(text: &str) -> Result<u64, Failure> {
+    match text.parse() {
+        // The kernel knows no more ids, and process 1 and the command are there always.
+        Ok(number @ 2..=4_194_304) => Ok(number),
+        _ => Err(Failure::usage(format!("--pids {text}: write a number from 2 to 4194304"))
+            .with_hint("drop the flag for no limit")),
+    }
+}
+
+/// Reads a span of time such as `90s`, `1h30m` or `1.5h`.
+pub(super) fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
+    let fault = || Failure::usage(format!("{flag} {text}: write a time such as 90s, 10m or 1h30m"));
+    let mut rest = text;
+    let mut total: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.len()
+            - rest.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.').len();
+        let (number, after) = rest.split_at(digits);
+        let letters =
+            after.len() - after.trim_start_matches(|letter: char| letter.is_ascii_alphabetic()).len();
+        let (unit, after) = after.split_at(letters);
+        let factor = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(fault()),
+        };
+        total = decimal(number, factor).and_then(|number| total.checked_add(number)).ok_or_else(fault)?;
+        rest = after;
+    }
+    if total == 0 {
+        return Err(fault().with_hint("drop the flag for no limit"));
+    }
+    Ok(Duration::from_millis(total))
+}
+
+/// A decimal number times `factor`, with what is beyond whole numbers cut off.
+fn decimal(text: &str, factor: u64) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    if (whole.is_empty() && part.is_empty()) || !is_number(whole) || !is_number(part) || part.len() > 9 {
+        return None;
+    }
+    let number = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<u64>().ok() };
+    let part = number(part)?.checked_mul(factor)? / 10_u64.pow(u32::try_from(part.len()).ok()?);
+    number(whole)?.checked_mul(factor)?.checked_add(part)
 }
 
 /// Looks whether each `--insecure-registry` is a host, with a port or without.
@@ -150,6 +226,41 @@ mod tests {
         for text in ["", "m", "1.5m", "1t", "-1"] {
             assert!(size("--shm-size", text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn times() {
+        for (text, want) in [
+            ("90s", 90_000),
+            ("10m", 600_000),
+            ("1h30m", 5_400_000),
+            ("1.5h", 5_400_000),
+            ("250ms", 250),
+            (".5s", 500),
+        ] {
+            assert_eq!(duration("--timeout", text).unwrap(), Duration::from_millis(want), "{text}");
+        }
+        for text in
+            ["", "0s", "90", "m", "1d", "-1s", "1.s.", "1..5s", "99999999999999999999h", "1h 30m", "5 s"]
+        {
+            assert!(duration("--timeout", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_of_cgroups() {
+        for (text, want) in
+            [("2", 2000), ("0.5", 500), ("1.25", 1250), ("0.01", 10), (".1", 100), ("1.", 1000)]
+        {
+            assert_eq!(cpus(text).unwrap(), want, "{text}");
+        }
+        for text in ["", ".", "0", "0.009", "-1", "1e3", "100000", "one", "1.2.3", "+1"] {
+            assert!(cpus(text).is_err(), "{text}");
+        }
+        assert_eq!(memory("64m").unwrap(), 64 << 20);
+        assert!(memory("1m").is_err() && memory("-1").is_err());
+        assert_eq!(pids("20").unwrap(), 20);
+        assert!(pids("0").is_err() && pids("1").is_err() && pids("-1").is_err() && pids("max").is_err());
     }
 
     #[test]

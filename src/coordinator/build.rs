@@ -12,7 +12,7 @@ use super::answers::Answers;
 use super::bases::{Bases, or_stage};
 use super::demand::Demand;
 use super::execute::{Done, Executor, shown};
-use super::{BuildError, ErrorKind, Options, Remotes, Source, fold};
+use super::{BuildError, ErrorKind, Options, Remotes, Source, Stop, fold, stopped};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Built, Cancel, Engine};
 use crate::plan::{self, Graph, Op, RunSite, StepId, Wanted, plan};
@@ -62,22 +62,21 @@ pub struct Finished {
 }
 
 impl Build {
-    /// Builds. `interrupted` changes to a signal's number when the build is to end early.
+    /// Builds. `interrupted` says when and why the build is to end early.
     ///
     /// # Errors
     ///
     /// Gives all failures, the first one first: several only with `keep_going`.
     pub async fn run(
         mut self,
-        interrupted: watch::Receiver<Option<i32>>,
+        interrupted: watch::Receiver<Option<Stop>>,
     ) -> Result<Outcome, Vec<BuildError>> {
         let begun = Instant::now();
         let mut stop = interrupted.clone();
         let prepared = tokio::select! {
             prepared = self.prepare() => prepared,
-            signal = stopped(&mut stop) => {
-                let kind = super::ErrorKind::Interrupted(signal);
-                Err(vec![BuildError::new(kind, "the build was interrupted")])
+            stop = stopped(&mut stop) => {
+                Err(vec![stop.error("before any step: base images, contexts and files of others were asked for")])
             }
         };
         // The end of a build waits for all of its threads: one that reads a repository must not go on.
@@ -298,16 +297,4 @@ fn run_sites(graph: &Graph, demand: &Demand) -> Vec<RunSite> {
         }
     }
     sites
-}
-
-/// Waits for a signal; forever, if its sender is gone.
-async fn stopped(interrupted: &mut watch::Receiver<Option<i32>>) -> i32 {
-    loop {
-        if let Some(signal) = *interrupted.borrow_and_update() {
-            return signal;
-        }
-        if interrupted.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }

@@ -161,10 +161,14 @@ impl From<EngineError> for BuildError {
         if error.is_disk_full() {
             return Self::new(ErrorKind::Retryable, text).with_hint(DISK_FULL);
         }
-        let whole = matches!(&error, EngineError::Step(StepFailure::Command { .. }));
+        let whole =
+            matches!(&error, EngineError::Step(StepFailure::Command { .. } | StepFailure::Limit { .. }));
         let (kind, hint) = match &error {
             EngineError::Step(StepFailure::Refused { hint: Some(hint), .. }) => {
                 return Self::new(ErrorKind::Step, text).with_hint(hint.as_str());
+            }
+            EngineError::Step(StepFailure::Limit { hint, .. }) => {
+                return Self { whole, ..Self::new(ErrorKind::Step, text) }.with_hint(hint.as_str());
             }
             EngineError::Step(StepFailure::Command { code: Some(126 | 127), how, .. })
                 if !how.starts_with("exit code") =>

@@ -9,22 +9,19 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
 use super::answers::Answers;
+use super::crash::Tail;
 use super::demand::Demand;
 use super::grounds::grounds;
 use super::pull::{self, Form};
+use super::running::{self, Running};
 use super::schedule::Schedule;
-use super::{BuildError, ErrorKind, Options, Source};
-use crate::engine::{
-    Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State, StepFailure,
-};
+use super::{BuildError, ErrorKind, Options, Source, Stop};
+use crate::engine::{Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State};
 use crate::image::Digest;
 use crate::plan::{CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
-use crate::progress::{Event, Progress, Stream, Warning};
+use crate::progress::{Event, Progress, Stream, Warning, human};
 use crate::registry::Client;
 use crate::store::StepRecord;
-
-/// The last lines of a failing command, to look for an emulator's crash in.
-const TAIL: usize = 64;
 
 /// What carrying out needs.
 #[derive(Clone)]
@@ -76,11 +73,11 @@ type Ended = (StepId, Result<Done, BuildError>);
 impl Executor {
     /// Carries out everything that is demanded.
     ///
-    /// Fails with all failures, the first one first. A signal ends the build: commands are killed,
-    /// and this returns when they are gone.
+    /// Fails with all failures, the first one first. A stop ends the build: commands are
+    /// killed, and this returns when they are gone.
     pub(super) async fn execute(
         self,
-        mut interrupted: watch::Receiver<Option<i32>>,
+        mut interrupted: watch::Receiver<Option<Stop>>,
     ) -> Result<BTreeMap<StepId, Done>, Vec<BuildError>> {
         let mut results: BTreeMap<StepId, Done> =
             self.demand.cached.iter().map(|(id, record)| (*id, cached(record))).collect();
@@ -91,8 +88,10 @@ impl Executor {
         let mut busy = 0;
         let mut failures: Vec<BuildError> = Vec::new();
         let mut pulls: Vec<AbortHandle> = Vec::new();
-        let mut signal = *interrupted.borrow();
-        if signal.is_some() {
+        let mut begun = Running::default();
+        let mut caught = Vec::new();
+        let mut stop = *interrupted.borrow();
+        if stop.is_some() {
             self.stop(&mut schedule, &mut queue, &pulls);
         }
         loop {
@@ -115,6 +114,7 @@ impl Executor {
                 }
                 busy += usize::from(!is_base);
                 let state = self.states(id, &results);
+                begun.begin(id);
                 let task = running.spawn(self.clone().step(id, state));
                 if is_base {
                     pulls.push(task);
@@ -123,8 +123,9 @@ impl Executor {
             queue = later;
             let ended = tokio::select! {
                 ended = running.join_next() => ended,
-                Ok(()) = interrupted.changed(), if signal.is_none() => {
-                    signal = *interrupted.borrow();
+                Ok(()) = interrupted.changed(), if stop.is_none() => {
+                    stop = *interrupted.borrow();
+                    caught = begun.times();
                     self.stop(&mut schedule, &mut queue, &pulls);
                     continue;
                 }
@@ -135,6 +136,7 @@ impl Executor {
                 Err(error) if error.is_cancelled() => continue,
                 ended => ended.expect("carrying out a step does not panic"),
             };
+            begun.end(id);
             busy -= usize::from(!matches!(self.graph.step(id).op, Op::Base(_)));
             match result {
                 Ok(done) => {
@@ -153,8 +155,8 @@ impl Executor {
             }
         }
         self.say_notes(&results);
-        if let Some(signal) = signal {
-            return Err(vec![BuildError::new(ErrorKind::Interrupted(signal), "the build was interrupted")]);
+        if let Some(stop) = stop {
+            return Err(running::failures(stop, &caught, &self.graph));
         }
         if failures.is_empty() { Ok(results) } else { Err(failures) }
     }
@@ -188,7 +190,7 @@ impl Executor {
         let begun = Instant::now();
         let step = self.graph.step(id);
         if let Op::Base(base) = &step.op {
-            let result = self.base(id, base, begun).await;
+            let result = self.base_in_time(id, base, begun).await;
             return (id, result.map_err(|error| error.at(step.origin.span, &step.platform)));
         }
         self.progress.send(Event::StepStarted { id: shown(id) });
@@ -213,6 +215,23 @@ impl Executor {
             }
         };
         (id, result)
+    }
+
+    /// Pulls a base, as long as a step may take.
+    async fn base_in_time(
+        &self,
+        id: StepId,
+        base: &crate::plan::BaseOp,
+        begun: Instant,
+    ) -> Result<Done, BuildError> {
+        let Some(limit) = self.options.step_timeout else { return self.base(id, base, begun).await };
+        tokio::time::timeout(limit, self.base(id, base, begun)).await.unwrap_or_else(|_| {
+            let limit = human::duration(limit);
+            let message = format!("the pull took longer than the {limit} of --step-timeout");
+            self.progress.send(Event::StepFailed { id: shown(id), message: message.clone() });
+            Err(BuildError::new(ErrorKind::Step, message)
+                .with_hint("give it more time with --step-timeout; what was pulled is kept"))
+        })
     }
 
     async fn base(&self, id: StepId, base: &crate::plan::BaseOp, begun: Instant) -> Result<Done, BuildError> {
@@ -325,13 +344,10 @@ impl Executor {
 
     fn run(&self, id: StepId, op: &RunOp, states: &States, needs: Needs) -> Result<Made, BuildError> {
         let step = self.graph.step(id);
-        let tail = std::sync::Mutex::new(VecDeque::new());
+        let emulated = self.options.emulator(&step.platform).map(|emulator| (emulator, Tail::default()));
         let output = |line: OutputLine| {
-            if let Ok(mut tail) = tail.lock() {
-                if tail.len() == TAIL {
-                    tail.pop_front();
-                }
-                tail.push_back(line.text.clone());
+            if let Some((_, tail)) = &emulated {
+                tail.push(&line.text);
             }
             let stream = if line.stderr { Stream::Stderr } else { Stream::Stdout };
             self.progress.send(Event::StepOutput { id: shown(id), stream, text: line.text });
@@ -340,8 +356,10 @@ impl Executor {
             .engine
             .run(&step.key, op, &step.platform, &states.below, &states.inputs, needs, &output)
             .map_err(|error| {
-                let hint = match (&error, tail.lock()) {
-                    (EngineError::Step(failure), Ok(tail)) => self.emulator_hint(id, failure, &tail),
+                let hint = match (&error, &emulated) {
+                    (EngineError::Step(failure), Some((emulator, tail))) => {
+                        tail.hint(step, emulator, failure)
+                    }
                     _ => None,
                 };
                 let mut error = BuildError::from(error);
@@ -352,25 +370,6 @@ impl Executor {
             self.engine.blob(&layer)?;
         }
         Ok(Made { layer, programs: Programs::new(), notes })
-    }
-
-    /// Whether a command's failure looks like one of its emulator.
-    fn emulator_hint(&self, id: StepId, failure: &StepFailure, tail: &VecDeque<Vec<u8>>) -> Option<String> {
-        let step = self.graph.step(id);
-        let emulator = self.options.emulator(&step.platform)?;
-        let outcome = match failure {
-            StepFailure::Command { code: Some(code), .. } => fanfold_qemu::Outcome::Exited(*code),
-            StepFailure::Command { signal: Some(signal), .. } => fanfold_qemu::Outcome::Signaled(*signal),
-            _ => return None,
-        };
-        let output = tail.iter().map(Vec::as_slice).collect::<Vec<_>>().join(&b'\n');
-        fanfold_qemu::crash_hint(&fanfold_qemu::Failure {
-            platform: &step.platform,
-            emulator: emulator.label(),
-            command: &step.origin.text,
-            outcome,
-            output: &output,
-        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fanfold_platforms::Platform;
 use fanfold_qemu::Interpreter;
@@ -26,6 +27,8 @@ pub struct Options {
     pub pull: bool,
     /// Steps at the same time.
     pub jobs: usize,
+    /// How long a pull may take.
+    pub step_timeout: Option<Duration>,
     /// Let other platforms finish when one fails.
     pub keep_going: bool,
     /// Make an index even of a single image.

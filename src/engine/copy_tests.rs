@@ -27,6 +27,7 @@ impl Bench {
             epoch: None,
             now: NOW,
             cpu_models: Vec::new(),
+            step_timeout: None,
             interpreters: Vec::new(),
             elsewhere: Vec::new(),
             resolv_conf: "/etc/resolv.conf".into(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use fanfold_platforms::Platform;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub interpreters: Vec<(Platform, Interpreter)>,
     /// Directories that may take the changes of commands where the store's file system does not.
     pub elsewhere: Vec<PathBuf>,
+    /// How long a command may take.
+    pub step_timeout: Option<Duration>,
     /// The host's resolver configuration.
     pub resolv_conf: PathBuf,
     /// The host's hosts file.

@@ -88,6 +88,16 @@ pub enum StepFailure {
         /// Signal, where one ended it.
         signal: Option<i32>,
     },
+    /// The command reached a limit that the build was given.
+    #[error("process \"{command}\" did not complete successfully: {how}")]
+    Limit {
+        /// The command's words, joined.
+        command: String,
+        /// Which limit, and how it ended.
+        how: String,
+        /// What to do.
+        hint: String,
+    },
     /// A user or group that the image does not have.
     #[error("{what}: {source}")]
     Account {

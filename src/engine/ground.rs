@@ -136,7 +136,10 @@ impl Engine {
         end: &RunEnd,
         needs: Needs,
     ) -> Result<(Layer, Vec<Note>), EngineError> {
-        let journal = Journal::default();
+        let mut journal = Journal::default();
+        for entry in &end.journal {
+            journal.insert(entry.inode, entry.birth, entry.uid, entry.gid);
+        }
         match ground {
             Ground::Layers { new, upper, .. } => {
                 let stubs = end.stubs_left.iter().map(LayerPath::new).collect::<Result<Vec<_>, _>>()?;
@@ -153,7 +156,8 @@ impl Engine {
                 Ok((Layer::made(id), notes))
             }
             Ground::Whole(root) => {
-                let Compared { scan, after } = self.compare_root(&root, below, tree, &journal)?;
+                let Compared { scan, after } =
+                    self.compare_root(&root, below, tree, &journal, &end.untouched)?;
                 // The next command changes the files: what they are now is kept elsewhere.
                 let needs = Needs { directory: !needs.blob, blob: needs.blob };
                 let layer = self.keep(key, &scan.changes, needs)?;

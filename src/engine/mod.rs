@@ -27,6 +27,7 @@ mod engine_core;
 mod error;
 mod forms;
 mod ground;
+mod limits;
 mod mounts;
 mod output;
 mod run;

@@ -13,7 +13,7 @@ use super::staging::Staging;
 use super::storage::Storage;
 use super::{Contents, Engine, EngineError, State, StepFailure};
 use crate::dockerfile::Sharing;
-use crate::image::Digest;
+use crate::image::{Digest, Ownership};
 use crate::layer::{Content, Entry, EntryKind, LayerPath, Tree, write_directory};
 use crate::plan::{MountFrom, RunMount, StepId};
 use crate::sandbox::{Discard, Hidden, Mapping, Mount};
@@ -99,6 +99,7 @@ impl Engine {
                     mode: 0o755,
                     uid: 0,
                     gid: 0,
+                    secret: false,
                 }),
             }
         }
@@ -170,6 +171,7 @@ impl Engine {
                 mode: *mode,
                 uid: *uid,
                 gid: *gid,
+                secret: true,
             });
         }
         Ok(())
@@ -197,7 +199,9 @@ impl Engine {
 
     /// Refuses an owner that this build's namespace does not have.
     fn check_owner(&self, target: &str, uid: u32, gid: u32) -> Result<(), StepFailure> {
-        let stranger = |mapping: &Mapping| !mapping.identity && !mapping.has(uid, gid);
+        let stranger = |mapping: &Mapping| {
+            self.ownership() == Ownership::Kernel && !mapping.identity && !mapping.has(uid, gid)
+        };
         if !self.settings.sandbox.as_ref().is_some_and(|sandbox| stranger(sandbox.mapping())) {
             return Ok(());
         }
@@ -245,7 +249,7 @@ impl Engine {
         let nothing = Tree::default();
         let mut staging = Staging::new(&nothing, self.file_time());
         // They are there until what they are read for is written.
-        let contents: Contents;
+        let mut contents: Option<Contents> = None;
         match initial {
             None => staging.put(top, Content::Empty, None),
             Some((from, source)) => {
@@ -259,15 +263,14 @@ impl Engine {
                     let text = format!("failed to mount {target}: \"{source}\" is not a directory");
                     return Err(StepFailure::refused(text).with_hint("name a directory with source=").into());
                 }
-                contents = self.stage_part(&state, &tree, node.entry, &mut staging)?;
+                contents = Some(self.stage_part(&state, &tree, node.entry, &mut staging)?);
             }
         }
         write_directory(&staging.into_changes(), self.settings.epoch, into, self.ownership())?;
+        drop(contents);
         Ok(())
     }
-}
 
-impl Engine {
     /// Puts a directory or file of a stack, with all below it, at the top of `staging`. What it holds is read
     /// from the contents given back.
     fn stage_part(

@@ -9,13 +9,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use fanfold_platforms::Platform;
 
+use super::limits::{self, Watch};
 use super::output::{OutputLine, forward};
 use super::storage::Storage;
 use super::{Engine, EngineError, Layer, Needs, State, StepFailure};
-use crate::image::Digest;
+use crate::image::{Digest, Ownership};
 use crate::layer::{LayerPath, Tree};
 use crate::plan::{self, RunOp, StepId};
-use crate::sandbox::{self, Ended, Interpreter, RunError, RunSpec, prepare_stubs};
+use crate::sandbox::{self, Ended, Interpreter, RunError, RunSpec, SpecialOwner, prepare_stubs};
 
 /// The host name that commands see: a constant, so that nothing of the machine gets into an image.
 const HOSTNAME: &str = "fanfold";
@@ -58,6 +59,7 @@ impl Engine {
         let spec = RunSpec {
             root: ground.place(),
             isolation: sandbox.isolation(),
+            special_owners: self.special_owners(&tree),
             interpreters: self.interpreters(platform),
             argv: op.argv.iter().map(|word| word.clone().into_bytes()).collect(),
             env: self.environment(op, platform, &asked.env),
@@ -82,6 +84,7 @@ impl Engine {
             return Err(EngineError::Cancelled);
         }
         let spawned = sandbox.spawn(&spec)?;
+        let watch = Watch::start(self.settings.step_timeout, spawned.running.killer());
         let _guard = self.cancel.guard(spawned.running.killer());
         std::thread::scope(|scope| {
             let stderr = spawned.stderr;
@@ -89,10 +92,14 @@ impl Engine {
             forward(spawned.stdout, false, &self.masking, output);
         });
         let ended = spawned.running.wait();
+        let timed_out = watch.stop();
         // Caches are free again, and nobody reaches an agent any more.
         drop(asked);
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
+        }
+        if let (true, Some(limit)) = (timed_out, self.settings.step_timeout) {
+            return Err(limits::timed_out(op.argv.join(" "), limit).into());
         }
         let end = ended.map_err(|error| match error {
             RunError::Exec { message, code } => EngineError::Step(StepFailure::Command {
@@ -112,7 +119,7 @@ impl Engine {
             }
             other => EngineError::Sandbox(other),
         })?;
-        check(op, end.ended)?;
+        check(op, end.ended).map_err(|failure| limits::explain(failure, end.usage.as_ref()))?;
 
         let (layer, notes) = self.harvest(ground, key, below, &tree, &end, needs)?;
         let notes = notes.iter().map(|note| format!("{} is a {} and not in the image", note.path, note.what));
@@ -128,6 +135,7 @@ impl Engine {
         let mapping = sandbox.mapping();
         let layers = below.layers.iter().zip(tree.layers());
         layers
+            .filter(|_| self.ownership() == Ownership::Kernel)
             .filter(|(layer, _)| !mapping.identity && looked_at.insert(layer.id))
             .filter_map(|(_, index)| {
                 let stranger = index.entries().find(|entry| !mapping.has(entry.uid, entry.gid))?;
@@ -172,6 +180,26 @@ impl Engine {
         fs::set_permissions(to, fs::Permissions::from_mode(0o644))?;
         let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.file_time()).unwrap_or(0));
         fs::File::options().write(true).open(to)?.set_modified(time)
+    }
+
+    /// The owners of files of the layers that their directories cannot tell.
+    fn special_owners(&self, tree: &Tree) -> Vec<SpecialOwner> {
+        if self.ownership() == Ownership::Kernel {
+            return Vec::new();
+        }
+        let entries = tree.walk(&LayerPath::root()).into_iter();
+        let special = entries.filter(|(path, node)| {
+            !node.entry.is_directory()
+                && (node.entry.uid, node.entry.gid) != (0, 0)
+                && tree.file(path).is_none()
+        });
+        special
+            .map(|(path, node)| SpecialOwner {
+                path: path.as_os_path().to_owned(),
+                uid: node.entry.uid,
+                gid: node.entry.gid,
+            })
+            .collect()
     }
 
     /// What stands in for the platform's processor where the kernel has no handler.

@@ -110,8 +110,11 @@ impl Engine {
         below: &State,
         tree: &Tree,
         journal: &Journal,
+        untouched: &[Vec<u8>],
     ) -> Result<Compared, EngineError> {
-        let excluded = EXCLUDED.iter().map(LayerPath::new).collect::<Result<Vec<_>, _>>()?;
+        let ours = EXCLUDED.iter().map(|path| path.as_bytes());
+        let excluded = ours.chain(untouched.iter().map(Vec::as_slice)).map(LayerPath::new);
+        let excluded = excluded.collect::<Result<Vec<_>, _>>()?;
         let directories: Vec<_> = below
             .layers
             .iter()

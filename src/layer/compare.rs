@@ -155,7 +155,7 @@ impl Comparer<'_> {
         let names = stood.into_iter().flat_map(|stood| stood.iter());
         for (name, record) in names.filter(|(name, _)| visit.listing.get(name).is_none()) {
             let path = visit.path.join(name)?;
-            if !record.is_mount() && !(below_excluded && self.is_excluded(&path)) {
+            if !(record.is_mount() || below_excluded && self.is_excluded(&path)) {
                 restructured = true;
                 gone.push(path);
             }

@@ -262,7 +262,7 @@ fn transitions() {
             "mode there and back",
             |at| {
                 chmod(&at("f"), 0o600);
-                chmod(&at("f"), 0o644)
+                chmod(&at("f"), 0o644);
             },
             "",
         ),
@@ -270,7 +270,7 @@ fn transitions() {
             "content, time set back",
             |at| {
                 fs::write(at("f"), "FF").unwrap();
-                time(&at("f"), 1000)
+                time(&at("f"), 1000);
             },
             "/f f2",
         ),
@@ -278,7 +278,7 @@ fn transitions() {
             "same content, time set back",
             |at| {
                 fs::write(at("f"), "ff").unwrap();
-                time(&at("f"), 1000)
+                time(&at("f"), 1000);
             },
             "",
         ),

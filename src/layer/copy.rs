@@ -33,7 +33,7 @@ impl Default for Copier {
 
 impl Copier {
     /// Copies exactly `size` bytes out of a stream.
-    pub(super) fn from_reader(
+    pub(super) fn copy_stream(
         &mut self,
         entry: &Entry,
         size: u64,
@@ -60,7 +60,7 @@ impl Copier {
 
     /// Copies a whole file of `size` bytes: shares its blocks, or has the kernel copy them, or reads
     /// and writes.
-    pub(super) fn from_file(
+    pub(super) fn copy_file(
         &mut self,
         entry: &Entry,
         size: u64,
@@ -68,7 +68,7 @@ impl Copier {
         file: &mut File,
     ) -> Result<(), LayerError> {
         if size <= SMALL {
-            return self.from_reader(entry, size, &mut &*source, file);
+            return self.copy_stream(entry, size, &mut &*source, file);
         }
         if self.clones {
             match rustix::fs::ioctl_ficlone(&*file, source) {
@@ -94,7 +94,7 @@ impl Copier {
         }
         if found == 0 {
             // Also where the kernel claims to have copied nothing, as on some special file systems.
-            return self.from_reader(entry, size, &mut &*source, file);
+            return self.copy_stream(entry, size, &mut &*source, file);
         }
         settled(entry, size, found)
     }
@@ -130,8 +130,8 @@ mod tests {
                     let mut file = tempfile::tempfile().unwrap();
                     let mut copier = Copier::default();
                     let copied = match whole {
-                        true => copier.from_file(&entry, announced, &source, &mut file),
-                        false => copier.from_reader(&entry, announced, &mut &bytes[..], &mut file),
+                        true => copier.copy_file(&entry, announced, &source, &mut file),
+                        false => copier.copy_stream(&entry, announced, &mut &bytes[..], &mut file),
                     };
                     assert_eq!(copied.is_ok(), right, "{real} {announced}");
                     if right {

@@ -75,7 +75,7 @@ impl DirWriter {
         }
         match content.file()? {
             Some(source) => self
-                .file(entry, &mut |copier, entry, size, file| copier.from_file(entry, size, &source, file)),
+                .file(entry, &mut |copier, entry, size, file| copier.copy_file(entry, size, &source, file)),
             None => self.write(entry, &mut content.open()?),
         }
     }
@@ -107,7 +107,7 @@ impl DirWriter {
             EntryKind::Directory => self.directory(&entry.path, &name)?,
             EntryKind::File { .. } => {
                 self.file(entry, &mut |copier, entry, size, file| {
-                    copier.from_reader(entry, size, content, file)
+                    copier.copy_stream(entry, size, content, file)
                 })?;
             }
             EntryKind::HardLink { target } => {
@@ -384,7 +384,7 @@ impl DirWriter {
             if on_disk & 0o7000 != 0 {
                 // The kernel drops setgid silently for users outside of the group.
                 let stat = rustix::fs::fstat(file).map_err(|error| failed("set the mode of", error))?;
-                on_disk = stat.st_mode as u32 & 0o7777;
+                on_disk = stat.st_mode & 0o7777;
             }
             if on_disk != entry.mode & 0o7777 {
                 let record = mode_record(entry.mode);

@@ -98,7 +98,7 @@ impl Inspector<'_> {
     ) -> Result<Inspected, LayerError> {
         let mut entry = Entry {
             path: path.clone(),
-            mode: stat.st_mode as u32 & 0o7777,
+            mode: stat.st_mode & 0o7777,
             uid: 0,
             gid: 0,
             mtime: stat.st_mtime,
@@ -155,7 +155,7 @@ impl Inspector<'_> {
 }
 
 fn identity(stat: &Stat) -> Identity {
-    (stat.st_dev as u64, stat.st_ino as u64, stat.st_mtime, stat.st_mtime_nsec as u32)
+    (stat.st_dev, stat.st_ino, stat.st_mtime, stat.st_mtime_nsec as u32)
 }
 
 /// Every extended attribute of an open file.

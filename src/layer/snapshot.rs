@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 
 use super::beneath;
 use super::content::Change;
@@ -59,14 +59,14 @@ pub(super) struct Record {
 impl Record {
     fn new(stat: &Stat) -> Self {
         Self {
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
+            device: stat.st_dev,
+            inode: stat.st_ino,
             size: stat.st_size as u64,
             mtime: stat.st_mtime,
             ctime: stat.st_ctime,
             mtime_ns: stat.st_mtime_nsec as u32,
             ctime_ns: stat.st_ctime_nsec as u32,
-            mode: stat.st_mode as u32,
+            mode: stat.st_mode,
             uid: stat.st_uid,
             gid: stat.st_gid,
             links: stat.st_nlink as u32,
@@ -80,7 +80,7 @@ impl Record {
 
     /// Whether this is neither a regular file nor a directory.
     pub(super) fn is_special(&self) -> bool {
-        let kind = FileType::from_raw_mode(self.mode as RawMode);
+        let kind = FileType::from_raw_mode(self.mode);
         !self.is_mount() && !matches!(kind, FileType::RegularFile | FileType::Directory)
     }
 }
@@ -250,13 +250,13 @@ pub(super) fn walk(
     let queue = Queue { state: Mutex::new(state), changed: Condvar::new() };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            let work = || work(&queue, root.as_fd(), device as u64, visit);
+            let work = || work(&queue, root.as_fd(), device, visit);
             // With fewer threads than asked for it takes longer.
             if std::thread::Builder::new().name("walk".to_owned()).spawn_scoped(scope, work).is_err() {
                 break;
             }
         }
-        work(&queue, root.as_fd(), device as u64, visit);
+        work(&queue, root.as_fd(), device, visit);
     });
     let state = queue.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.failed {
@@ -325,7 +325,7 @@ fn read(
         }
         found.push((name.to_bytes().to_vec(), record));
     }
-    let listing = Listing::new(inode as u64, found);
+    let listing = Listing::new(inode, found);
     visit(&Visit { path, at: fd.as_fd(), listing: &listing })?;
     Ok((listing, below))
 }

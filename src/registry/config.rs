@@ -19,8 +19,11 @@ pub struct Config {
     pub insecure: Vec<String>,
     /// Where credentials are looked for.
     pub credentials: CredentialFiles,
-    /// PEM file with certificate authorities that are trusted beside the system's.
+    /// PEM file with certificate authorities that are trusted beside the machine's,
+    /// or beside the built-in ones where the machine has none.
     pub ca_file: Option<PathBuf>,
+    /// Folders with PEM files of more certificate authorities.
+    pub ca_dirs: Vec<PathBuf>,
     /// Requests in flight per host.
     pub parallel: usize,
     /// How often failed requests are tried again.
@@ -63,6 +66,7 @@ impl Default for Config {
             insecure: Vec::new(),
             credentials: CredentialFiles::default(),
             ca_file: None,
+            ca_dirs: Vec::new(),
             parallel: 4,
             retry: RetryPolicy::default(),
             user_agent: concat!("fanfold/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -78,6 +82,7 @@ impl fmt::Debug for Config {
             .field("insecure", &self.insecure)
             .field("credentials", &self.credentials)
             .field("ca_file", &self.ca_file)
+            .field("ca_dirs", &self.ca_dirs)
             .field("parallel", &self.parallel)
             .field("retry", &self.retry)
             .field("user_agent", &self.user_agent)

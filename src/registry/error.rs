@@ -92,6 +92,9 @@ pub(super) enum Cause {
         /// Its message; may be empty.
         message: String,
     },
+    /// The host's name has no address; why.
+    #[error("the host name cannot be resolved: {0}")]
+    Name(String),
     /// No answer or a broken one.
     #[error("{0}")]
     Network(String),
@@ -165,7 +168,7 @@ impl Cause {
             Self::Status { status: 404, .. } if !matches!(operation, Operation::Push(_)) => {
                 ErrorKind::NotFound
             }
-            Self::Status { status: 408 | 429 | 500 | 502..=504, .. } | Self::Network(_) => {
+            Self::Status { status: 408 | 429 | 500 | 502..=504, .. } | Self::Network(_) | Self::Name(_) => {
                 ErrorKind::Retryable
             }
             Self::Status { .. } => ErrorKind::Refused,
@@ -293,6 +296,9 @@ impl RegistryError {
             }
             (_, ErrorKind::Authentication) => format!("log in with `docker login {host}`"),
             (_, ErrorKind::NotFound) => "check the image's name and tag".to_owned(),
+            (Cause::Name(_), _) => {
+                "check the name, /etc/hosts and the DNS servers in /etc/resolv.conf".to_owned()
+            }
             (Cause::NotTls, _) => {
                 format!("pass --insecure-registry {host} if it speaks plain HTTP")
             }

@@ -1,6 +1,6 @@
 //! Client for OCI registries: authentication, pull, push. Also for files on web servers.
 //!
-//! Owns: schemes and TLS, challenges and tokens, credential files and helpers, redirects, retries,
+//! Owns: host names, schemes and TLS, challenges and tokens, credential files and helpers, redirects, retries,
 //! the number of requests in flight per host, resumed downloads, uploads and mounts.
 //! Refuses: content that does not hash to its digest, more bytes than a descriptor promises, plain
 //! HTTP to registries that are neither loopback nor listed, a plain-text token server behind an HTTPS
@@ -18,6 +18,7 @@
 
 mod auth;
 mod auth_file;
+mod authorities;
 mod challenge;
 mod client;
 mod config;
@@ -32,6 +33,7 @@ mod helpers;
 mod known;
 mod limiter;
 mod manifests;
+mod names;
 mod redact;
 mod refusal;
 mod retry;

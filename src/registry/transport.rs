@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Request, Response, Url, redirect};
+use reqwest::{Client, Request, Response, Url, redirect};
 use tokio::time::Instant;
 
+use super::authorities::Authorities;
 use super::config::{Config, Timeouts};
 use super::error::{Cause, Failure};
+use super::names::{NameError, Names};
 use super::redact::escape;
 
 /// How often a streamed request is looked after.
@@ -23,7 +24,8 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Transport {
     insecure: Vec<String>,
-    ca_file: Option<PathBuf>,
+    authorities: Authorities,
+    names: Arc<Names>,
     user_agent: String,
     timeouts: Timeouts,
     clients: Mutex<HashMap<Way, Client>>,
@@ -54,7 +56,8 @@ impl Transport {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             insecure: config.insecure.iter().map(|host| bare(host).to_owned()).collect(),
-            ca_file: config.ca_file.clone(),
+            authorities: Authorities::new(config),
+            names: Arc::new(Names::new(config.timeouts.connect * 4 / 5)),
             user_agent: config.user_agent.clone(),
             timeouts: config.timeouts.clone(),
             clients: Mutex::new(HashMap::new()),
@@ -98,6 +101,7 @@ impl Transport {
             .user_agent(&self.user_agent)
             // Redirects are followed by hand, where the credentials are at hand too.
             .redirect(redirect::Policy::none())
+            .dns_resolver(Arc::clone(&self.names))
             .connect_timeout(self.timeouts.connect);
         if way.direct {
             builder = builder.no_proxy();
@@ -105,26 +109,11 @@ impl Transport {
         builder = match way.tls {
             Tls::None => builder.tls_certs_only([]),
             Tls::Unverified => builder.tls_danger_accept_invalid_certs(true),
-            Tls::Verified => builder.tls_certs_merge(self.extra_authorities()?),
+            Tls::Verified => builder.tls_certs_only(self.authorities.load()?),
         };
         builder.build().map_err(|error| {
             Failure::lasting(Cause::Configuration(format!("failed to set up TLS: {}", deepest(&error))))
         })
-    }
-
-    fn extra_authorities(&self) -> Result<Vec<Certificate>, Failure> {
-        let Some(path) = &self.ca_file else {
-            return Ok(Vec::new());
-        };
-        let fail = |why: String| {
-            Failure::lasting(Cause::Configuration(format!(
-                "the CA file {} cannot be used: {why}",
-                path.display()
-            )))
-        };
-        let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-        let found = Certificate::from_pem_bundle(&pem).map_err(|error| fail(deepest(&error)))?;
-        if found.is_empty() { Err(fail("it holds no certificate".to_owned())) } else { Ok(found) }
     }
 
     /// Sends a request without a streamed body; waits `patience` for the head of the answer.
@@ -241,13 +230,11 @@ fn classify(error: &reqwest::Error) -> Failure {
             other => Failure::protocol(format!("TLS failed: {}", escape(&other.to_string()))),
         };
     }
-    let text = deepest(error);
-    if error.is_dns() {
-        let lasting =
-            ["Name or service not known", "No address associated"].iter().any(|known| text.contains(known));
-        let cause = Cause::Network(format!("the host name cannot be resolved: {text}"));
-        return if lasting { Failure::lasting(cause) } else { Failure::passing(cause) };
+    if let Some(error) = find::<NameError>(error) {
+        let cause = Cause::Name(escape(&error.to_string()));
+        return if error.is_lasting() { Failure::lasting(cause) } else { Failure::passing(cause) };
     }
+    let text = deepest(error);
     if error.is_connect() {
         return Failure::network(format!("no connection: {text}"));
     }

@@ -382,6 +382,7 @@ impl<'a> Transfer<'a> {
 fn located(mut failure: Failure, start: &Url, at: &Url) -> Failure {
     if !same_origin(start, at)
         && let Cause::Status { message: text, .. }
+        | Cause::Name(text)
         | Cause::Network(text)
         | Cause::Protocol(text)
         | Cause::Certificate(text) = &mut *failure.cause

@@ -1,48 +1,51 @@
-//! Entering the build's own user, mount and process namespaces.
+//! Entering the isolation that the build's commands run in: the first rung of a ladder that works.
 //!
-//! The process forks. The child is root and process 1 in its new namespaces and does the build;
-//! the original process only waits, and forwards signals.
+//! The process forks. The child does the build; the original process only waits, and forwards signals.
+//! What rungs need is found out by doing it, never by the version of a kernel or by reading a setting.
 //!
 //! Invariants:
 //! - A failure leaves the original process as it was: it may go on without isolation.
-//! - The child dies with the original process (parent-death signal), and as it is process 1, all
-//!   of its processes die with it; all of its mounts vanish with its mount namespace.
-//! - Commands are started from a read-only mount of this executable, so none can write to it
-//!   through `/proc/self/exe`.
+//! - The child dies with the original process (parent-death signal). With namespaces the child is
+//!   process 1, so all of its processes die with it; without them the original process ends them.
+//! - Commands are started from an executable that none of them can write to.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::fmt;
+use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::{fs, io};
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::fs::{CWD, Mode};
-use rustix::mount::{MountAttrFlags, MountPropagationFlags, OpenTreeFlags};
-use rustix::process::{Resource, Rlimit};
 
-use super::idmap::Plan;
+use super::cgroup::Cgroups;
 use super::isolation::Isolation;
 use super::launcher::Launcher;
 use super::mapping::Mapping;
-use super::refusal::EnterError;
-use super::sys::{self, namespaces};
+use super::reaper::{self, Spared};
+use super::refusal::{EnterError, Refused};
+use super::sys;
+use super::{namespaced, unspaced};
 
 /// What entering needs to know of the caller's surroundings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The `PATH` in which newuidmap and newgidmap are looked for.
     pub path: OsString,
+    /// The rung that is to be taken, and no other.
+    pub isolation: Option<Isolation>,
+    /// Where the roots of commands will be, which need not exist yet: what depends on the file system
+    /// is tried out there, and removed again.
+    pub scratch: PathBuf,
 }
 
 /// On which side of the fork the caller finds itself.
 #[derive(Debug)]
 pub enum Entered {
-    /// Inside the namespaces: root, process 1, and to do the build.
+    /// Isolated from what was before, and to do the build.
     Inside(Sandbox),
     /// The original process, after the inside has ended.
     Outside(Ended),
@@ -57,38 +60,84 @@ pub enum Ended {
     Signaled(i32),
 }
 
-/// The entered namespaces: what it takes to start commands in roots of their own.
+/// The entered isolation: what it takes to start commands in roots of their own.
 #[derive(Debug)]
 pub struct Sandbox {
-    /// This executable on a read-only mount.
+    /// This executable, where nobody can write to it.
     pub(super) executable: OwnedFd,
     /// Starts helpers; started itself with the first command.
     pub(super) launcher: Mutex<Option<Launcher>>,
+    /// What limits commands, where something does.
+    pub(super) cgroups: Option<Cgroups>,
+    isolation: Isolation,
     mapping: Mapping,
+    refused: Vec<Refused>,
+    remarks: Vec<String>,
 }
 
 impl Sandbox {
     /// How commands are kept apart.
     pub fn isolation(&self) -> Isolation {
-        Isolation::Userns
+        self.isolation
     }
 
-    /// The ids that the namespace has.
+    /// Limits every command from now on.
+    pub fn limit(&mut self, cgroups: Cgroups) {
+        self.cgroups = Some(cgroups);
+    }
+
+    /// The ids that commands can give to files.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
     }
+
+    /// The better rungs, which do not work here.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// What commands lack on this machine, a sentence without period each: to be said once for each
+    /// build.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+}
+
+impl fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.isolation {
+            Isolation::Userns | Isolation::OneId => self.mapping.fmt(f),
+            Isolation::Chroot => f.write_str("changed root directory, as root and without a user namespace"),
+            Isolation::Ptrace => f.write_str("simulated root directory, without privilege and namespaces"),
+        }
+    }
+}
+
+/// What a child has that entered a rung.
+pub(super) struct Inside {
+    pub(super) executable: OwnedFd,
+    pub(super) mapping: Mapping,
+    pub(super) remarks: Vec<String>,
+}
+
+/// What the original process waits for.
+pub(super) struct Outside {
+    pub(super) child: Pid,
+    pub(super) old_mask: SigSet,
+    /// Where no namespace ends the child's processes with it: those that are not the child's.
+    pub(super) spared: Option<Spared>,
+}
+
+pub(super) enum Side {
+    Inside(Inside),
+    Outside(Outside),
 }
 
 /// Signals that the original process forwards.
 const FORWARDED: [Signal; 5] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH];
 
-enum Side {
-    Inside(OwnedFd),
-    Outside { child: Pid, old_mask: SigSet },
-}
-
-/// Forks into new namespaces; in the original process, waits for the inside to end.
+/// Forks into the best isolation that works; in the original process, waits for the inside to end.
 ///
 /// Call it while the process has one thread. The inside starts in a process group of its own, so
 /// that the terminal's signals reach the original process alone. Process 1 has no default
@@ -96,67 +145,73 @@ enum Side {
 ///
 /// # Errors
 ///
-/// Says which step failed, why, and what helps. The process is then as it was before.
+/// Says for each rung why it does not work, and what helps. The process is then as it was before.
 pub fn enter(config: &Config) -> Result<Entered, EnterError> {
-    let plan = Plan::new(config)?;
-    match start(&plan)? {
-        Side::Inside(executable) => {
-            Ok(Entered::Inside(Sandbox { executable, launcher: Mutex::default(), mapping: plan.mapping }))
+    let mut refused = Vec::new();
+    for isolation in rungs(config) {
+        match start(isolation, config) {
+            Ok(Side::Inside(inside)) => {
+                let Inside { executable, mapping, remarks } = inside;
+                let launcher = Mutex::default();
+                let cgroups = None;
+                let sandbox = Sandbox { executable, launcher, cgroups, isolation, mapping, refused, remarks };
+                return Ok(Entered::Inside(sandbox));
+            }
+            Ok(Side::Outside(outside)) => {
+                let ended = supervise(outside.child);
+                return outside.end().and(ended).map(Entered::Outside);
+            }
+            Err(error) => refused.push(Refused::new(isolation, &error)),
         }
-        Side::Outside { child, old_mask } => {
-            let ended = supervise(child);
-            old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;
-            Ok(Entered::Outside(ended?))
+    }
+    Err(EnterError::NoIsolation { refused })
+}
+
+/// Tries every rung, or the one that is asked for, and says which would work, without any lasting
+/// effect. Call it while the process has one thread.
+pub fn probe_ladder(config: &Config) -> Vec<(Isolation, Result<(), Refused>)> {
+    let probe = |isolation| match start(isolation, config) {
+        Ok(Side::Inside(_)) => sys::exit_now(0),
+        Ok(Side::Outside(outside)) => {
+            let ended = waitpid(outside.child, None).map_err(|error| EnterError::call("waitpid", error));
+            outside.end().and(ended).map(drop)
         }
+        Err(error) => Err(error),
+    };
+    rungs(config)
+        .into_iter()
+        .map(|isolation| (isolation, probe(isolation).map_err(|error| Refused::new(isolation, &error))))
+        .collect()
+}
+
+/// The rungs that may be taken, best first.
+fn rungs(config: &Config) -> Vec<Isolation> {
+    config.isolation.map_or_else(|| Isolation::LADDER.to_vec(), |only| vec![only])
+}
+
+/// Forks into a rung. Signals are blocked in the parent when this returns successfully.
+fn start(isolation: Isolation, config: &Config) -> Result<Side, EnterError> {
+    if isolation.has_namespaces() {
+        namespaced::start(isolation, config)
+    } else {
+        unspaced::start(isolation, config)
     }
 }
 
-/// Whether [`enter`] would succeed, and with which ids, without any lasting effect.
-///
-/// # Errors
-///
-/// As [`enter`].
-pub fn probe_isolation(config: &Config) -> Result<Mapping, EnterError> {
-    let plan = Plan::new(config)?;
-    match start(&plan)? {
-        Side::Inside(_) => sys::exit_now(0),
-        Side::Outside { child, old_mask } => {
-            let end = waitpid(child, None);
-            old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;
-            end.map_err(|error| EnterError::call("waitpid", error))?;
-            Ok(plan.mapping)
-        }
-    }
-}
-
-/// Forks, maps the ids, and has the child prepare itself. Signals are blocked in the parent when
-/// this returns successfully.
-fn start(plan: &Plan) -> Result<Side, EnterError> {
-    let (mut ours, theirs) = UnixStream::pair().map_err(|error| EnterError::call("socketpair", error))?;
-    let old_mask = block_signals()?;
-    let result = sys::clone_process(namespaces::USER | namespaces::MOUNT | namespaces::PID)
-        .map_err(EnterError::clone_failed)
-        .and_then(|child| match child {
-            None => {
-                drop(ours);
-                Ok(Side::Inside(begin(theirs, old_mask)))
+impl Outside {
+    /// Ends what the child has left, and makes this process as it was.
+    fn end(self) -> Result<(), EnterError> {
+        let ended = match self.spared {
+            Some(spared) => {
+                let ended = reaper::end_descendants(&spared)
+                    .map_err(|error| EnterError::call("ending the processes of the build", error));
+                ended.and(unspaced::leave())
             }
-            Some(child) => {
-                drop(theirs);
-                let outcome = plan.apply(child, &mut ours);
-                if outcome.is_err() {
-                    drop(ours);
-                    // The child ends by itself when the socket closes; it may have ended already.
-                    let _ = kill(child, Signal::SIGKILL);
-                    waitpid(child, None).map_err(|error| EnterError::call("waitpid", error))?;
-                }
-                outcome.map(|()| Side::Outside { child, old_mask })
-            }
-        });
-    if result.is_err() {
-        old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;
+            None => Ok(()),
+        };
+        self.old_mask.thread_set_mask().map_err(|error| EnterError::call("sigprocmask", error))?;
+        ended
     }
-    result
 }
 
 /// Blocks the signals that a waiting process takes by itself. Gives the mask as it was.
@@ -184,56 +239,6 @@ pub(super) fn stand_alone(old_mask: SigSet) -> Result<(), (&'static str, io::Err
         sys::ignore(signal).map_err(|error| ("sigaction", error))?;
     }
     Ok(())
-}
-
-/// The child's first steps. Does not return when one fails.
-fn begin(mut socket: UnixStream, old_mask: SigSet) -> OwnedFd {
-    // The order matters: once the parent has this byte, its death kills us; if it died before,
-    // reading from it finds the end.
-    let hello = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .map_err(io::Error::from)
-        .and_then(|()| socket.write_all(b"h"))
-        .and_then(|()| socket.read_exact(&mut [0]));
-    if hello.is_err() {
-        sys::exit_now(1);
-    }
-    let prepared = prepare(old_mask);
-    let answer = match &prepared {
-        Ok(_) => socket.write_all(b"+"),
-        Err((step, error)) => socket.write_all(format!("-{step}: {error}").as_bytes()),
-    };
-    match prepared {
-        Ok(executable) if answer.is_ok() => executable,
-        _ => sys::exit_now(1),
-    }
-}
-
-/// Makes the new namespaces the build's own.
-fn prepare(old_mask: SigSet) -> Result<OwnedFd, (&'static str, io::Error)> {
-    let step = |name: &'static str| move |error: io::Error| (name, error);
-    stand_alone(old_mask)?;
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|error| ("making all mounts private", error.into()))?;
-    let executable = read_only_executable().map_err(step("mounting the executable read-only"))?;
-    sys::leave_session_keyring().map_err(step("keyctl"))?;
-    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
-        .map_err(|error| ("setrlimit", error.into()))?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    Ok(executable)
-}
-
-/// This executable as a descriptor on a read-only mount that no path leads to.
-fn read_only_executable() -> io::Result<OwnedFd> {
-    let path: PathBuf = fs::read_link("/proc/self/exe")?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(CWD, &path, flags)?;
-    let found = rustix::fs::fstat(&tree)?;
-    let running = rustix::fs::stat("/proc/self/exe")?;
-    if (found.st_dev, found.st_ino) != (running.st_dev, running.st_ino) {
-        return Err(io::Error::other("the executable was replaced while it started"));
-    }
-    sys::set_mount_attributes(&tree, MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
-    Ok(tree)
 }
 
 /// Waits for the child to end, forwarding signals to it.

@@ -1,23 +1,32 @@
 //! The helper process of one command, forked by the launcher.
 //!
 //! It has one thread. It makes process 1 of the command in new namespaces, maps its ids, waits
-//! for its end, and removes the mount points that had to be made from the upper directory.
+//! for its end, and removes the mount points that had to be made from the upper directory. Without
+//! namespaces it furnishes the root, ends all that the command has left, and puts the root back.
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::enter::Ended;
+use super::furnished::{Furnished, Restored};
 use super::idmap::write_map;
 use super::init;
+use super::isolation::Isolation;
 use super::mapping::{self, IdRange};
-use super::root::remove_stubs;
-use super::spec::{Network, RunSpec};
+use super::reaper::{self, Spared};
+use super::root::{Stub, remove_stubs};
+use super::spec::{Network, RootPlace, RunSpec};
+use super::supervisor::JournalEntry;
 use super::sys::{self, namespaces};
+use super::unspaced::SPACES;
 use super::wire::{Failure, Message, Step};
 
 /// Exit code of a helper that nobody is there to listen to.
@@ -43,42 +52,84 @@ fn help(socket: &UnixStream, null: &fs::File, stdout: &OwnedFd, stderr: &OwnedFd
         Ok(message) => message.send(socket),
         Err(failure) => {
             Message::Failed(failure).send(socket)?;
-            Message::Ended { ended: Ended::Exited(UNHEARD), stubs_left: Vec::new() }.send(socket)
+            Message::ended(Ended::Exited(UNHEARD)).send(socket)
         }
     }
 }
 
 fn run(spec: &RunSpec, socket: &UnixStream, null: &fs::File) -> Result<Message, Failure> {
-    let read = |file| fs::read_to_string(file).step(file);
-    let own = |text: String| mapping::nested(&mapping::parse_map(&text));
-    let maps = [("uid_map", own(read("/proc/self/uid_map")?)), ("gid_map", own(read("/proc/self/gid_map")?))];
+    let maps = if spec.isolation.has_namespaces() {
+        let read = |file| fs::read_to_string(file).step(file);
+        let own = |text: String| mapping::nested(&mapping::parse_map(&text));
+        vec![("uid_map", own(read("/proc/self/uid_map")?)), ("gid_map", own(read("/proc/self/gid_map")?))]
+    } else {
+        reaper::adopt(true).step("prctl")?;
+        Vec::new()
+    };
     let (ours, theirs) = UnixStream::pair().step("socketpair")?;
-    let mut kinds =
-        namespaces::USER | namespaces::MOUNT | namespaces::PID | namespaces::IPC | namespaces::UTS;
-    if spec.network == Network::None {
-        kinds |= namespaces::NETWORK;
-    }
-    let Some(child) = sys::clone_process(kinds).step("clone")? else {
+    let (child, apart) = start(spec)?;
+    let Some(child) = child else {
         drop(ours);
-        sys::exit_now(init::main(spec, socket, &theirs));
+        sys::exit_now(init::main(spec, apart, socket, &theirs));
     };
     drop(theirs);
-    if let Err(failure) = release(socket, &ours, null, child, &maps) {
-        // Without its other end process 1 ends by itself.
-        drop(ours);
-        waitpid(child, None).step("waiting for process 1")?;
-        return Err(failure);
+    let mut furnished = None;
+    let released = release(socket, &ours, null, child, &maps, || {
+        if let (Isolation::Chroot, RootPlace::Directory { path }) = (spec.isolation, &spec.root) {
+            furnished = Some(Furnished::new(spec, path)?);
+        }
+        Ok(())
+    });
+    let ended = match released {
+        Ok(()) => wait(spec, socket, &ours, child).step("waiting for process 1"),
+        Err(failure) => {
+            // Without its other end process 1 ends by itself.
+            drop(ours);
+            waitpid(child, None).step("waiting for process 1")?;
+            Err(failure)
+        }
+    };
+    if !spec.isolation.has_namespaces() {
+        reaper::end_descendants(&Spared::default()).step("ending the processes of the command")?;
     }
-    finish(spec, &ours, child).step("waiting for process 1")
+    let restored = furnished.map(Furnished::restore).transpose()?;
+    let (ended, stubs, journal) = ended?;
+    let Restored { mut stubs_left, untouched, notes } = restored.unwrap_or_default();
+    stubs_left.extend(remove_stubs(spec.root.changed(), &stubs));
+    Ok(Message::Ended { ended, stubs_left, untouched, notes, journal })
 }
 
-/// Maps the ids of process 1, and has it go on once the coordinator can kill it.
+/// Forks process 1, and says whether it has mount and process namespaces of its own.
+fn start(spec: &RunSpec) -> Result<(Option<Pid>, bool), Failure> {
+    let network = if spec.network == Network::None { namespaces::NETWORK } else { 0 };
+    if spec.isolation.has_namespaces() {
+        let kinds = namespaces::USER | SPACES | network;
+        return Ok((sys::clone_process(kinds).step("clone")?, true));
+    }
+    if spec.isolation == Isolation::Chroot
+        && let Ok(child) = sys::clone_process(SPACES | network)
+    {
+        return Ok((child, true));
+    }
+    match sys::clone_process(network) {
+        Ok(child) => Ok((child, false)),
+        // Here a filter of calls could keep the command from the network.
+        Err(error) if network != 0 => Err(io::Error::other(format!(
+            "--network=none needs a network namespace, which cannot be made here: {error}"
+        )))
+        .step("network"),
+        Err(error) => Err(error).step("fork"),
+    }
+}
+
+/// Maps the ids of process 1, and has it go on once the coordinator can kill it and all else is ready.
 fn release(
     socket: &UnixStream,
     ours: &UnixStream,
     null: &fs::File,
     child: Pid,
     maps: &[(&str, Vec<IdRange>)],
+    ready: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     // The command's output ends when the command does, not when this process does.
     nix::unistd::dup2_stdout(null).step("dup2")?;
@@ -91,18 +142,33 @@ fn release(
         write_map(pid, file, ranges).step(file)?;
     }
     Message::receive(socket).step("waiting for the coordinator")?;
+    ready()?;
     Message::Go.send(ours).step("starting process 1")
 }
 
-/// Waits for process 1 and cleans up after it.
-fn finish(spec: &RunSpec, ours: &UnixStream, child: Pid) -> io::Result<Message> {
+/// Waits for process 1. Gives how the command ended, the mount points that were made for it, and what the
+/// supervisor's journal says.
+fn wait(
+    spec: &RunSpec,
+    socket: &UnixStream,
+    ours: &UnixStream,
+    child: Pid,
+) -> io::Result<(Ended, Vec<Stub>, Vec<JournalEntry>)> {
     let mut stubs = Vec::new();
     let mut reported = None;
+    let mut journal = Vec::new();
+    if !spec.isolation.has_namespaces() && !is_heard(ours, socket)? {
+        // The build is gone, and no namespace ends the command with it.
+        kill(child, Signal::SIGKILL)?;
+    }
     // Process 1 closes its end by ending, after its report or because it was killed.
     while let Ok(message) = Message::receive(ours) {
         match message {
             Message::Stubs(made) => stubs = made,
-            Message::Ended { ended, .. } => reported = Some(ended),
+            Message::Ended { ended, journal: found, .. } => {
+                reported = Some(ended);
+                journal = found;
+            }
             _ => return Err(io::Error::other("unexpected message")),
         }
     }
@@ -111,6 +177,23 @@ fn finish(spec: &RunSpec, ours: &UnixStream, child: Pid) -> io::Result<Message> 
         WaitStatus::Exited(_, code) => reported.unwrap_or(Ended::Exited(code)),
         _ => return Err(io::Error::other("process 1 stopped")),
     };
-    let stubs_left = remove_stubs(spec.root.changed(), &stubs);
-    Ok(Message::Ended { ended, stubs_left })
+    Ok((ended, stubs, journal))
+}
+
+/// Waits for process 1 to report or end; false when the build has ended before.
+fn is_heard(ours: &UnixStream, socket: &UnixStream) -> io::Result<bool> {
+    loop {
+        let mut waited =
+            [PollFd::new(ours.as_fd(), PollFlags::POLLIN), PollFd::new(socket.as_fd(), PollFlags::empty())];
+        match poll(&mut waited, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other?,
+        };
+        if waited[0].any().unwrap_or(true) {
+            return Ok(true);
+        }
+        if waited[1].any().unwrap_or(true) {
+            return Ok(false);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::image::Identity;
 
+use super::isolation::Isolation;
 use super::wire::{Failure, Step};
 
 /// What root can do in a command: the 14 capabilities that Docker gives by default.
@@ -30,7 +31,21 @@ pub(super) const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
-fn resource(name: &str) -> Option<Resource> {
+/// What a real root can do in a command, with nothing around it but the changed root directory: it can
+/// neither leave that, nor make a device, which would be one of the machine.
+const IN_CHROOT: CapabilitySet = KEPT.difference(CapabilitySet::SYS_CHROOT.union(CapabilitySet::MKNOD));
+
+/// What root can do in a command.
+fn allowed(isolation: Isolation) -> CapabilitySet {
+    match isolation {
+        Isolation::Userns | Isolation::OneId => KEPT,
+        Isolation::Chroot => IN_CHROOT,
+        Isolation::Ptrace => CapabilitySet::empty(),
+    }
+}
+
+/// The kernel's limit of this name.
+pub(super) fn resource(name: &str) -> Option<Resource> {
     Some(match name {
         "as" => Resource::As,
         "core" => Resource::Core,
@@ -66,8 +81,11 @@ pub(super) fn set_limits(limits: &[(String, u64, u64)]) -> Result<(), Failure> {
 
 /// Takes on the user's ids and what belongs to them. Any other user than root has no capability,
 /// until it executes a program that is set-user-id root.
-pub(super) fn assume(identity: &Identity) -> Result<(), Failure> {
-    bound_capabilities().step("capability bounding set")?;
+pub(super) fn assume(identity: &Identity, isolation: Isolation) -> Result<(), Failure> {
+    // A user without capabilities, who cannot gain any, has nothing to bound.
+    if isolation != Isolation::Ptrace {
+        bound_capabilities(isolation).step("capability bounding set")?;
+    }
     rustix::thread::clear_ambient_capability_set().step("ambient capabilities")?;
     if identity.uid != 0 {
         // Or the user could not open /dev/stdout.
@@ -85,8 +103,22 @@ pub(super) fn assume(identity: &Identity) -> Result<(), Failure> {
     nix::unistd::setgroups(&groups).map_err(unmapped).step("supplementary groups")?;
     nix::unistd::setresgid(gid, gid, gid).map_err(unmapped).step("group")?;
     nix::unistd::setresuid(uid, uid, uid).map_err(unmapped).step("user")?;
-    let kept = if identity.uid == 0 { KEPT } else { CapabilitySet::empty() };
+    let kept = if identity.uid != 0 {
+        CapabilitySet::empty()
+    } else if isolation == Isolation::Chroot {
+        // A container may have less.
+        allowed(isolation) & rustix::thread::capabilities(None).step("capget")?.permitted
+    } else {
+        allowed(isolation)
+    };
     set_capabilities(kept).step("capset")
+}
+
+/// Takes on what belongs to a user whose ids a supervisor simulates: to the kernel it is root, with what
+/// is left to root once the next program is executed.
+pub(super) fn assume_simulated() -> Result<(), Failure> {
+    bound_capabilities(Isolation::OneId).step("capability bounding set")?;
+    rustix::thread::clear_ambient_capability_set().step("ambient capabilities")
 }
 
 /// The kernel calls an id that the namespace does not have an invalid argument.
@@ -112,16 +144,24 @@ fn set_capabilities(set: CapabilitySet) -> Result<(), Errno> {
     )
 }
 
-fn bound_capabilities() -> Result<(), Errno> {
+/// Takes away, for good and for all that this process executes, what no command may do.
+///
+/// # Errors
+///
+/// Fails without the capability SETPCAP where something is left to take away.
+pub(super) fn bound_capabilities(isolation: Isolation) -> Result<(), Errno> {
+    let allowed = allowed(isolation);
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
-        if KEPT.contains(capability) {
+        if allowed.contains(capability) {
             continue;
         }
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
+        match rustix::thread::capability_is_in_bounding_set(capability) {
             // Beyond the last that this kernel knows.
             Err(Errno::INVAL) => break,
-            result => result?,
+            Ok(false) => {}
+            Ok(true) => rustix::thread::remove_capability_from_bounding_set(capability)?,
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -135,6 +175,8 @@ mod tests {
     fn capabilities_are_the_documented_ones() {
         assert_eq!(KEPT.bits(), 0xa804_25fb);
         assert_eq!(KEPT.bits().count_ones(), 14);
+        assert_eq!(IN_CHROOT.bits().count_ones(), 12);
+        assert!(!IN_CHROOT.intersects(CapabilitySet::SYS_CHROOT | CapabilitySet::MKNOD));
     }
 
     #[test]

@@ -17,8 +17,18 @@ use super::refusal::EnterError;
 /// The ids that a namespace is to get, and who writes them.
 pub(super) struct Plan {
     pub(super) mapping: Mapping,
+    writer: Writer,
+}
+
+/// Who writes the maps.
+enum Writer {
+    /// This process: root.
+    Own,
+    /// This process, a map of its own id alone, which any user may write for a namespace that can never
+    /// drop a group.
+    OwnSingle,
     /// newuidmap and newgidmap, for a user that may not write the maps itself.
-    helpers: Option<(PathBuf, PathBuf)>,
+    Helpers(PathBuf, PathBuf),
 }
 
 impl Plan {
@@ -28,9 +38,9 @@ impl Plan {
         if uid == 0 {
             let own = |file| read(file).map(|text| mapping::nested(&mapping::parse_map(&text)));
             let (uids, gids) = (own("/proc/self/uid_map")?, own("/proc/self/gid_map")?);
-            return Ok(Self { mapping: Mapping { uids, gids, identity: true }, helpers: None });
+            return Ok(Self { mapping: Mapping { uids, gids, identity: true }, writer: Writer::Own });
         }
-        let helpers = (find("newuidmap", &config.path)?, find("newgidmap", &config.path)?);
+        let writer = Writer::Helpers(find("newuidmap", &config.path)?, find("newgidmap", &config.path)?);
         let passwd = read("/etc/passwd").unwrap_or_default();
         let name = mapping::user_name(&passwd, uid);
         let subordinate = |file: &'static str, own: u32| {
@@ -45,21 +55,30 @@ impl Plan {
         };
         let uids = subordinate("/etc/subuid", uid)?;
         let gids = subordinate("/etc/subgid", rustix::process::getegid().as_raw())?;
-        Ok(Self { mapping: Mapping { uids, gids, identity: false }, helpers: Some(helpers) })
+        Ok(Self { mapping: Mapping { uids, gids, identity: false }, writer })
+    }
+
+    /// The user's own id as root, and no other.
+    pub(super) fn single() -> Self {
+        Self { mapping: Mapping::single(), writer: Writer::OwnSingle }
     }
 
     /// Maps the ids of the new `child` once it says so, and has it go on.
     pub(super) fn apply(&self, child: Pid, socket: &mut UnixStream) -> Result<(), EnterError> {
         let lost = |error| EnterError::call("waiting for the new process", error);
         socket.read_exact(&mut [0]).map_err(lost)?;
-        match &self.helpers {
-            None => {
+        match &self.writer {
+            Writer::Own | Writer::OwnSingle => {
+                if matches!(self.writer, Writer::OwnSingle) {
+                    fs::write(format!("/proc/{child}/setgroups"), "deny")
+                        .map_err(|source| EnterError::WriteMap { file: "setgroups", source })?;
+                }
                 for (file, ranges) in [("uid_map", &self.mapping.uids), ("gid_map", &self.mapping.gids)] {
                     write_map(child.as_raw(), file, ranges)
                         .map_err(|source| EnterError::WriteMap { file, source })?;
                 }
             }
-            Some((newuidmap, newgidmap)) => {
+            Writer::Helpers(newuidmap, newgidmap) => {
                 run_helper("newuidmap", newuidmap, child, &self.mapping.uids)?;
                 run_helper("newgidmap", newgidmap, child, &self.mapping.gids)?;
             }

@@ -7,7 +7,8 @@
 //! Invariants:
 //! - Process 1 is not dumpable: the command can neither trace it nor look into its descriptors,
 //!   memory or executable by /proc/1.
-//! - When it ends, the kernel ends all processes of the command, and then unmounts its root.
+//! - When it ends, the kernel ends all processes of the command, and then unmounts its root. Without a
+//!   process namespace the helper ends them.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,29 +18,35 @@ use std::path::Path;
 use nix::sys::wait::{WaitStatus, waitpid};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
-use rustix::process::DumpableBehavior;
+use rustix::process::set_parent_process_death_signal;
 
 use crate::image::{Accounts, Identity};
 
+use super::chrooted;
 use super::enter::Ended;
 use super::exec;
 use super::filter;
 use super::identity;
+use super::isolation::Isolation;
 use super::mounts;
 use super::overlay;
+use super::reaper;
 use super::requested;
 use super::root::{Kind, Root};
 use super::run::MOUNT;
 use super::spec::{Network, RootPlace, RunSpec};
+use super::supervisor::{self, Supervised};
 use super::sys;
+use super::unspaced;
 use super::wire::{Failure, Message, Step};
 
 /// Exit code of a process that has reported a failure.
 pub(super) const FAILED: i32 = 125;
 
-/// Runs in the new namespaces until the command has ended; gives the exit code.
-pub(super) fn main(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> i32 {
-    match run(spec, coordinator, helper) {
+/// Runs until the command has ended; gives the exit code. `apart` says that this process is the first of
+/// a process namespace, and has namespaces of mounts and of the host name.
+pub(super) fn main(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStream) -> i32 {
+    match run(spec, apart, coordinator, helper) {
         Ok(()) => 0,
         Err(failure) => {
             // Nobody listens any more when the build was killed.
@@ -50,38 +57,67 @@ pub(super) fn main(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream
 }
 
 /// A root that this process has moved into.
-struct Prepared {
-    identity: Identity,
-    null: OwnedFd,
+pub(super) struct Prepared {
+    pub(super) identity: Identity,
+    pub(super) null: OwnedFd,
 }
 
-fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<(), Failure> {
+fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStream) -> Result<(), Failure> {
     // Whatever /proc is mounted, its entry for this process has the number that the helper needs
     // to find it there.
     let own = rustix::fs::readlink("/proc/self", Vec::new()).step("/proc/self")?;
     let own = own.to_str().ok().and_then(|text| text.parse().ok());
     let own = own.ok_or_else(|| io::Error::other("not a number")).step("/proc/self")?;
     Message::Started(own).send(helper).step("answering")?;
-    Message::receive(helper).step("waiting for the ids")?;
+    if Message::receive(helper).is_err() {
+        // The helper says why, unless it is gone.
+        return Ok(());
+    }
 
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    rustix::system::sethostname(spec.hostname.as_bytes()).step("sethostname")?;
+    if apart {
+        rustix::system::sethostname(spec.hostname.as_bytes()).step("sethostname")?;
+    } else {
+        // What the command leaves behind comes to this process, as it does to process 1.
+        reaper::adopt(true).step("prctl")?;
+    }
     if spec.network == Network::None {
         sys::bring_up_loopback().step("loopback device")?;
     }
-    // In namespaces of its own a command would have every capability again. Where an outer
-    // container has made the setting read-only, what that container allows holds.
-    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
-    let prepared = enter_root(spec, helper)?;
+    let changed = open_changed(spec)?;
+    let prepared = match (spec.isolation, &spec.root) {
+        (Isolation::Userns | Isolation::OneId, _) => {
+            // In namespaces of its own a command would have every capability again. Where an outer
+            // container has made the setting read-only, what that container allows holds.
+            let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+            enter_root(spec, helper)?
+        }
+        (Isolation::Chroot, RootPlace::Directory { path }) => chrooted::enter(spec, open_root(path)?, apart)?,
+        (Isolation::Chroot, RootPlace::Overlay { .. }) => {
+            return Err(io::Error::other("layers can only be mounted in a user namespace")).step("root");
+        }
+        (Isolation::Ptrace, _) => {
+            return Err(io::Error::other("no supervisor is part of this program")).step("root");
+        }
+    };
 
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("prctl")?;
+    unspaced::close_to_others().step("prctl")?;
+    let (ours, theirs) = UnixStream::pair().step("socketpair")?;
     let Some(command) = sys::clone_process(0).step("clone")? else {
-        let failure = become_command(spec, prepared);
+        drop(ours);
+        let failure = become_command(spec, apart, prepared, &theirs);
         // As above.
         let _ = Message::Failed(failure).send(coordinator);
         sys::exit_now(FAILED);
     };
-    identity::drop_all_capabilities().step("capset")?;
+    drop(theirs);
+    let supervised = if spec.isolation == Isolation::OneId {
+        let started = Supervised::start(&ours, command.as_raw(), spec, &prepared.identity, changed);
+        Some(started.step("starting the supervisor")?)
+    } else {
+        identity::drop_all_capabilities().step("capset")?;
+        None
+    };
     let ended = loop {
         match waitpid(None, None).step("waitpid")? {
             WaitStatus::Exited(pid, code) if pid == command => break Ended::Exited(code),
@@ -91,18 +127,26 @@ fn run(spec: &RunSpec, coordinator: &UnixStream, helper: &UnixStream) -> Result<
             _ => {}
         }
     };
-    Message::Ended { ended, stubs_left: Vec::new() }.send(helper).step("answering")
+    let journal = supervised.map(|supervised| supervised.journal()).unwrap_or_default();
+    Message::ended_with(ended, journal).send(helper).step("answering")
+}
+
+/// Opens the upper directory where a supervisor will look up in it what the command has changed.
+fn open_changed(spec: &RunSpec) -> Result<Option<OwnedFd>, Failure> {
+    match &spec.root {
+        RootPlace::Overlay { upper, .. } if spec.isolation == Isolation::OneId => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(upper, flags, Mode::empty()).step("opening the upper directory").map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Mounts the root with all that belongs into it, and makes it the root of this process.
 fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> {
     let mut root = Root::new(mount_root(&spec.root)?).step("opening the root")?;
     // Before /proc is there: no file of the image can then lead to a process.
-    let accounts = Accounts::new(
-        root.read("etc/passwd").step("reading /etc/passwd")?,
-        root.read("etc/group").step("reading /etc/group")?,
-    );
-    let identity = accounts.identity(&spec.user).map_err(io::Error::other).step("user")?;
+    let identity = identity_of(spec, &root)?;
     let null = fill_root(spec, &mut root)?;
     let cwd = open_cwd(spec, &mut root);
     Message::Stubs(root.stubs().to_vec()).send(helper).step("answering")?;
@@ -114,35 +158,53 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
     rustix::mount::unmount(".", UnmountFlags::DETACH).step("leaving the old root")?;
     rustix::process::chdir("/").step("chdir")?;
     rustix::process::fchdir(&cwd).step("workdir")?;
+    check_inside()?;
+    Ok(Prepared { identity, null })
+}
+
+/// The user of the command, by the accounts that its root has.
+pub(super) fn identity_of(spec: &RunSpec, root: &Root) -> Result<Identity, Failure> {
+    let accounts = Accounts::new(
+        root.read("etc/passwd").step("reading /etc/passwd")?,
+        root.read("etc/group").step("reading /etc/group")?,
+    );
+    accounts.identity(&spec.user).map_err(io::Error::other).step("user")
+}
+
+/// Makes sure that the working directory lies in the root.
+pub(super) fn check_inside() -> Result<(), Failure> {
     let path = rustix::process::getcwd(Vec::new()).step("workdir")?;
     if !path.as_bytes().starts_with(b"/") {
         return Err(io::Error::other("it is outside of the root")).step("workdir");
     }
-    Ok(Prepared { identity, null })
+    Ok(())
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).step("opening the root")
 }
 
 /// Mounts what the root directory is made of, and opens it.
 fn mount_root(place: &RootPlace) -> Result<OwnedFd, Failure> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty()).step("opening the root");
     match place {
         RootPlace::Overlay { lowers, upper, work, merged } => {
             overlay::mount(lowers, Some((upper, work)), merged)
                 .map_err(|error| overlay::explain(error, upper))
                 .step("mounting the layers")?;
-            open(merged)
+            open_root(merged)
         }
         RootPlace::Directory { path } => {
-            let directory = open(path)?;
+            let directory = open_root(path)?;
             let tree = mounts::clone(&directory, "").step("mounting the root")?;
             mounts::attach(&tree, &directory).step("mounting the root")?;
-            open(path)
+            open_root(path)
         }
     }
 }
 
 /// Opens the working directory. The layers have it; where a mount hides it, it is made in the mount.
-fn open_cwd(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
+pub(super) fn open_cwd(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
     let shown = String::from_utf8_lossy(&spec.cwd);
     match root.open(&spec.cwd, OFlags::PATH | OFlags::DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !spec.mounts.is_empty() => {
@@ -162,7 +224,9 @@ fn open_cwd(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
 fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
     let proc = mounts::proc(root).step("mounting /proc")?;
     let (dev, covers) = mounts::dev(root, spec.shm_size).step("mounting /dev")?;
-    mounts::protect_proc(&proc, &covers).step("protecting /proc")?;
+    if let Some(proc) = proc {
+        mounts::protect_proc(&proc, &covers).step("protecting /proc")?;
+    }
     mounts::sys(root, &covers).step("mounting /sys")?;
     let target = root.mount_point(b"/etc/resolv.conf", Kind::File).step("/etc/resolv.conf")?;
     mounts::file(&spec.resolv_conf, &target).step("mounting /etc/resolv.conf")?;
@@ -177,7 +241,7 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
 }
 
 /// Turns this process into the command; comes back only with a failure.
-fn become_command(spec: &RunSpec, prepared: Prepared) -> Failure {
+fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &UnixStream) -> Failure {
     let Prepared { identity, null } = prepared;
     let ready = || -> Result<(), Failure> {
         rustix::process::setsid().step("setsid")?;
@@ -191,9 +255,21 @@ fn become_command(spec: &RunSpec, prepared: Prepared) -> Failure {
         if let Some(program) = filter::default_program() {
             sys::seccomp::install(program).step("seccomp")?;
         }
-        identity::assume(&identity)?;
+        if spec.isolation == Isolation::OneId {
+            identity::assume_simulated()?;
+        } else {
+            identity::assume(&identity, spec.isolation)?;
+        }
+        if !apart {
+            // No namespace ends it with process 1. Taking on another user resets this.
+            set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).step("prctl")?;
+        }
         sys::reset_signals().step("resetting signals")?;
-        sys::close_on_exec_from(3).step("close_range")
+        sys::close_on_exec_from(3).step("close_range")?;
+        if spec.isolation == Isolation::OneId {
+            supervisor::join_one_id(socket).step("joining the supervisor")?;
+        }
+        Ok(())
     };
     match ready() {
         Ok(()) => exec::execute(spec, &identity.home),

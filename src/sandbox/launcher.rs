@@ -2,7 +2,7 @@
 //!
 //! Starting a program costs a millisecond for loading it; forking a process of one thread and little
 //! memory costs a tenth of that. The launcher is this executable, started once for each build from
-//! a read-only mount and with an empty environment, so a helper holds nothing of the build's memory.
+//! where nobody can write to it and with an empty environment, so a helper holds nothing of the build's memory.
 //!
 //! A request is one byte with three descriptors: the helper's socket, and the command's standard
 //! output and error. The answer is one byte with a descriptor of the helper's process.
@@ -22,10 +22,15 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::filter;
 use super::helper;
+use super::isolation::Isolation;
 use super::sys;
+use super::unspaced;
 
 /// Name of the hidden entry that a launcher is started with.
 const ENTRY: &str = "__launch";
+
+/// Name of the entry for a launcher that commands have no namespace around them to keep out of.
+const GUARDED: &str = "__launch_guarded";
 
 /// Descriptors of a request.
 const REQUEST: usize = 3;
@@ -39,11 +44,11 @@ pub(super) struct Launcher {
 
 impl Launcher {
     /// Starts a launcher from the executable that `executable` is open on.
-    pub(super) fn start(executable: &OwnedFd) -> io::Result<Self> {
+    pub(super) fn start(executable: &OwnedFd, isolation: Isolation) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
         let process = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
             .arg0("fanfold")
-            .arg(ENTRY)
+            .arg(if isolation.has_namespaces() { ENTRY } else { GUARDED })
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
@@ -76,14 +81,19 @@ const LOST: i32 = 125;
 /// Call it first in `main`, before any thread is started or any file opened.
 pub fn hidden_entry(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
     let entry = args.into_iter().nth(1)?;
-    if entry != ENTRY {
+    let guarded = entry == GUARDED;
+    if entry != ENTRY && !guarded {
         return None;
     }
-    Some(if serve().is_ok() { 0 } else { LOST })
+    Some(if serve(guarded).is_ok() { 0 } else { LOST })
 }
 
 /// The launcher's own loop; ends when the build does.
-fn serve() -> io::Result<()> {
+fn serve(guarded: bool) -> io::Result<()> {
+    if guarded {
+        // All that is forked from here on inherits it, until a command is executed.
+        unspaced::close_to_others()?;
+    }
     // Descriptors that whoever started the build has left open go no further.
     sys::close_from(3)?;
     let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);

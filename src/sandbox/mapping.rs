@@ -1,6 +1,6 @@
 //! User and group id maps: those of this process, and the subordinate ranges of a user.
 //!
-//! Owns: parsing of `/proc/PID/uid_map`, `/etc/subuid` and `/etc/subgid`. Pure.
+//! Owns: parsing of `/proc/PID/uid_map`, `/etc/subuid` and `/etc/subgid`.
 //!
 //! Sources: user_namespaces(7), subuid(5).
 
@@ -29,6 +29,16 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// The map of a process that is root in its namespace, and has no other id.
+    pub(super) fn single() -> Self {
+        let only = |outside| vec![IdRange { inside: 0, outside, count: 1 }];
+        Self {
+            uids: only(rustix::process::geteuid().as_raw()),
+            gids: only(rustix::process::getegid().as_raw()),
+            identity: false,
+        }
+    }
+
     /// Whether files of this user and group can be owned by them in the namespace.
     pub fn has(&self, uid: u32, gid: u32) -> bool {
         let within = |ranges: &[IdRange], id: u32| {
@@ -44,6 +54,9 @@ impl fmt::Display for Mapping {
             return f.write_str("user namespace with every id of root");
         }
         let ids: u64 = self.uids.iter().map(|range| u64::from(range.count)).sum();
+        if ids == 1 {
+            return f.write_str("user namespace with one id");
+        }
         write!(f, "user namespace with {ids} ids")?;
         match self.uids.get(1) {
             Some(range) => write!(f, ", subordinate ids from {}", range.outside),

@@ -51,6 +51,8 @@ pub enum Mount {
         uid: u32,
         /// Its group.
         gid: u32,
+        /// Whether it must never be written to a disk.
+        secret: bool,
     },
     /// A socket that somebody outside listens on.
     Socket {
@@ -111,13 +113,14 @@ impl Mount {
                 out.bytes(target);
                 out.list(size.as_slice(), |out, size| out.number(*size));
             }
-            Self::File { content, target, mode, uid, gid } => {
+            Self::File { content, target, mode, uid, gid, secret } => {
                 out.number(FILE);
                 out.bytes(content.bytes());
                 out.bytes(target);
                 for number in [mode, uid, gid] {
                     out.number(u64::from(*number));
                 }
+                out.number(u64::from(*secret));
             }
             Self::Socket { path, target } => {
                 out.number(SOCKET);
@@ -147,6 +150,7 @@ impl Mount {
                 mode: input.small()?,
                 uid: input.small()?,
                 gid: input.small()?,
+                secret: input.number()? != 0,
             },
             SOCKET => Self::Socket { path: input.path()?, target: input.bytes()? },
             _ => return Err(Malformed),

@@ -56,10 +56,10 @@ const SYS_MASKED: [&str; 8] = [
 ];
 
 /// Device nodes of the host that every root has. The second value says that it may be absent.
-const DEVICES: [(&str, bool); 6] =
+pub(super) const DEVICES: [(&str, bool); 6] =
     [("null", false), ("zero", false), ("full", false), ("random", false), ("urandom", false), ("tty", true)];
 
-const LINKS: [(&str, &str); 5] = [
+pub(super) const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -124,7 +124,7 @@ pub(super) struct Covers {
 
 impl Covers {
     /// `null` is the mounted null device.
-    fn new(null: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(null: OwnedFd) -> io::Result<Self> {
         let attributes = no_programs() | MountAttrFlags::MOUNT_ATTR_RDONLY;
         let directory = new_file_system("tmpfs", &[("mode", "555"), ("size", "4k")], attributes)?;
         Ok(Self { file: null, directory, attached: Cell::new(false) })
@@ -150,20 +150,55 @@ impl Covers {
     }
 }
 
+/// A /proc of this process namespace.
+fn own_proc() -> io::Result<OwnedFd> {
+    new_file_system("proc", &[], no_programs())
+}
+
+/// The /proc around this process namespace, as it is.
+fn outer_proc() -> io::Result<OwnedFd> {
+    let tree = clone(CWD, "/proc")?;
+    sys::set_mount_attributes(&tree, no_programs(), true)?;
+    Ok(tree)
+}
+
+/// The /sys around this process, read-only.
+fn outer_sys() -> io::Result<OwnedFd> {
+    let tree = clone(CWD, "/sys")?;
+    sys::set_mount_attributes(&tree, no_programs() | MountAttrFlags::MOUNT_ATTR_RDONLY, true)?;
+    Ok(tree)
+}
+
+/// What commands will lack in namespaces that are made below those of this process.
+pub(super) fn remarks() -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Err(own) = own_proc() {
+        remarks.push(match outer_proc() {
+            Ok(_) => format!("commands see the processes of the surrounding container in /proc: mounting a /proc of their own: {own}"),
+            Err(outer) => format!("commands have no /proc: mounting one of their own: {own}; mounting the outer one: {outer}"),
+        });
+    }
+    if let Err(error) = outer_sys() {
+        remarks.push(format!("commands have an empty /sys: mounting the outer one: {error}"));
+    }
+    remarks
+}
+
 /// Mounts a /proc of this process namespace; where the kernel refuses that, as it does in a
-/// container with masked paths, the outer /proc.
+/// container with masked paths, the outer /proc; where it refuses that as well, none.
 ///
 /// Gives the mounted directory, still to be protected.
-pub(super) fn proc(root: &mut Root) -> io::Result<OwnedFd> {
+pub(super) fn proc(root: &mut Root) -> io::Result<Option<OwnedFd>> {
     let target = root.mount_point(b"/proc", Kind::Directory)?;
-    let tree = match new_file_system("proc", &[], no_programs()) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let tree = clone(CWD, "/proc")?;
-            sys::set_mount_attributes(&tree, no_programs(), true)?;
-            tree
-        }
-        other => other?,
-    };
+    let Ok(tree) = own_proc().or_else(|_| outer_proc()) else { return Ok(None) };
+    attach(&tree, &target)?;
+    Ok(Some(tree))
+}
+
+/// Mounts a /proc of this process namespace, and no other. Gives the mounted directory.
+pub(super) fn proc_of_own(root: &mut Root) -> io::Result<OwnedFd> {
+    let target = root.mount_point(b"/proc", Kind::Directory)?;
+    let tree = own_proc()?;
     attach(&tree, &target)?;
     Ok(tree)
 }
@@ -185,11 +220,8 @@ pub(super) fn protect_proc(proc: &OwnedFd, covers: &Covers) -> io::Result<()> {
 /// Mounts the outer /sys read-only, or leaves it empty where that cannot be had.
 pub(super) fn sys(root: &mut Root, covers: &Covers) -> io::Result<()> {
     let target = root.mount_point(b"/sys", Kind::Directory)?;
-    let attributes = no_programs() | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let tree =
-        clone(CWD, "/sys").and_then(|tree| sys::set_mount_attributes(&tree, attributes, true).map(|()| tree));
     // An outer container may have no /sys or forbid this; a writable one is never given.
-    let Ok(tree) = tree else { return Ok(()) };
+    let Ok(tree) = outer_sys() else { return Ok(()) };
     attach(&tree, &target)?;
     covers.mask(&tree, &SYS_MASKED)
 }
@@ -233,7 +265,7 @@ pub(super) fn dev(root: &mut Root, shm_size: Option<u64>) -> io::Result<(OwnedFd
     Ok((dev, covers))
 }
 
-fn terminals() -> io::Result<OwnedFd> {
+pub(super) fn terminals() -> io::Result<OwnedFd> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
     // Group 5 (tty) may have no id in this namespace.
@@ -258,6 +290,18 @@ pub(super) fn file(source: &Path, target: &OwnedFd) -> io::Result<()> {
     attach(&tree, target)
 }
 
+/// The hosts file with further names.
+pub(super) fn hosts_content(source: &Path, extra: &[(String, String)]) -> io::Result<Vec<u8>> {
+    let mut content = std::fs::read(source)?;
+    if !content.is_empty() && !content.ends_with(b"\n") {
+        content.push(b'\n');
+    }
+    for (name, address) in extra {
+        writeln!(content, "{address}\t{name}")?;
+    }
+    Ok(content)
+}
+
 /// Mounts the hosts file with further names over `target`. `dev` holds the file, without a name.
 pub(super) fn hosts(
     source: &Path,
@@ -268,13 +312,7 @@ pub(super) fn hosts(
     if extra.is_empty() {
         return file(source, target);
     }
-    let mut content = std::fs::read(source)?;
-    if !content.is_empty() && !content.ends_with(b"\n") {
-        content.push(b'\n');
-    }
-    for (name, address) in extra {
-        writeln!(content, "{address}\t{name}")?;
-    }
+    let content = hosts_content(source, extra)?;
     let name = ".hosts";
     std::fs::File::from(make_file(dev, name)?).write_all(&content)?;
     let tree = clone(dev, name)?;

@@ -1,23 +1,74 @@
-//! Why a user namespace is not to be had, and what would help.
+//! Why a rung of isolation is not to be had, and what would help.
 
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use nix::libc;
+
+use super::isolation::Isolation;
+use super::namespaced::GIVING;
 
 const APPARMOR: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
 
 const ALLOW_APPARMOR: &str = "allow them: sysctl kernel.apparmor_restrict_unprivileged_userns=0, \
                               or an AppArmor profile for this program with the rule `userns,`";
 
+const MORE_IDS: &str = "give the surrounding user namespace a range of ids, as subordinate ids in \
+                        /etc/subuid and /etc/subgid do";
+
 /// A setting of the kernel, where it exists and can be read.
 fn setting(file: &str) -> Option<String> {
     fs::read_to_string(file).ok().map(|text| text.trim().to_owned())
 }
 
-/// The build's own namespaces could not be entered.
+/// A rung of isolation that does not work here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Which one.
+    pub isolation: Isolation,
+    /// What was tried and how it failed, as a fragment without period.
+    pub reason: String,
+    /// What the user, or the administrator, can do about it.
+    pub fix: Option<String>,
+}
+
+impl Refused {
+    pub(super) fn new(isolation: Isolation, error: &EnterError) -> Self {
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            reason.push_str(&format!(": {error}"));
+            source = error.source();
+        }
+        Self { isolation, reason, fix: error.fix() }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.isolation, self.reason)
+    }
+}
+
+/// All of them; rungs that fail for the same reason share its text.
+fn list(refused: &[Refused]) -> String {
+    let groups = refused.chunk_by(|one, next| one.reason == next.reason);
+    let texts = groups.map(|group| {
+        let names: Vec<_> = group.iter().map(|refused| refused.isolation.name()).collect();
+        format!("{}: {}", names.join(" and "), group[0].reason)
+    });
+    texts.collect::<Vec<_>>().join("; ")
+}
+
+/// No isolation could be entered, or this rung of it could not.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnterError {
+    /// None of the rungs works.
+    #[error("no isolation works here: {}", list(.refused))]
+    NoIsolation {
+        /// Each of them.
+        refused: Vec<Refused>,
+    },
     /// The kernel or a policy refuses new namespaces.
     #[error("user namespaces: clone(CLONE_NEWUSER): {reason}")]
     Refused {
@@ -62,6 +113,16 @@ pub enum EnterError {
         /// What would help, where the cause is known.
         fix: Option<&'static str>,
     },
+    /// What a rung without namespaces needs does not work.
+    #[error("{step}: {reason}")]
+    Unfit {
+        /// What was tried.
+        step: String,
+        /// How it failed.
+        reason: String,
+        /// What would help, where the cause is known.
+        fix: Option<&'static str>,
+    },
     /// Another system call failed.
     #[error("failed to enter namespaces: {call}")]
     Call {
@@ -80,6 +141,9 @@ impl EnterError {
 
     /// A step of the new process failed, with the message that it sent.
     pub(super) fn inside(message: String) -> Self {
+        if message.starts_with(GIVING) {
+            return Self::Inside { message, fix: Some(MORE_IDS) };
+        }
         // Ubuntu lets the namespace be made, but takes its capabilities away.
         let fix = setting(APPARMOR).is_some_and(|value| value == "1").then_some(ALLOW_APPARMOR);
         Self::Inside { message, fix }
@@ -134,6 +198,8 @@ impl EnterError {
     /// What the user, or the administrator, can do about it.
     pub fn fix(&self) -> Option<String> {
         match self {
+            Self::NoIsolation { refused } => refused.iter().find_map(|refused| refused.fix.clone()),
+            Self::Unfit { fix, .. } => fix.map(str::to_owned),
             Self::Refused { fix, .. } => Some((*fix).to_owned()),
             Self::NoSubordinateIds { user, .. } => {
                 Some(format!("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"))
@@ -158,6 +224,31 @@ impl EnterError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_rungs_are_told_of_and_the_best_fix() {
+        let refused = |isolation, reason: &str, fix: Option<&str>| Refused {
+            isolation,
+            reason: reason.to_owned(),
+            fix: fix.map(str::to_owned),
+        };
+        let error = EnterError::NoIsolation {
+            refused: vec![
+                refused(Isolation::Userns, "clone: EPERM", None),
+                refused(Isolation::OneId, "clone: EPERM", None),
+                refused(Isolation::Chroot, "chroot: EPERM", Some("run as root")),
+                refused(Isolation::Ptrace, "denied", Some("another")),
+            ],
+        };
+        assert_eq!(
+            error.to_string(),
+            "no isolation works here: userns and one-id: clone: EPERM; chroot: chroot: EPERM; ptrace: denied"
+        );
+        assert_eq!(error.fix().as_deref(), Some("run as root"));
+        let source = io::Error::other("why");
+        let told = Refused::new(Isolation::OneId, &EnterError::WriteMap { file: "uid_map", source });
+        assert_eq!(told.to_string(), "one-id: failed to write uid_map of the new user namespace: why");
+    }
 
     #[test]
     fn every_refusal_names_its_error_and_a_fix() {

@@ -31,9 +31,9 @@ const NO_SETUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
 const NO_PROGRAMS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 
 /// Mode of a temporary directory that anybody may use.
-const FOR_ALL: u32 = 0o1777;
+pub(super) const FOR_ALL: u32 = 0o1777;
 /// The bits of a mode that are not the type.
-const PERMISSIONS: u32 = 0o7777;
+pub(super) const PERMISSIONS: u32 = 0o7777;
 
 /// Mounts what the command has asked for, in order. /proc, /sys and /dev are there already.
 pub(super) fn mount(spec: &RunSpec, root: &mut Root) -> Result<(), Failure> {
@@ -51,7 +51,7 @@ pub(super) fn mount(spec: &RunSpec, root: &mut Root) -> Result<(), Failure> {
             }
             Mount::Directory { path, target, read_only } => directory(path, root, target, *read_only),
             Mount::Tmpfs { target, size } => tmpfs(root, target, *size),
-            Mount::File { content, target, mode, uid, gid } => {
+            Mount::File { content, target, mode, uid, gid, .. } => {
                 files.make(content.bytes(), *mode, (*uid, *gid)).and_then(|tree| file(&tree, root, target))
             }
             Mount::Socket { path, target } => socket(path, root, target),
@@ -62,7 +62,7 @@ pub(super) fn mount(spec: &RunSpec, root: &mut Root) -> Result<(), Failure> {
 }
 
 /// What the system says is a fault of the system; what was found out here is one of the Dockerfile.
-fn failure(target: &[u8], error: &io::Error) -> Failure {
+pub(super) fn failure(target: &[u8], error: &io::Error) -> Failure {
     let target = String::from_utf8_lossy(target);
     match error.raw_os_error() {
         Some(errno) => Failure { step: format!("mounting {target}"), message: error.to_string(), errno },

@@ -56,11 +56,22 @@ pub(super) struct Target {
     pub(super) existed: bool,
 }
 
+/// An entry of the root by the directory that it is in.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) parent: OwnedFd,
+    pub(super) name: Vec<u8>,
+    /// Path from the root, without links and without leading slash.
+    pub(super) path: Vec<u8>,
+    /// Whether it was there before.
+    pub(super) existed: bool,
+}
+
 /// Where a walk has ended.
 struct Walked {
     entry: OwnedFd,
-    existed: bool,
-    is_root: bool,
+    /// Where the entry is; nowhere for the root.
+    place: Option<Place>,
 }
 
 impl Root {
@@ -145,17 +156,27 @@ impl Root {
     /// Refuses the root, what lies in a closed directory, and what is of the other kind. Errors of
     /// this sort carry a text instead of an error number.
     pub(super) fn target(&mut self, path: &[u8], kind: Kind) -> io::Result<Target> {
-        let Walked { entry, existed, is_root } = self.walk(path, kind).map_err(explain)?;
-        if is_root {
+        let (point, place) = self.find(path, kind)?;
+        Ok(Target { point, existed: place.existed })
+    }
+
+    /// As [`Root::target`], for what is put there without a mount.
+    pub(super) fn place(&mut self, path: &[u8], kind: Kind) -> io::Result<Place> {
+        Ok(self.find(path, kind)?.1)
+    }
+
+    fn find(&mut self, path: &[u8], kind: Kind) -> io::Result<(OwnedFd, Place)> {
+        let Walked { entry, place } = self.walk(path, kind).map_err(explain)?;
+        let Some(place) = place else {
             return Err(io::Error::other("nothing can be mounted on the root"));
-        }
+        };
         let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&entry)?.st_mode).is_dir();
         match (kind, is_directory) {
             (Kind::Directory, false) => {
                 Err(io::Error::other("a directory cannot be mounted on it: it is a file"))
             }
             (Kind::File, true) => Err(io::Error::other("a file cannot be mounted on it: it is a directory")),
-            _ => Ok(Target { point: entry, existed }),
+            _ => Ok((entry, place)),
         }
     }
 
@@ -183,12 +204,7 @@ impl Root {
                     let directory = kind == Kind::Directory || !queue.is_empty();
                     let entry = make_entry(parent, &name, directory)?;
                     if rustix::fs::fstat(parent)?.st_dev == self.device {
-                        let mut path = names.join(&b'/');
-                        if !path.is_empty() {
-                            path.push(b'/');
-                        }
-                        path.extend_from_slice(&name);
-                        self.stubs.push(Stub { path, directory });
+                        self.stubs.push(Stub { path: joined(&names, &name), directory });
                     }
                     existed = false;
                     entry
@@ -221,13 +237,31 @@ impl Root {
                     names.push(name);
                     stack.push(entry);
                 }
-                _ if queue.is_empty() => return Ok(Walked { entry, existed, is_root: false }),
+                _ if queue.is_empty() => {
+                    let parent = stack.pop().expect("the root stays on the stack");
+                    let path = joined(&names, &name);
+                    return Ok(Walked { entry, place: Some(Place { parent, name, path, existed }) });
+                }
                 _ => return Err(Errno::NOTDIR.into()),
             }
         }
         let entry = stack.pop().expect("the root stays on the stack");
-        Ok(Walked { entry, existed, is_root: stack.is_empty() })
+        let place = stack.pop().zip(names.pop()).map(|(parent, name)| {
+            let path = joined(&names, &name);
+            Place { parent, name, path, existed }
+        });
+        Ok(Walked { entry, place })
     }
+}
+
+/// The path of `name` in the directory that `names` lead to.
+fn joined(names: &[Vec<u8>], name: &[u8]) -> Vec<u8> {
+    let mut path = names.join(&b'/');
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
 }
 
 /// Says in words why a path of a Dockerfile cannot be mounted on.
@@ -271,7 +305,8 @@ fn make_entry(parent: &OwnedFd, name: &[u8], directory: bool) -> io::Result<Owne
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
 }
 
-fn restore_mtime(directory: &OwnedFd, before: &Stat) -> io::Result<()> {
+/// Gives a directory back the modification time that it had.
+pub(super) fn restore_mtime(directory: &OwnedFd, before: &Stat) -> io::Result<()> {
     let times = Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },
         last_modification: Timespec { tv_sec: before.st_mtime as _, tv_nsec: before.st_mtime_nsec as _ },

@@ -12,12 +12,14 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
+use super::cgroup::{CgroupError, Cgroups, Group, Usage};
 use super::enter::{Ended, Sandbox};
 use super::hidden::Hidden;
 use super::launcher::Launcher;
 use super::mount::Mount;
 use super::overlay::LOWER_LIMIT;
 use super::spec::{RootPlace, RunSpec};
+use super::supervisor::JournalEntry;
 use super::wire::{Failure, Message};
 use nix::libc;
 
@@ -40,6 +42,9 @@ pub enum RunError {
     /// The helper process ended without saying how the command ended.
     #[error("the sandbox helper was killed")]
     Lost,
+    /// The command's limits could not be set.
+    #[error(transparent)]
+    Limits(#[from] CgroupError),
     /// The root or the process could not be set up.
     #[error("failed to set up the sandbox: {step}: {message}")]
     Setup {
@@ -82,6 +87,8 @@ pub struct Running {
     helper: OwnedFd,
     socket: UnixStream,
     killer: Killer,
+    /// Removed when nothing of the command runs any more.
+    group: Option<Group>,
 }
 
 /// Kills a command and all that it started. Can be cloned and used from any thread, also after
@@ -97,6 +104,18 @@ pub struct RunEnd {
     /// Paths in the upper directory that were made to be mounted on, and that the command has
     /// moved away, so that they could not be removed again.
     pub stubs_left: Vec<Vec<u8>>,
+    /// What came of its limits, where it had some.
+    pub usage: Option<Usage>,
+    /// Paths in the root, without leading slash, that were out of the command's reach as something of
+    /// ours stood in their place. An entry that has the same inode number there as before is
+    /// unchanged, with all below it, whatever its change time says.
+    pub untouched: Vec<Vec<u8>>,
+    /// What was asked for this command and cannot be had with this isolation, a sentence without
+    /// period each.
+    pub notes: Vec<String>,
+    /// Owners of files in the directory of changes that cannot carry theirs, where a supervisor has
+    /// simulated them. A file that is not here and has no record is root's.
+    pub journal: Vec<JournalEntry>,
 }
 
 impl Killer {
@@ -121,7 +140,7 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// Fails when there are too many layers, or no process can be started.
+    /// Fails when there are too many layers, no process can be started or limits cannot be set.
     pub fn spawn(&self, spec: &RunSpec) -> Result<Spawned, RunError> {
         let stacks = spec.mounts.iter().filter_map(|mount| match mount {
             Mount::Layers { lowers, .. } => Some(lowers),
@@ -135,14 +154,15 @@ impl Sandbox {
         if most > LOWER_LIMIT {
             return Err(RunError::TooManyLayers(most));
         }
+        let group = self.cgroups.as_ref().map(Cgroups::group).transpose()?;
         let (socket, theirs) = UnixStream::pair().map_err(RunError::Helper)?;
         let (stdout, their_stdout) = pipe().map_err(RunError::Helper)?;
         let (stderr, their_stderr) = pipe().map_err(RunError::Helper)?;
         let descriptors = [theirs.as_fd(), their_stdout.as_fd(), their_stderr.as_fd()];
         let helper = self.launch(descriptors).map_err(RunError::Helper)?;
         drop((theirs, their_stdout, their_stderr));
-        match begin(&socket, spec) {
-            Ok(killer) => Ok(Spawned { running: Running { helper, socket, killer }, stdout, stderr }),
+        match begin(&socket, spec, group.as_ref()) {
+            Ok(killer) => Ok(Spawned { running: Running { helper, socket, killer, group }, stdout, stderr }),
             Err(error) => {
                 // Without the socket the helper ends by itself, and process 1 with it.
                 drop(socket);
@@ -157,7 +177,7 @@ impl Sandbox {
         let mut launcher = self.launcher.lock().map_err(|_| io::Error::other("the launcher is lost"))?;
         let launcher = match launcher.as_ref() {
             Some(launcher) => launcher,
-            None => launcher.insert(Launcher::start(&self.executable)?),
+            None => launcher.insert(Launcher::start(&self.executable, self.isolation())?),
         };
         launcher.launch(descriptors)
     }
@@ -180,8 +200,8 @@ fn wait_for_exit(process: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Hands over the description and takes hold of process 1.
-fn begin(socket: &UnixStream, spec: &RunSpec) -> Result<Killer, RunError> {
+/// Hands over the description, takes hold of process 1, and limits it before it starts anything.
+fn begin(socket: &UnixStream, spec: &RunSpec, group: Option<&Group>) -> Result<Killer, RunError> {
     Message::Spec(Hidden::new(spec.encode())).send(socket).map_err(RunError::Helper)?;
     let pid = match Message::receive(socket).map_err(RunError::Helper)? {
         Message::Started(pid) => pid,
@@ -191,6 +211,11 @@ fn begin(socket: &UnixStream, spec: &RunSpec) -> Result<Killer, RunError> {
     let pid = Pid::from_raw(pid).ok_or(RunError::Lost)?;
     // The helper does not wait for process 1 before it is told to go on: the id is still its own.
     let descriptor = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| RunError::Helper(error.into()))?;
+    if let Some(group) = group {
+        let setup =
+            |error: io::Error| RunError::Setup { step: "cgroup".to_owned(), message: error.to_string() };
+        group.attach(pid.as_raw_nonzero().get()).map_err(setup)?;
+    }
     Message::Go.send(socket).map_err(RunError::Helper)?;
     Ok(Killer(Arc::new(descriptor)))
 }
@@ -226,16 +251,17 @@ impl Running {
         let result = loop {
             match Message::receive(&self.socket) {
                 Ok(Message::Failed(found)) => failure = failure.or(Some(found)),
-                Ok(Message::Ended { ended, stubs_left }) => {
-                    break Ok(RunEnd { ended, stubs_left });
+                Ok(Message::Ended { ended, stubs_left, untouched, notes, journal }) => {
+                    break Ok(RunEnd { ended, stubs_left, usage: None, untouched, notes, journal });
                 }
                 Ok(_) | Err(_) => break Err(RunError::Lost),
             }
         };
         self.end().map_err(RunError::Helper)?;
+        let usage = self.group.as_ref().map(Group::usage);
         match failure {
             Some(failure) => Err(failure.into()),
-            None => result,
+            None => result.map(|end| RunEnd { usage, ..end }),
         }
     }
 

@@ -14,6 +14,9 @@ pub struct RunSpec {
     pub root: RootPlace,
     /// How the command is kept apart.
     pub isolation: Isolation,
+    /// Owners other than root that the root's layers give to symbolic links, pipes, sockets and devices,
+    /// for a supervisor that simulates owners: such files cannot carry them.
+    pub special_owners: Vec<SpecialOwner>,
     /// Programs that stand in for foreign processors where no handler of the kernel does: the command's
     /// calls to execute a foreign program are turned into calls of these.
     pub interpreters: Vec<Interpreter>,
@@ -82,6 +85,17 @@ impl RootPlace {
     }
 }
 
+/// The owner of a file that cannot carry it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecialOwner {
+    /// Path from the root, without leading slash.
+    pub path: PathBuf,
+    /// User that it belongs to.
+    pub uid: u32,
+    /// Group that it belongs to.
+    pub gid: u32,
+}
+
 /// A program that runs the programs of another processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interpreter {
@@ -105,6 +119,11 @@ impl RunSpec {
         let mut out = Writer::default();
         self.root.encode(&mut out);
         out.bytes(self.isolation.name().as_bytes());
+        out.list(&self.special_owners, |out, owner| {
+            out.path(&owner.path);
+            out.number(u64::from(owner.uid));
+            out.number(u64::from(owner.gid));
+        });
         out.list(&self.interpreters, |out, interpreter| {
             out.number(u64::from(interpreter.machine));
             out.path(&interpreter.path);
@@ -145,6 +164,9 @@ impl RunSpec {
         let input = &mut input;
         let root = RootPlace::decode(input)?;
         let isolation = input.text()?.parse().map_err(|_| Malformed)?;
+        let special_owners = input.list(|input| {
+            Ok(SpecialOwner { path: input.path()?, uid: input.small()?, gid: input.small()? })
+        })?;
         let interpreters = input.list(|input| {
             let machine = u16::try_from(input.number()?).map_err(|_| Malformed)?;
             Ok(Interpreter { machine, path: input.path()? })
@@ -153,6 +175,7 @@ impl RunSpec {
         let spec = Self {
             root,
             isolation,
+            special_owners,
             interpreters,
             argv: input.list(Reader::bytes)?,
             env: input.list(|input| Ok((input.bytes()?, input.bytes()?)))?,
@@ -226,6 +249,7 @@ mod tests {
                 merged: "/m".into(),
             },
             isolation: Isolation::Userns,
+            special_owners: vec![SpecialOwner { path: "run/initctl".into(), uid: 5, gid: u32::MAX }],
             interpreters: vec![Interpreter { machine: 183, path: "/usr/bin/qemu-aarch64".into() }],
             argv: vec![b"/bin/sh".to_vec(), b"-c".to_vec(), b"echo \xfe".to_vec(), Vec::new()],
             env: vec![(b"A".to_vec(), b"\xff=\n".to_vec()), (b"B".to_vec(), Vec::new())],
@@ -260,6 +284,7 @@ mod tests {
                     mode: 0o400,
                     uid: 1000,
                     gid: 1001,
+                    secret: true,
                 },
                 Mount::Socket { path: "/s".into(), target: b"/run/s".to_vec() },
             ],

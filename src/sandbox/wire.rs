@@ -7,9 +7,11 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
+use super::codec::{Reader, Writer};
 use super::enter::Ended;
 use super::hidden::Hidden;
 use super::root::Stub;
+use super::supervisor::JournalEntry;
 
 /// More than the kernel takes as arguments and environment together.
 const LENGTH_LIMIT: usize = 64 << 20;
@@ -53,11 +55,28 @@ pub(super) enum Message {
     Stubs(Vec<Stub>),
     /// Something could not be set up, or the program not be executed.
     Failed(Failure),
-    /// The command ended; mount points that could not be removed again.
-    Ended { ended: Ended, stubs_left: Vec<Vec<u8>> },
+    /// The command ended; mount points that could not be removed again, what it could not reach, what it
+    /// did not get, and what the supervisor's journal says.
+    Ended {
+        ended: Ended,
+        stubs_left: Vec<Vec<u8>>,
+        untouched: Vec<Vec<u8>>,
+        notes: Vec<String>,
+        journal: Vec<JournalEntry>,
+    },
 }
 
 impl Message {
+    /// An end after which nothing is left to say of the root.
+    pub(super) fn ended(ended: Ended) -> Self {
+        Self::ended_with(ended, Vec::new())
+    }
+
+    /// The same, with what the supervisor's journal says.
+    pub(super) fn ended_with(ended: Ended, journal: Vec<JournalEntry>) -> Self {
+        Self::Ended { ended, stubs_left: Vec::new(), untouched: Vec::new(), notes: Vec::new(), journal }
+    }
+
     fn encode(&self) -> (u8, Vec<u8>) {
         match self {
             Self::Spec(bytes) => (b's', bytes.bytes().to_vec()),
@@ -75,18 +94,19 @@ impl Message {
                 let text = [failure.step.as_bytes(), b"\0", failure.message.as_bytes()].concat();
                 (b'f', [&errno[..], &text].concat())
             }
-            Self::Ended { ended, stubs_left } => {
-                let (kind, code) = match ended {
-                    Ended::Exited(code) => (b'x', code),
-                    Ended::Signaled(signal) => (b's', signal),
+            Self::Ended { ended, stubs_left, untouched, notes, journal } => {
+                let (signaled, code) = match ended {
+                    Ended::Exited(code) => (false, code),
+                    Ended::Signaled(signal) => (true, signal),
                 };
-                let mut bytes = vec![kind];
-                bytes.extend_from_slice(&code.to_le_bytes());
-                for path in stubs_left {
-                    bytes.extend_from_slice(path);
-                    bytes.push(0);
-                }
-                (b'e', bytes)
+                let mut out = Writer::default();
+                out.number(signaled.into());
+                out.number(u64::from(code.cast_unsigned()));
+                out.list(stubs_left, |out, path| out.bytes(path));
+                out.list(untouched, |out, path| out.bytes(path));
+                out.list(notes, |out, note| out.bytes(note.as_bytes()));
+                out.list(journal, |out, entry| entry.encode(out));
+                (b'e', out.finish())
             }
         }
     }
@@ -117,12 +137,16 @@ impl Message {
                 })
             }
             b'e' => {
-                let code = number(bytes.get(1..)?)?;
-                let ended = match bytes[0] {
-                    b'x' => Ended::Exited(code),
-                    _ => Ended::Signaled(code),
-                };
-                Self::Ended { ended, stubs_left: paths(&bytes[5..]) }
+                let mut input = Reader::new(&bytes);
+                let signaled = input.number().ok()? != 0;
+                let code = input.small().ok()?.cast_signed();
+                let ended = if signaled { Ended::Signaled(code) } else { Ended::Exited(code) };
+                let stubs_left = input.list(Reader::bytes).ok()?;
+                let untouched = input.list(Reader::bytes).ok()?;
+                let notes = input.list(Reader::text).ok()?;
+                let journal = input.list(JournalEntry::decode).ok()?;
+                input.finish().ok()?;
+                Self::Ended { ended, stubs_left, untouched, notes, journal }
             }
             _ => return None,
         })
@@ -170,8 +194,17 @@ mod tests {
             ]),
             Message::Stubs(Vec::new()),
             Message::Failed(failure),
-            Message::Ended { ended: Ended::Exited(7), stubs_left: Vec::new() },
-            Message::Ended { ended: Ended::Signaled(9), stubs_left: vec![b"etc/x".to_vec()] },
+            Message::ended(Ended::Exited(-7)),
+            Message::Ended {
+                ended: Ended::Signaled(9),
+                stubs_left: vec![b"etc/x".to_vec()],
+                untouched: vec![b"dev".to_vec(), b"sys".to_vec()],
+                notes: vec!["no limit".to_owned()],
+                journal: vec![
+                    JournalEntry { inode: u64::MAX, birth: Some((-1, 7)), uid: 5, gid: u32::MAX },
+                    JournalEntry { inode: 1, birth: None, uid: 0, gid: 8 },
+                ],
+            },
         ] {
             message.send(&a).unwrap();
             assert_eq!(Message::receive(&b).unwrap(), message);

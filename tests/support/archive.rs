@@ -13,6 +13,8 @@ pub(crate) enum Item<'a> {
     Link(&'a str, &'a str),
     /// Another name of a file.
     Hard(&'a str, &'a str),
+    /// A named pipe, 0644.
+    Fifo(&'a str),
 }
 
 /// An archive of these entries, names as they are, all of time 1700000000 and of owner 1234:1234.
@@ -24,6 +26,7 @@ pub(crate) fn archive(items: &[Item<'_>]) -> Vec<u8> {
             Item::File(name, content) => (tar::EntryType::Regular, name, "", content),
             Item::Link(name, target) => (tar::EntryType::Symlink, name, target, ""),
             Item::Hard(name, target) => (tar::EntryType::Link, name, target, ""),
+            Item::Fifo(name) => (tar::EntryType::Fifo, name, "", ""),
         };
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);

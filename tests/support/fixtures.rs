@@ -71,6 +71,26 @@ pub(crate) fn debian() -> String {
     name
 }
 
+/// Puts the Debian base with a package archive inside into the shared registry, and gives back its
+/// name there. `apt-get install openssh-client cron dbus` in it needs no network.
+pub(crate) fn debian_with_packages() -> String {
+    static NAME: OnceLock<String> = OnceLock::new();
+    let push = || {
+        let name = registry().name("debian-with-packages");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/packages");
+        let context = tool(script.to_str().expect("UTF-8"), [""; 0]).success().stdout;
+        World::new()
+            .build()
+            .args(["--platform", "linux/amd64,linux/arm64", "--timestamp", "1700000000", "--push"])
+            .args(["--build-arg", &format!("BASE={}", debian()), "--tag", &name])
+            .arg(context.trim())
+            .run()
+            .success();
+        name
+    };
+    NAME.get_or_init(push).clone()
+}
+
 fn debian_layout() -> PathBuf {
     let context = fixture("debian").canonicalize().expect("the Debian context");
     let layout = context.with_file_name(format!("image-{}", context.file_name().expect("a name").display()));

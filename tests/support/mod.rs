@@ -9,6 +9,7 @@
 
 mod agent;
 mod archive;
+mod docker;
 mod elf;
 mod fixtures;
 mod git;
@@ -18,14 +19,18 @@ mod image;
 mod proxy;
 mod registry;
 mod run;
+mod rungs;
 mod search;
 mod tree;
 mod world;
 
 pub(crate) use agent::SshAgent;
 pub(crate) use archive::{Item, archive, compressed};
+pub(crate) use docker::Container;
 pub(crate) use elf::machine as elf_machine;
-pub(crate) use fixtures::{BASE_PLATFORMS, base, busybox, debian, registry as shared_registry};
+pub(crate) use fixtures::{
+    BASE_PLATFORMS, base, busybox, debian, debian_with_packages, registry as shared_registry,
+};
 pub(crate) use git::{GitServer, Repository};
 pub(crate) use host::HostState;
 pub(crate) use http::{HttpRequest, HttpServer, Page, basic, closed_port};
@@ -33,6 +38,7 @@ pub(crate) use image::{Image, Index, Layer, sha256};
 pub(crate) use proxy::{Fault, Proxy};
 pub(crate) use registry::{Registry, RegistryOptions};
 pub(crate) use run::{Outcome, Run, layout, tool};
+pub(crate) use rungs::Rung;
 pub(crate) use search::found_nowhere;
 pub(crate) use tree::{Kind, Node, Tree, escape};
 pub(crate) use world::{User, World, is_root, native_platform, users};

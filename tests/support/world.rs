@@ -21,6 +21,14 @@ pub(crate) enum User {
     /// A user without privilege, with subordinate ids. Where the tests do not
     /// run as root this is the user that runs them.
     Plain,
+    /// A user of whom nobody knows: no account, and so no subordinate ids. Only where the tests
+    /// run as root.
+    Unknown {
+        /// The number of the user.
+        uid: u32,
+        /// The number of the group.
+        gid: u32,
+    },
 }
 
 /// True if the tests run as root.
@@ -63,7 +71,8 @@ impl World {
         let dir = tempfile::Builder::new().prefix("fanfold-test-").tempdir().expect("a temporary folder");
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
         let ids = match (user, is_root()) {
-            (User::Root, false) => panic!("a world of root needs root"),
+            (User::Root | User::Unknown { .. }, false) => panic!("a world of {user:?} needs root"),
+            (User::Unknown { uid, gid }, true) => Some((uid, gid)),
             (User::Plain, true) => Some(account()),
             _ => None,
         };
@@ -145,7 +154,10 @@ impl World {
             .stdin(Stdio::null());
         if let Some((uid, gid)) = self.ids {
             use std::os::unix::process::CommandExt as _;
-            command.uid(uid).gid(gid).env("USER", PLAIN_USER);
+            command.uid(uid).gid(gid);
+            if self.user == User::Plain {
+                command.env("USER", PLAIN_USER);
+            }
         }
         command
     }
@@ -178,7 +190,7 @@ fn account() -> (u32, u32) {
 }
 
 /// The binary, at a place where every user can execute it.
-fn binary() -> &'static Path {
+pub(super) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let built = PathBuf::from(env!("CARGO_BIN_EXE_fanfold"));

@@ -17,6 +17,5 @@ mod bpf;
 mod calls;
 mod profile;
 
-#[expect(unused_imports, reason = "for the filter of the supervisor")]
 pub(super) use bpf::{Action, Condition, Filter, Rule};
 pub(super) use profile::default_program;

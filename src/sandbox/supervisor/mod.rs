@@ -18,11 +18,38 @@
 //!
 //! Sources: seccomp_unotify(2), ptrace(2).
 
+#[cfg(target_arch = "x86_64")]
+mod abi;
+#[cfg(target_arch = "x86_64")]
+mod creation_calls;
+#[cfg(target_arch = "x86_64")]
+mod credential_calls;
+mod credential_sets;
+mod credentials;
+#[cfg(target_arch = "x86_64")]
+mod identity_calls;
 mod notification;
+#[cfg(target_arch = "x86_64")]
+mod one_id;
+mod owners;
+#[cfg(target_arch = "x86_64")]
+mod probe;
+mod start;
+#[cfg(target_arch = "x86_64")]
+mod supervised;
 mod task;
 #[cfg(target_arch = "x86_64")]
 mod tracer;
+#[cfg(not(target_arch = "x86_64"))]
+mod unsupported;
 mod view;
 
+pub use owners::JournalEntry;
+#[cfg(target_arch = "x86_64")]
+pub(super) use probe::probe_all;
+#[cfg(target_arch = "x86_64")]
+pub(super) use supervised::{Supervised, join_one_id};
 #[cfg(target_arch = "x86_64")]
 pub(super) use tracer::intercepted;
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) use unsupported::{Supervised, join_one_id, probe_all};

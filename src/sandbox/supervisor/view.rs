@@ -45,8 +45,10 @@ impl View for OwnRoot {
             flags |= OFlags::NOFOLLOW;
         }
         // A link that a relative path meets may be absolute, and is then resolved from the supervisor's
-        // root, which is the task's.
+        // root, which is the task's. The links of /proc that lead to files would be those of the supervisor,
+        // with whatever it has open.
         let resolve = if absolute { ResolveFlags::IN_ROOT } else { ResolveFlags::empty() };
+        let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
         let file = rustix::fs::openat2(base, path, flags, Mode::empty(), resolve)?;
         let inside = place(task, &file)?;
         Ok(Located { file, path: path.to_vec(), inside })

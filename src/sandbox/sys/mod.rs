@@ -10,6 +10,8 @@ pub(super) mod memory;
 pub(super) mod notify;
 pub(super) mod seccomp;
 #[cfg(target_arch = "x86_64")]
+pub(super) mod stat;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod trace;
 
 use std::io;
@@ -73,8 +75,23 @@ pub(super) fn clone_process(namespaces: i32) -> io::Result<Option<Pid>> {
     // the caller guarantees one thread, so no lock is left held. `args` outlives the call.
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone3, &raw mut args, std::mem::size_of::<libc::clone_args>())
-    })?;
+    });
+    let pid = match pid {
+        // What filters calls in a container cannot look at flags behind a pointer.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => old_clone(flags, child_tid),
+        result => result,
+    }?;
     Ok(if pid == 0 { None } else { Some(Pid::from_raw(pid as libc::pid_t)) })
+}
+
+/// As clone3, by the older call, whose arguments have another order on each architecture.
+fn old_clone(flags: i32, child_tid: u64) -> io::Result<libc::c_long> {
+    let flags = flags as u32 as u64 | libc::SIGCHLD as u64;
+    let (first, second) = if cfg!(target_arch = "s390x") { (0, flags) } else { (flags, 0) };
+    // SAFETY: as for clone3, with no stack of its own for the child. The fourth argument is the child's
+    // thread id on some architectures and the fifth on others; the other of the two is thread-local
+    // storage, which is ignored as no flag asks for it.
+    check(unsafe { libc::syscall(libc::SYS_clone, first, second, 0u64, child_tid, child_tid) })
 }
 
 /// Takes ownership of a descriptor that a message has just brought.

@@ -58,6 +58,15 @@ pub(in crate::sandbox) fn install_with_listener(program: &[libc::sock_filter]) -
     Ok(unsafe { OwnedFd::from_raw_fd(listener as i32) })
 }
 
+/// Has callers and the receiver take turns on one processor, which makes an answer several times as fast.
+/// A kernel before 6.6 cannot.
+pub(in crate::sandbox) fn take_turns(listener: BorrowedFd<'_>) {
+    const SYNC_WAKE_UP: libc::c_ulong = 1;
+    let request = nix::request_code_write!(b'!', 4, std::mem::size_of::<u64>());
+    // SAFETY: the request takes a number.
+    unsafe { libc::ioctl(listener.as_raw_fd(), request as _, SYNC_WAKE_UP) };
+}
+
 /// Waits for the next call. `None` when the caller has gone before it was told of.
 pub(in crate::sandbox) fn receive(listener: BorrowedFd<'_>) -> io::Result<Option<Notification>> {
     // SAFETY: the structure is plain integers, for which zero is a valid value, and has to be zero.

@@ -1,0 +1,79 @@
+//! Supervising a command with one id, as process 1 sees it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::super::spec::RunSpec;
+use super::credential_sets::CredentialSets;
+use super::credentials::Credentials;
+use super::identity_calls::Identities;
+use super::one_id::OneId;
+use super::owners::{JournalEntry, Owners};
+use super::{abi, start};
+use crate::image::{Identity, Ownership};
+
+/// What the supervisor does in the place of a command needs: looking at its processes, reaching files
+/// whatever their mode, keeping set-id bits, removing the capabilities of programs.
+const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::SETFCAP);
+
+/// A command that is supervised.
+#[derive(Debug)]
+pub(in crate::sandbox) struct Supervised {
+    handler: Arc<OneId>,
+}
+
+/// Puts this process, which is about to become the command, under supervision.
+///
+/// # Errors
+///
+/// Says why the kernel takes no filter with a listener.
+pub(in crate::sandbox) fn join_one_id(socket: &UnixStream) -> io::Result<()> {
+    start::join(socket, &abi::one_id_filter(false).assemble())
+}
+
+impl Supervised {
+    /// Supervises the command that joins by `socket`. Its processes begin as `identity`.
+    ///
+    /// For process 1, when it has moved into the command's root, has dropped nothing yet, and has one
+    /// thread. `changed` is the upper directory where the root is an overlay.
+    pub(in crate::sandbox) fn start(
+        socket: &UnixStream,
+        command: i32,
+        spec: &RunSpec,
+        identity: &Identity,
+        changed: Option<OwnedFd>,
+    ) -> io::Result<Self> {
+        let listener = start::listener(socket)?;
+        let sets =
+            CapabilitySets { effective: NEEDED, permitted: NEEDED, inheritable: CapabilitySet::empty() };
+        rustix::thread::set_capabilities(None, sets)?;
+        // New files get the mask of whoever asks for them.
+        rustix::process::umask(Mode::empty());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty())?;
+        let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
+        let owners = Owners::new(Ownership::Recorded, root.as_fd(), changed, &spec.special_owners)?;
+        let handler = Arc::new(OneId {
+            sets: Arc::new(CredentialSets::new(Credentials::of(identity), command)?),
+            identities: Identities { owners, moved: AtomicBool::new(false) },
+        });
+        start::begin(listener, socket, proc, Arc::clone(&handler) as _)?;
+        Ok(Self { handler })
+    }
+
+    /// The owners of files that cannot carry theirs, as far as the command has made or changed them.
+    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
+        self.handler.identities.owners.journal()
+    }
+}

@@ -1,0 +1,45 @@
+//! What there is on machines whose calls the supervisor does not know.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::super::spec::RunSpec;
+use super::owners::JournalEntry;
+use crate::image::Identity;
+
+/// Why nothing can be supervised here.
+const REASON: &str = "fanfold's supervisor knows the calls of x86-64 alone";
+
+/// A command that is supervised: there is none.
+#[derive(Debug)]
+pub(in crate::sandbox) enum Supervised {}
+
+impl Supervised {
+    /// Refuses.
+    pub(in crate::sandbox) fn start(
+        _socket: &UnixStream,
+        _command: i32,
+        _spec: &RunSpec,
+        _identity: &Identity,
+        _changed: Option<OwnedFd>,
+    ) -> io::Result<Self> {
+        Err(io::Error::other(REASON))
+    }
+
+    /// The journal of no command.
+    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
+        match *self {}
+    }
+}
+
+/// Refuses.
+pub(in crate::sandbox) fn join_one_id(_socket: &UnixStream) -> io::Result<()> {
+    Err(io::Error::other(REASON))
+}
+
+/// Says why.
+pub(in crate::sandbox) fn probe_all(_scratch: &Path) -> Result<(), String> {
+    Err(REASON.to_owned())
+}
