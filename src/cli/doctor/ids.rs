@@ -16,7 +16,10 @@ pub(super) fn find(status: &Status, path: &OsStr) -> Finding {
         None => Some(Problem { what: format!("`{name}` is not in PATH"), fix: INSTALL.to_owned() }),
         Some(program) => {
             let what = lacks_rights(&program)?;
-            Some(Problem { what, fix: format!("chmod u+s {}, or install the package again", program.display()) })
+            Some(Problem {
+                what,
+                fix: format!("chmod u+s {}, or install the package again", program.display()),
+            })
         }
     };
     let mut problems: Vec<_> = ["newuidmap", "newgidmap"].into_iter().filter_map(problem).collect();
@@ -102,7 +105,12 @@ mod tests {
 
     #[test]
     fn root_needs_none() {
-        let root = |count| Ids { user: "root".to_owned(), is_root: true, uids: vec![(0, count)], gids: vec![(0, count)] };
+        let root = |count| Ids {
+            user: "root".to_owned(),
+            is_root: true,
+            uids: vec![(0, count)],
+            gids: vec![(0, count)],
+        };
         assert_eq!(judge(&root(u32::MAX), Vec::new()).verdict, Verdict::Good);
         assert_eq!(judge(&root(1), Vec::new()).verdict, Verdict::Degraded);
     }

@@ -17,7 +17,9 @@ pub(super) fn proc(mounts: &str, fresh: Option<io::Result<()>>) -> Finding {
     let covers = match covered.as_slice() {
         [] => "nothing of the outer one is covered".to_owned(),
         [only] => format!("of the outer one {only} is covered"),
-        [first, .., last] => format!("{} places of the outer one are covered, {first} to {last}", covered.len()),
+        [first, .., last] => {
+            format!("{} places of the outer one are covered, {first} to {last}", covered.len())
+        }
     };
     match fresh {
         Some(Ok(())) => Finding::good(topic, format!("commands get their own; {covers}")),

@@ -85,19 +85,22 @@ impl Status {
     }
 }
 
-/// All findings of this file.
-pub(super) fn find(status: &Status) -> Vec<Finding> {
+/// What runs here, and on what.
+pub(super) fn identity() -> Vec<Finding> {
     let uname = rustix::system::uname();
     let kernel = [uname.sysname(), uname.release(), uname.machine()];
     let [name, release, machine] = kernel.map(|part| part.to_string_lossy().into_owned());
+    vec![program(), Finding::good("kernel", format!("{name} {release}, {machine}"))]
+}
+
+/// What this process may do.
+pub(super) fn rights(status: &Status) -> Vec<Finding> {
     vec![
-        program(),
-        Finding::good("kernel", format!("{name} {release}, {machine}")),
+        capabilities(status.capabilities),
         no_new_privs(status),
         filter(status, survey::call_filter().map_err(shown)),
         listener(survey::call_listener()),
         ptrace(survey::tracing().map_err(shown), read("/proc/sys/kernel/yama/ptrace_scope").as_deref()),
-        capabilities(status.capabilities),
         chroot(survey::chroot().map_err(shown)),
     ]
 }

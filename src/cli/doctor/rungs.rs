@@ -20,17 +20,10 @@ pub(super) struct Refusal {
 
 /// Tries every rung, without any lasting effect. Call it while the process has one thread.
 pub(super) fn climb(config: &sandbox::Config) -> Vec<Rung> {
-    let userns = sandbox::probe_isolation(config)
-        .map(drop)
-        .map_err(|error| Refusal { reason: BuildError::describe(&error), fix: error.fix() });
-    let absent = || Err(Refusal { reason: "no part of this program".to_owned(), fix: None });
-    Isolation::LADDER
-        .into_iter()
-        .map(|isolation| match isolation {
-            Isolation::Userns => Rung { isolation, outcome: userns.clone() },
-            _ => Rung { isolation, outcome: absent() },
-        })
-        .collect()
+    let all = sandbox::Config { isolation: None, ..config.clone() };
+    let refusal = |refused: sandbox::Refused| Refusal { reason: refused.reason, fix: refused.fix };
+    let tried = sandbox::probe_ladder(&all).into_iter();
+    tried.map(|(isolation, outcome)| Rung { isolation, outcome: outcome.map_err(refusal) }).collect()
 }
 
 /// Whether namespaces can be made, by themselves.
@@ -60,7 +53,9 @@ fn user_namespaces(tried: Result<(), Refusal>, settings: &str) -> Finding {
             reason,
             "no mounts and no handlers of its own for any build: only the isolations chroot and ptrace are left, \
              and files are copied for each stage",
-            fix.unwrap_or_else(|| "use a kernel with CONFIG_USER_NS, outside of restricted containers".to_owned()),
+            fix.unwrap_or_else(|| {
+                "use a kernel with CONFIG_USER_NS, outside of restricted containers".to_owned()
+            }),
         ),
     }
 }
@@ -174,7 +169,8 @@ mod tests {
     #[test]
     fn costs_follow_from_what_is_taken() {
         let found = findings(&ladder(&[Isolation::OneId]), Some(Isolation::OneId));
-        let costs: Vec<_> = found.iter().map(|finding| finding.remedy.as_ref().unwrap().cost.as_str()).collect();
+        let costs: Vec<_> =
+            found.iter().map(|finding| finding.remedy.as_ref().unwrap().cost.as_str()).collect();
         assert_eq!(costs[0], "builds take one-id");
         assert!(costs[1].contains("supervisor"));
         assert_eq!(costs[3], "nothing, as builds take one-id");

@@ -49,7 +49,8 @@ struct Modules {
 impl Modules {
     fn judge(&self) -> Finding {
         let topic = "security modules";
-        let clean = |text: &Option<String>| text.clone().unwrap_or_default().trim_end_matches('\0').to_owned();
+        let clean =
+            |text: &Option<String>| text.clone().unwrap_or_default().trim_end_matches('\0').to_owned();
         let cost = "it may refuse mounts (overlays, /proc, private handlers) and tracing to builds";
         let profile = clean(&self.apparmor);
         if self.selinux.as_deref() == Some("1") {
@@ -58,7 +59,8 @@ impl Modules {
             if !context.contains(":container_t:") {
                 return Finding::good(topic, fact);
             }
-            let fix = "start the container with `--security-opt label=disable`, or seLinuxOptions of your own";
+            let fix =
+                "start the container with `--security-opt label=disable`, or seLinuxOptions of your own";
             return Finding::degraded(topic, fact, cost, fix);
         }
         if !profile.is_empty() && !profile.starts_with("unconfined") {
@@ -70,7 +72,8 @@ impl Modules {
                        appArmorProfile type Unconfined), or permit userns and mount in the profile";
             return Finding::degraded(topic, fact, cost, fix);
         }
-        let names = self.names.as_deref().map_or_else(|| "unknown".to_owned(), |names| names.replace(',', ", "));
+        let names =
+            self.names.as_deref().map_or_else(|| "unknown".to_owned(), |names| names.replace(',', ", "));
         Finding::good(topic, format!("none confines this process (in the kernel: {names})"))
     }
 }

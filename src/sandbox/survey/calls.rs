@@ -88,7 +88,7 @@ pub fn tracing() -> io::Result<()> {
     attempt(0, || {
         let Some(child) = sys::clone_process(0)? else {
             // A tracer that is ended in the attempt leaves nobody behind.
-            drop(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)));
+            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
             loop {
                 nix::unistd::pause();
             }

@@ -11,7 +11,8 @@ mod ids;
 mod storage;
 
 pub use calls::{
-    call_filter, call_listener, chroot, fresh_proc, landlock_version, network_namespace, tracing, user_namespace,
+    call_filter, call_listener, chroot, fresh_proc, landlock_version, network_namespace, tracing,
+    user_namespace,
 };
 pub use ids::{Ids, ids};
 pub use storage::{executables, reflinks, user_attributes, whiteouts};
