@@ -46,7 +46,8 @@ fn judge(ids: &Ids, mut problems: Vec<Problem>) -> Finding {
     let least = count(&ids.uids).min(count(&ids.gids));
     let more = format!("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}", ids.user);
     if ids.is_root {
-        let fact = format!("not needed: root has {least} ids of its own");
+        let ids = if least == 1 { "one id".to_owned() } else { format!("{least} ids") };
+        let fact = format!("not needed: root has {ids} of its own");
         if least >= USUAL {
             return Finding::good(topic, fact);
         }
@@ -57,7 +58,7 @@ fn judge(ids: &Ids, mut problems: Vec<Problem>) -> Finding {
             "give the surrounding user namespace a range of 65536 ids",
         );
     }
-    for (file, ranges) in [("/etc/subuid", &ids.uids), ("/etc/subgid", &ids.gids)] {
+    for (file, ranges) in [("/etc/subgid", &ids.gids), ("/etc/subuid", &ids.uids)] {
         if ranges.is_empty() {
             let what = format!("none for `{}` in {file}", ids.user);
             problems.insert(0, Problem { what, fix: more.clone() });

@@ -42,25 +42,27 @@ fn read(file: &str) -> Option<String> {
 /// What is known before namespaces are entered.
 #[derive(Debug)]
 pub(super) struct Outside {
-    status: Status,
     first: Vec<Finding>,
-    rights: Vec<Finding>,
     rungs: Vec<Rung>,
+    rights: Vec<Finding>,
     cgroups: Finding,
     handlers: Result<Vec<Named>, String>,
 }
 
 impl Outside {
-    /// Finds it out. Call it in the original process, while that has one thread.
+    /// Finds it out. Call it in the original process, which still is who started the build, while that
+    /// has one thread.
     pub(super) fn examine(config: &sandbox::Config, platforms: &[Platform]) -> Self {
         let status = Status::parse(&read("/proc/self/status").unwrap_or_default());
         let mut first = process::identity();
         first.extend(rungs::namespaces());
+        let mut rights = vec![ids::find(&status, &config.path)];
+        rights.extend(process::rights(&status));
+        rights.extend(security::find());
         Self {
             first,
-            rights: process::rights(&status),
-            status,
             rungs: rungs::climb(config),
+            rights,
             cgroups: cgroups::find(),
             handlers: emulation::host(platforms),
         }
@@ -76,7 +78,6 @@ impl Outside {
         machine: &Machine,
         platforms: &[Platform],
     ) -> Vec<Finding> {
-        let path = environment.search_path();
         let spaced = taken.is_some_and(Isolation::has_namespaces);
         let (overlays, private) = match (taken, &place.scratch) {
             (None, _) => untried("commands are not run here"),
@@ -91,9 +92,7 @@ impl Outside {
         let mounts = read("/proc/self/mountinfo").unwrap_or_default();
         let mut all = self.first;
         all.extend(rungs::findings(&self.rungs, taken));
-        all.push(ids::find(&self.status, &path));
         all.extend(self.rights);
-        all.extend(security::find());
         all.push(kernel_files::proc(&mounts, spaced.then(survey::fresh_proc)));
         all.push(kernel_files::devices());
         all.push(self.cgroups);
@@ -101,7 +100,7 @@ impl Outside {
         all.extend(emulation::handlers(&self.handlers, &private));
         all.extend(emulation::interpreters(platforms, machine));
         all.extend(network::find(environment));
-        all.extend(programs::find(&path));
+        all.extend(programs::find(&environment.search_path()));
         all
     }
 }

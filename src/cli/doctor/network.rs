@@ -61,8 +61,13 @@ fn certificates(usual: Option<&Path>, named: &[PathBuf]) -> Finding {
             "correct or unset SSL_CERT_FILE and SSL_CERT_DIR",
         );
     }
-    let all: Vec<_> = usual.into_iter().chain(named.iter().map(PathBuf::as_path)).collect();
-    let all: Vec<_> = all.iter().map(|path| path.display().to_string()).collect();
+    let mut all: Vec<String> = Vec::new();
+    for path in usual.into_iter().chain(named.iter().map(PathBuf::as_path)) {
+        let path = path.display().to_string();
+        if !all.contains(&path) {
+            all.push(path);
+        }
+    }
     if !all.is_empty() {
         return Finding::good("certificates", all.join(", "));
     }
@@ -91,7 +96,7 @@ mod tests {
     fn certificates_that_are_named_must_exist() {
         assert_eq!(certificates(None, &[]).verdict, Verdict::Degraded);
         assert_eq!(certificates(Some(Path::new("/etc/ssl/cert.pem")), &[]).verdict, Verdict::Good);
-        assert_eq!(certificates(None, &["/".into()]).fact, "/");
+        assert_eq!(certificates(Some(Path::new("/")), &["/".into()]).fact, "/");
         assert_eq!(certificates(None, &["/nonexistent/ca.pem".into()]).verdict, Verdict::Missing);
     }
 }

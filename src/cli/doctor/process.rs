@@ -180,15 +180,14 @@ fn ptrace(tried: Result<(), String>, scope: Option<&str>) -> Finding {
 }
 
 fn capabilities(set: u64) -> Finding {
-    let known = (1 << CAPABILITIES.len()) - 1;
-    let fact = if set == 0 {
-        "none".to_owned()
-    } else if set & known == known {
-        "all".to_owned()
-    } else {
-        let held = CAPABILITIES.iter().enumerate().filter(|(bit, _)| set & (1 << bit) != 0);
-        let names: Vec<_> = held.map(|(_, name)| *name).collect();
-        format!("{}: {}", names.len(), names.join(", "))
+    let (held, lacking): (Vec<_>, Vec<_>) =
+        CAPABILITIES.iter().enumerate().partition(|(bit, _)| set & (1 << bit) != 0);
+    let list = |some: &[(usize, &&str)]| some.iter().map(|(_, name)| **name).collect::<Vec<_>>().join(", ");
+    let fact = match (held.len(), lacking.len()) {
+        (0, _) => "none".to_owned(),
+        (_, 0) => "all".to_owned(),
+        (some, few) if few < some => format!("{some}, without {}", list(&lacking)),
+        (some, _) => format!("{some}: {}", list(&held)),
     };
     Finding::good("capabilities", fact)
 }
@@ -227,6 +226,7 @@ mod tests {
         assert_eq!(capabilities(0).fact, "none");
         assert_eq!(capabilities(0x1ff_ffff_ffff).fact, "all");
         assert_eq!(capabilities(u64::MAX).fact, "all");
+        assert_eq!(capabilities(0x1ff_ffff_ffff & !(1 << 24)).fact, "40, without sys_resource");
         assert_eq!(capabilities(1 | 1 << 21 | 1 << 40).fact, "3: chown, sys_admin, checkpoint_restore");
         let docker = capabilities(0xa804_25fb).fact;
         assert!(docker.starts_with("14: chown, ") && docker.ends_with(", audit_write, setfcap"), "{docker}");
