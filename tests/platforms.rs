@@ -5,7 +5,7 @@ mod support;
 use std::os::unix::fs::symlink;
 
 use serde_json::Value;
-use support::{HostState, Index, User, World, base, is_root, native_platform, users};
+use support::{Container, HostState, Index, User, World, base, is_root, native_platform, users};
 
 /// A PATH with everything but emulators.
 fn path_without_emulators(world: &World) -> String {
@@ -349,4 +349,31 @@ fn doctor_of_a_store_that_cannot_be_written_to() {
     assert!(store["fix"].as_str().is_some_and(|fix| fix.contains("--root")), "{store}");
     let native = all["platforms"].as_array().expect("platforms").iter();
     assert!(native.into_iter().any(|entry| entry["how"] == "native"), "{all:#}");
+}
+
+#[test]
+fn doctor_in_containers_that_grant_little() {
+    if !is_root() {
+        return;
+    }
+    let restricted = User::Unknown { uid: 1000, gid: 0 };
+    for (user, container, rung) in
+        [(User::Root, Container::new(), "chroot"), (restricted, Container::restricted(), "ptrace")]
+    {
+        let world = World::of(user);
+        let text = |name: &str| world.path(name).to_str().expect("UTF-8").to_owned();
+        let container = container.volume(&world.path("")).dir(&world.path(""));
+        let run = container.env("HOME", &text("home")).env("TMPDIR", &text("tmp")).fanfold();
+        let all = examined(run.args(["platforms", "--doctor", "--root", &text("root")]));
+        assert_eq!(all["rung"], rung, "{all:#}");
+        for topic in TOPICS {
+            finding(&all, topic);
+        }
+        assert_eq!(finding(&all, "user namespaces")["verdict"], "missing");
+        assert_eq!(finding(&all, "overlay")["verdict"], "degraded");
+        assert_eq!(finding(&all, "private handlers")["verdict"], "missing");
+        assert_eq!(finding(&all, &format!("isolation {rung}"))["verdict"], "degraded");
+        let seccomp = finding(&all, "seccomp")["fact"].as_str().expect("text");
+        assert!(seccomp.contains("already"), "{seccomp}");
+    }
 }
