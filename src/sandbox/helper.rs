@@ -101,7 +101,9 @@ fn run(spec: &RunSpec, socket: &UnixStream, null: &fs::File) -> Result<Message, 
 
 /// Forks process 1, and says whether it has mount and process namespaces of its own.
 fn start(spec: &RunSpec) -> Result<(Option<Pid>, bool), Failure> {
-    let network = if spec.network == Network::None { namespaces::NETWORK } else { 0 };
+    // A filter keeps a command from the network whose calls are supervised.
+    let own = spec.network == Network::None && spec.isolation != Isolation::Ptrace;
+    let network = if own { namespaces::NETWORK } else { 0 };
     if spec.isolation.has_namespaces() {
         let kinds = namespaces::USER | SPACES | network;
         return Ok((sys::clone_process(kinds).step("clone")?, true));

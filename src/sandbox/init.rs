@@ -12,10 +12,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::sys::wait::{WaitStatus, waitpid};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 use rustix::process::set_parent_process_death_signal;
@@ -23,7 +23,6 @@ use rustix::process::set_parent_process_death_signal;
 use crate::image::{Accounts, Identity};
 
 use super::chrooted;
-use super::enter::Ended;
 use super::exec;
 use super::filter;
 use super::identity;
@@ -35,7 +34,7 @@ use super::requested;
 use super::root::{Kind, Root};
 use super::run::MOUNT;
 use super::spec::{Network, RootPlace, RunSpec};
-use super::supervisor::{self, Supervised};
+use super::supervisor::{self, Attended};
 use super::sys;
 use super::unspaced;
 use super::wire::{Failure, Message, Step};
@@ -60,6 +59,8 @@ pub(super) fn main(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper
 pub(super) struct Prepared {
     pub(super) identity: Identity,
     pub(super) null: OwnedFd,
+    /// Where only the supervisor makes a root of it.
+    pub(super) ready: Option<supervisor::Ready>,
 }
 
 fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStream) -> Result<(), Failure> {
@@ -81,7 +82,8 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
         // What the command leaves behind comes to this process, as it does to process 1.
         reaper::adopt(true).step("prctl")?;
     }
-    if spec.network == Network::None {
+    // Without a namespace a filter keeps the command from the network.
+    if spec.network == Network::None && spec.isolation != Isolation::Ptrace {
         sys::bring_up_loopback().step("loopback device")?;
     }
     let changed = open_changed(spec)?;
@@ -93,11 +95,13 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
             enter_root(spec, helper)?
         }
         (Isolation::Chroot, RootPlace::Directory { path }) => chrooted::enter(spec, open_root(path)?, apart)?,
-        (Isolation::Chroot, RootPlace::Overlay { .. }) => {
-            return Err(io::Error::other("layers can only be mounted in a user namespace")).step("root");
+        (Isolation::Ptrace, RootPlace::Directory { path }) => {
+            let (ready, identity, null, stubs) = supervisor::prepare(spec, path)?;
+            Message::Stubs(stubs).send(helper).step("answering")?;
+            Prepared { identity, null, ready: Some(ready) }
         }
-        (Isolation::Ptrace, _) => {
-            return Err(io::Error::other("no supervisor is part of this program")).step("root");
+        (Isolation::Chroot | Isolation::Ptrace, RootPlace::Overlay { .. }) => {
+            return Err(io::Error::other("layers can only be mounted in a user namespace")).step("root");
         }
     };
 
@@ -111,24 +115,11 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
         sys::exit_now(FAILED);
     };
     drop(theirs);
-    let supervised = if spec.isolation == Isolation::OneId {
-        let started = Supervised::start(&ours, command.as_raw(), spec, &prepared.identity, changed);
-        Some(started.step("starting the supervisor")?)
-    } else {
-        identity::drop_all_capabilities().step("capset")?;
-        None
-    };
-    let ended = loop {
-        match waitpid(None, None).step("waitpid")? {
-            WaitStatus::Exited(pid, code) if pid == command => break Ended::Exited(code),
-            WaitStatus::Signaled(pid, signal, _) if pid == command => {
-                break Ended::Signaled(signal as i32);
-            }
-            _ => {}
-        }
-    };
-    let journal = supervised.map(|supervised| supervised.journal()).unwrap_or_default();
-    Message::ended_with(ended, journal).send(helper).step("answering")
+    let Prepared { identity, ready, .. } = prepared;
+    let attended = Attended::begin(spec, &ours, command.as_raw(), &identity, changed, ready)
+        .step("attending to the command")?;
+    let ended = attended.wait().step("waiting for the command")?;
+    Message::ended_with(ended, attended.journal()).send(helper).step("answering")
 }
 
 /// Opens the upper directory where a supervisor will look up in it what the command has changed.
@@ -159,7 +150,7 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
     rustix::process::chdir("/").step("chdir")?;
     rustix::process::fchdir(&cwd).step("workdir")?;
     check_inside()?;
-    Ok(Prepared { identity, null })
+    Ok(Prepared { identity, null, ready: None })
 }
 
 /// The user of the command, by the accounts that its root has.
@@ -236,19 +227,28 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
     // change its mode. And before a mount that is asked for may cover it.
     let null = rustix::fs::openat(&dev, "null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .step("opening /dev/null")?;
+    for interpreter in &spec.interpreters {
+        let place = interpreter.place();
+        let target = root.mount_point(place.as_os_str().as_bytes(), Kind::File).step("interpreter")?;
+        mounts::program(&interpreter.path, &target).step("mounting the interpreter")?;
+    }
     requested::mount(spec, root)?;
     Ok(null)
 }
 
 /// Turns this process into the command; comes back only with a failure.
 fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &UnixStream) -> Failure {
-    let Prepared { identity, null } = prepared;
+    let Prepared { identity, null, ready } = prepared;
     let ready = || -> Result<(), Failure> {
         rustix::process::setsid().step("setsid")?;
         nix::unistd::dup2_stdin(&null).step("dup2")?;
         identity::set_limits(&spec.ulimits)?;
         if spec.linux32 {
             sys::become_linux32().step("personality")?;
+        }
+        supervisor::join_early(spec, socket).step("joining the tracer")?;
+        if spec.isolation == Isolation::Ptrace {
+            rustix::thread::set_no_new_privs(true).step("prctl")?;
         }
         // While there is the capability for it: without, the kernel would want no_new_privs, and
         // set-user-id programs would not work. What is still to come is allowed.
@@ -257,7 +257,7 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
         }
         if spec.isolation == Isolation::OneId {
             identity::assume_simulated()?;
-        } else {
+        } else if spec.isolation != Isolation::Ptrace {
             identity::assume(&identity, spec.isolation)?;
         }
         if !apart {
@@ -266,10 +266,7 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
         }
         sys::reset_signals().step("resetting signals")?;
         sys::close_on_exec_from(3).step("close_range")?;
-        if spec.isolation == Isolation::OneId {
-            supervisor::join_one_id(socket).step("joining the supervisor")?;
-        }
-        Ok(())
+        supervisor::join_late(spec, socket, ready.as_ref()).step("joining the supervisor")
     };
     match ready() {
         Ok(()) => exec::execute(spec, &identity.home),

@@ -20,6 +20,9 @@
 
 #[cfg(target_arch = "x86_64")]
 mod abi;
+mod attended;
+#[cfg(target_arch = "x86_64")]
+mod confine;
 #[cfg(target_arch = "x86_64")]
 mod creation_calls;
 #[cfg(target_arch = "x86_64")]
@@ -33,23 +36,36 @@ mod notification;
 mod one_id;
 mod owners;
 #[cfg(target_arch = "x86_64")]
+mod paths;
+#[cfg(target_arch = "x86_64")]
 mod probe;
+#[cfg(target_arch = "x86_64")]
+mod rootless;
 mod start;
 #[cfg(target_arch = "x86_64")]
 mod supervised;
 mod task;
+#[cfg(target_arch = "x86_64")]
+mod traced;
 #[cfg(target_arch = "x86_64")]
 mod tracer;
 #[cfg(not(target_arch = "x86_64"))]
 mod unsupported;
 mod view;
 
+pub(super) use attended::{Attended, join_early, join_late};
 pub use owners::JournalEntry;
 #[cfg(target_arch = "x86_64")]
 pub(super) use probe::probe_all;
 #[cfg(target_arch = "x86_64")]
-pub(super) use supervised::{Supervised, join_one_id};
+pub(super) use rootless::{Ready, Rootless, prepare};
+#[cfg(target_arch = "x86_64")]
+use supervised::{Supervised, join_one_id};
+#[cfg(target_arch = "x86_64")]
+use traced::{Traced, join_traced};
 #[cfg(target_arch = "x86_64")]
 pub(super) use tracer::intercepted;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use unsupported::{Supervised, join_one_id, probe_all};
+pub(super) use unsupported::{Ready, prepare, probe_all};
+#[cfg(not(target_arch = "x86_64"))]
+use unsupported::{Rootless, Supervised, Traced, join_one_id, join_traced};
