@@ -136,7 +136,7 @@ proot_command() {
 timed() {
   local out=$1 options=()
   (($# < 3)) || options=(--ignore-failure --prepare "$3")
-  if hyperfine --style none --runs "$runs" --warmup "$warmup" --export-json "$out.json" --show-output \
+  if hyperfine --shell bash --runs "$runs" --warmup "$warmup" --export-json "$out.json" --show-output \
     "${options[@]}" "$2" >"$out.log" 2>&1; then
     jq -r '.results[0] | "\(.median) \(.user + .system) \(.exit_codes | max)"' "$out.json"
   else
