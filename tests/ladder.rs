@@ -145,6 +145,7 @@ fn spec(root: &Path, script: &str) -> RunSpec {
     RunSpec {
         root: RootPlace::Directory { path: root.to_owned() },
         isolation: Isolation::Chroot,
+        special_owners: Vec::new(),
         interpreters: Vec::new(),
         argv: ["/bin/sh", "-c", script].map(|word| word.as_bytes().to_vec()).to_vec(),
         env: vec![(b"PATH".to_vec(), b"/bin".to_vec())],

@@ -16,7 +16,7 @@ use crate::dockerfile::Sharing;
 use crate::image::{Digest, Ownership};
 use crate::layer::{Content, Entry, EntryKind, LayerPath, Tree, write_directory};
 use crate::plan::{MountFrom, RunMount, StepId};
-use crate::sandbox::{Discard, Hidden, Mapping, Mount};
+use crate::sandbox::{Discard, Hidden, Isolation, Mapping, Mount};
 use crate::store::{CacheDirectory, CacheSharing};
 
 /// How long a command waits for a cache before people are told.
@@ -75,7 +75,7 @@ impl Engine {
                     asked.scratch.push(stack.1);
                 }
                 RunMount::Cache { target, cache, sharing, read_only, .. } => {
-                    let sharing = cache_sharing(*sharing);
+                    let sharing = self.cache_sharing(*sharing);
                     let cache =
                         caches.entry(*cache).or_insert(Cache { sharing, first: mount, places: Vec::new() });
                     // A command that mounts one cache twice has it once.
@@ -211,6 +211,22 @@ impl Engine {
         Err(StepFailure::refused(text).with_hint(hint))
     }
 
+    /// How a cache can be shared here: one that is moved to where its command changes it is in one place
+    /// at a time.
+    fn cache_sharing(&self, sharing: Sharing) -> CacheSharing {
+        match sharing {
+            Sharing::Shared if self.moves_mounts() => CacheSharing::Locked,
+            Sharing::Shared => CacheSharing::Shared,
+            Sharing::Private => CacheSharing::Private,
+            Sharing::Locked => CacheSharing::Locked,
+        }
+    }
+
+    /// Whether directories are moved to the command, and back when it has ended.
+    fn moves_mounts(&self) -> bool {
+        self.settings.sandbox.as_ref().is_some_and(|sandbox| sandbox.isolation() == Isolation::Chroot)
+    }
+
     /// A directory of a cache; waits for it where it is not shared.
     fn cache(
         &self,
@@ -331,6 +347,8 @@ impl Engine {
         let into = if path.is_dir() { &*path } else { scratch.path() };
         write_directory(&staging.into_changes(), self.settings.epoch, into, self.ownership())?;
         drop(contents);
+        // It is nobody else's: one that is moved there need not be copied once more.
+        let read_only = read_only && !self.moves_mounts();
         Ok((Mount::Directory { path, target: target.as_bytes().to_vec(), read_only }, scratch))
     }
 }
@@ -339,14 +357,6 @@ fn source_state(from: MountFrom, inputs: &BTreeMap<StepId, State>) -> Result<Sta
     match from {
         MountFrom::Nothing => Ok(State::default()),
         MountFrom::Step(step) => inputs.get(&step).cloned().ok_or(EngineError::NoContent),
-    }
-}
-
-fn cache_sharing(sharing: Sharing) -> CacheSharing {
-    match sharing {
-        Sharing::Shared => CacheSharing::Shared,
-        Sharing::Private => CacheSharing::Private,
-        Sharing::Locked => CacheSharing::Locked,
     }
 }
 

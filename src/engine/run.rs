@@ -121,9 +121,11 @@ impl Engine {
         })?;
         check(op, end.ended).map_err(|failure| limits::explain(failure, end.usage.as_ref()))?;
 
-        let (layer, notes) = self.harvest(ground, key, below, &tree, &end, needs)?;
-        let notes = notes.iter().map(|note| format!("{} is a {} and not in the image", note.path, note.what));
-        Ok((layer, self.unmapped_owners(below, &tree).into_iter().chain(notes).collect()))
+        let (layer, left_out) = self.harvest(ground, key, below, &tree, &end, needs)?;
+        let notes =
+            left_out.iter().map(|note| format!("{} is a {} and not in the image", note.path, note.what));
+        let notes = self.unmapped_owners(below, &tree).into_iter().chain(end.notes).chain(notes);
+        Ok((layer, notes.collect()))
     }
 
     /// A remark for each layer with files of users that this build's namespace does not have: the

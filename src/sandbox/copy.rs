@@ -1,11 +1,11 @@
-//! Copying a directory with all in it, for where it cannot be mounted.
+//! Copying a file, or a directory with all in it, for where it cannot be mounted.
 //!
 //! Invariants: no link is followed, and every entry is opened below a descriptor of its directory.
 //! Owners, modes, modification times and extended attributes are kept; hard links become files of
 //! their own.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
@@ -19,17 +19,35 @@ const ATTRIBUTE_LIMIT: usize = 64 << 10;
 
 const PERMISSIONS: u32 = 0o7777;
 
-/// Copies the directory `source` to the new name `name` in `parent`.
+/// Copies `source`, a directory or regular file that is open for reading, to the new name `name` in
+/// `parent`.
 ///
 /// # Errors
 ///
 /// Stops at the first entry that cannot be copied, and at sockets and devices.
-pub(super) fn tree(source: &OwnedFd, parent: &OwnedFd, name: &str) -> io::Result<()> {
-    rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    let source = rustix::fs::openat(source, ".", flags, Mode::empty())?;
-    directory(&source, &target, DEPTH)
+pub(super) fn entry(source: &OwnedFd, parent: &OwnedFd, name: &str) -> io::Result<()> {
+    match FileType::from_raw_mode(rustix::fs::fstat(source)?.st_mode) {
+        FileType::Directory => {
+            rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let target = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+            directory(source, &target, DEPTH)
+        }
+        FileType::RegularFile => {
+            let own = rustix::fs::openat(parent, name, NEW_FILE, Mode::RWXU)?;
+            file(File::from(source.try_clone()?), File::from(own))
+        }
+        _ => Err(io::Error::other("it is neither a directory nor a regular file, and is not copied")),
+    }
+}
+
+const NEW_FILE: OFlags =
+    OFlags::CREATE.union(OFlags::EXCL).union(OFlags::WRONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+fn file(mut from: File, mut to: File) -> io::Result<()> {
+    from.rewind()?;
+    io::copy(&mut from, &mut to)?;
+    settle(&from, &to)
 }
 
 /// Copies what is in a directory, and then what the directory itself is.
@@ -58,11 +76,9 @@ fn directory(source: &OwnedFd, target: &OwnedFd, depth: usize) -> io::Result<()>
             FileType::RegularFile => {
                 // Not to wait where it has become a fifo since.
                 let flags = common | OFlags::RDONLY | OFlags::NONBLOCK;
-                let mut from = File::from(rustix::fs::openat(source, name, flags, Mode::empty())?);
-                let flags = common | OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
-                let mut to = File::from(rustix::fs::openat(target, name, flags, Mode::RWXU)?);
-                io::copy(&mut from, &mut to)?;
-                settle(&from, &to)?;
+                let from = rustix::fs::openat(source, name, flags, Mode::empty())?;
+                let to = rustix::fs::openat(target, name, NEW_FILE, Mode::RWXU)?;
+                file(File::from(from), File::from(to))?;
             }
             FileType::Symlink => {
                 let content = rustix::fs::readlinkat(source, name, Vec::new())?;
@@ -124,7 +140,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     fn open(path: &std::path::Path) -> OwnedFd {
-        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap()
     }
 
     #[test]
@@ -138,7 +154,7 @@ mod tests {
         nix::unistd::mkfifo(&from.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
         rustix::fs::setxattr(from.join("sub"), "user.x", b"y", rustix::fs::XattrFlags::empty()).unwrap();
         fs::set_permissions(from.join("sub"), PermissionsExt::from_mode(0o2750)).unwrap();
-        tree(&open(&from), &open(base.path()), "to").unwrap();
+        entry(&open(&from), &open(base.path()), "to").unwrap();
         for name in [".", "sub", "sub/file", "link", "fifo"] {
             let [a, b] =
                 ["from", "to"].map(|top| fs::symlink_metadata(base.path().join(top).join(name)).unwrap());
@@ -150,6 +166,9 @@ mod tests {
         let mut value = [0; 1];
         rustix::fs::getxattr(to.join("sub"), "user.x", &mut value).unwrap();
         assert_eq!(&value, b"y");
+        entry(&open(&from.join("sub/file")), &open(base.path()), "alone").unwrap();
+        let alone = fs::metadata(base.path().join("alone")).unwrap();
+        assert_eq!((alone.mode() & 0o7777, alone.len()), (0o4751, 7));
     }
 
     #[test]
@@ -158,14 +177,14 @@ mod tests {
         let from = base.path().join("from");
         fs::create_dir(&from).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
-        assert!(tree(&open(&from), &open(base.path()), "a").unwrap_err().to_string().contains("socket"));
+        assert!(entry(&open(&from), &open(base.path()), "a").unwrap_err().to_string().contains("socket"));
         fs::remove_file(from.join("socket")).unwrap();
         let mut deep = open(&from);
         for _ in 0..=DEPTH {
             rustix::fs::mkdirat(&deep, "d", Mode::RWXU).unwrap();
-            deep = rustix::fs::openat(&deep, "d", OFlags::PATH, Mode::empty()).unwrap();
+            deep = rustix::fs::openat(&deep, "d", OFlags::RDONLY, Mode::empty()).unwrap();
         }
-        assert!(tree(&open(&from), &open(base.path()), "b").unwrap_err().to_string().contains("nested"));
+        assert!(entry(&open(&from), &open(base.path()), "b").unwrap_err().to_string().contains("nested"));
         super::super::remove_tree(&base.path().join("b")).unwrap();
         super::super::remove_tree(&from).unwrap();
     }

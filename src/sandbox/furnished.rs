@@ -15,7 +15,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
@@ -47,6 +46,7 @@ pub(super) struct Furnished {
     /// Stubs of the root that `undo` has already.
     seen: usize,
     undo: Vec<Undo>,
+    lent: Vec<Lent>,
     untouched: Vec<Vec<u8>>,
     notes: Vec<String>,
 }
@@ -65,13 +65,22 @@ enum Undo {
     },
 }
 
-/// A directory of ours that a command changes.
+/// A directory or file of ours that a command changes.
 #[derive(Debug)]
 struct Home {
     path: PathBuf,
     was: Stat,
-    /// The directory in the root is a copy, as the original lies on another file system.
+    /// What is in the root is a copy, as the original lies on another file system.
     copied: bool,
+}
+
+/// A directory or file of ours that is in the root, or a copy of it.
+#[derive(Debug)]
+struct Lent {
+    home: PathBuf,
+    /// Path in the root, without links and without leading slash.
+    place: Vec<u8>,
+    source: OwnedFd,
 }
 
 /// How a root was left.
@@ -107,6 +116,7 @@ impl Furnished {
             used: 0,
             seen: 0,
             undo: Vec::new(),
+            lent: Vec::new(),
             untouched: Vec::new(),
             notes: Vec::new(),
         };
@@ -281,13 +291,7 @@ impl Furnished {
             Mount::Layers { .. } => {
                 Err(io::Error::other("a part of a stack of layers can only be mounted in a mount namespace"))
             }
-            Mount::Directory { path, target, read_only: true } => {
-                let place = self.place(target, Kind::Directory)?;
-                let name = self.fresh();
-                copy::tree(&open_directory(path)?, &self.aside_directory, &name)?;
-                self.put_own(place, &name)
-            }
-            Mount::Directory { path, target, read_only: false } => self.lend(path, target),
+            Mount::Directory { path, target, read_only } => self.directory(path, target, *read_only),
             Mount::Tmpfs { target, size } => {
                 if size.is_some() {
                     let target = String::from_utf8_lossy(target);
@@ -328,29 +332,51 @@ impl Furnished {
         }
     }
 
-    /// Moves a directory of ours to where the command changes it, or a copy of it where it lies on
-    /// another file system.
-    fn lend(&mut self, path: &Path, target: &[u8]) -> io::Result<()> {
-        let place = self.place(target, Kind::Directory)?;
-        let directory = open_directory(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => io::Error::other(
-                "its directory is in use: where nothing can be mounted it can be in one place at a time",
-            ),
-            _ => error,
-        })?;
-        let was = rustix::fs::fstat(&directory)?;
+    /// Puts a directory or file of ours into the root, or a copy that the command may do with as it
+    /// likes.
+    fn directory(&mut self, path: &Path, target: &[u8], read_only: bool) -> io::Result<()> {
+        let lent = self.lent.iter().position(|lent| lent.home == path);
+        let source = match lent {
+            Some(at) => self.lent[at].source.try_clone()?,
+            None => open_source(CWD, path)?,
+        };
+        let found = rustix::fs::fstat(&source)?;
+        let is_directory = FileType::from_raw_mode(found.st_mode).is_dir();
+        let place = self.place(target, if is_directory { Kind::Directory } else { Kind::File })?;
+        if read_only {
+            let name = self.fresh();
+            copy::entry(&source, &self.aside_directory, &name)?;
+            return self.put_own(place, &name);
+        }
+        let Some(at) = lent else { return self.lend(path, source, &found, place) };
+        if self.lent[at].place == place.path {
+            return Ok(());
+        }
+        // It can be in one place alone: here is the way there.
+        let name = self.fresh();
+        let content = [b"/", &self.lent[at].place[..]].concat();
+        rustix::fs::symlinkat(content, &self.aside_directory, &name)?;
+        self.put_own(place, &name)
+    }
+
+    /// Moves a directory or file of ours to where the command changes it, or a copy of it where it lies
+    /// on another file system.
+    fn lend(&mut self, path: &Path, source: OwnedFd, was: &Stat, place: Place) -> io::Result<()> {
         let copied = was.st_dev != rustix::fs::fstat(&self.aside_directory)?.st_dev;
-        let home = Home { path: path.to_owned(), was, copied };
-        if !copied {
+        let lent = Lent { home: path.to_owned(), place: place.path.clone(), source };
+        if copied {
+            let name = self.fresh();
+            copy::entry(&lent.source, &self.aside_directory, &name)?;
+            let was = rustix::fs::statat(&self.aside_directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let aside = self.aside_directory.try_clone()?;
+            self.put(place, &aside, &name, Some(Home { path: path.to_owned(), was, copied }))?;
+        } else {
             let parent = open_directory(parent_of(path))?;
             let name = path.file_name().ok_or(Errno::INVAL)?;
-            return self.put(place, &parent, name, Some(home));
+            self.put(place, &parent, name, Some(Home { path: path.to_owned(), was: *was, copied }))?;
         }
-        let name = self.fresh();
-        copy::tree(&directory, &self.aside_directory, &name)?;
-        let was = rustix::fs::statat(&self.aside_directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let aside = self.aside_directory.try_clone()?;
-        self.put(place, &aside, &name, Some(Home { was, ..home }))
+        self.lent.push(lent);
+        Ok(())
     }
 
     /// Whether the root is on a file system in memory.
@@ -420,8 +446,8 @@ impl Furnished {
         }
     }
 
-    /// Brings a directory of ours back from its name aside. One that the command has removed or
-    /// replaced is empty from now on.
+    /// Brings a directory or file of ours back from its name aside. A directory that the command has
+    /// removed or replaced is empty from now on, a file is gone.
     fn take_home(&mut self, home: &Home, ours: Option<String>) -> io::Result<()> {
         let parent = open_directory(parent_of(&home.path))?;
         let name = home.path.file_name().ok_or(Errno::INVAL)?;
@@ -430,14 +456,18 @@ impl Furnished {
                 Ok(rustix::fs::renameat(&self.aside_directory, &ours, &parent, name)?)
             }
             Some(ours) => {
-                let changed = open_directory_at(&self.aside_directory, &ours)?;
+                let changed = open_source(&self.aside_directory, ours)?;
                 let new = tempfile::Builder::new().prefix(".copy-").tempdir_in(parent_of(&home.path))?;
                 let new_directory = open_directory(new.path())?;
-                copy::tree(&changed, &new_directory, "new")?;
+                copy::entry(&changed, &new_directory, "new")?;
                 rustix::fs::renameat(&parent, name, &new_directory, "old")?;
                 rustix::fs::renameat(&new_directory, "new", &parent, name)?;
                 remove_tree(&new.keep())
             }
+            None if !FileType::from_raw_mode(home.was.st_mode).is_dir() => match home.copied {
+                true => Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?),
+                false => Ok(()),
+            },
             None => {
                 if home.copied {
                     remove_tree(&home.path)?;
@@ -473,10 +503,12 @@ fn parent_of(path: &Path) -> &Path {
 }
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    open_directory_at(CWD, path.as_os_str().as_bytes())
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-fn open_directory_at(at: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+/// Opens a directory or file of ours for reading.
+fn open_source(at: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(at, name, flags, Mode::empty())?)
 }

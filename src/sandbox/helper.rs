@@ -16,6 +16,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::enter::Ended;
+use super::filtered::OFFLINE_NOTE;
 use super::furnished::{Furnished, Restored};
 use super::idmap::write_map;
 use super::init;
@@ -94,12 +95,16 @@ fn run(spec: &RunSpec, socket: &UnixStream, null: &fs::File) -> Result<Message, 
     }
     let restored = furnished.map(Furnished::restore).transpose()?;
     let (ended, stubs, journal) = ended?;
-    let Restored { mut stubs_left, untouched, notes } = restored.unwrap_or_default();
+    let Restored { mut stubs_left, untouched, mut notes } = restored.unwrap_or_default();
+    if spec.network == Network::None && !apart {
+        notes.push(OFFLINE_NOTE.to_owned());
+    }
     stubs_left.extend(remove_stubs(spec.root.changed(), &stubs));
     Ok(Message::Ended { ended, stubs_left, untouched, notes, journal })
 }
 
-/// Forks process 1, and says whether it has mount and process namespaces of its own.
+/// Forks process 1, and says whether it has the namespaces that it is to have where they can be had: of
+/// mounts and processes, and of the network where the command is to have none.
 fn start(spec: &RunSpec) -> Result<(Option<Pid>, bool), Failure> {
     let network = if spec.network == Network::None { namespaces::NETWORK } else { 0 };
     if spec.isolation.has_namespaces() {
@@ -111,15 +116,8 @@ fn start(spec: &RunSpec) -> Result<(Option<Pid>, bool), Failure> {
     {
         return Ok((child, true));
     }
-    match sys::clone_process(network) {
-        Ok(child) => Ok((child, false)),
-        // Here a filter of calls could keep the command from the network.
-        Err(error) if network != 0 => Err(io::Error::other(format!(
-            "--network=none needs a network namespace, which cannot be made here: {error}"
-        )))
-        .step("network"),
-        Err(error) => Err(error).step("fork"),
-    }
+    // Its network is taken away by a filter, where that was asked for.
+    Ok((sys::clone_process(0).step("fork")?, false))
 }
 
 /// Maps the ids of process 1, and has it go on once the coordinator can kill it and all else is ready.

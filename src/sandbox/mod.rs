@@ -40,6 +40,7 @@ mod enter;
 mod exec;
 mod executable;
 mod filter;
+mod filtered;
 mod furnished;
 mod held;
 mod helper;

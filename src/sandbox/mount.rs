@@ -22,9 +22,12 @@ pub enum Mount {
         /// Where.
         target: Vec<u8>,
     },
-    /// A directory of our own, as it is.
+    /// A directory of our own, as it is; or a file, where the path is one.
+    ///
+    /// Where nothing can be mounted it is moved to the command and back, so that it can be in one place
+    /// at a time; what is only read is copied, and changes to the copy are thrown away.
     Directory {
-        /// The directory.
+        /// The directory or file.
         path: PathBuf,
         /// Where.
         target: Vec<u8>,

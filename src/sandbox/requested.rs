@@ -120,12 +120,13 @@ fn is_directory(file: &OwnedFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode).is_dir())
 }
 
-/// Mounts a directory of ours.
+/// Mounts a directory or file of ours.
 fn directory(path: &Path, root: &mut Root, target: &[u8], read_only: bool) -> io::Result<()> {
     let tree = clone(CWD, path)?;
     let attributes = if read_only { NO_DEVICES | READ_ONLY } else { NO_DEVICES };
     sys::set_mount_attributes(&tree, attributes, true)?;
-    attach(&tree, &root.target(target, Kind::Directory)?.point)
+    let kind = if is_directory(&tree)? { Kind::Directory } else { Kind::File };
+    attach(&tree, &root.target(target, kind)?.point)
 }
 
 /// Mounts memory. A directory that was there keeps its mode.

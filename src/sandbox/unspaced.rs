@@ -198,8 +198,10 @@ fn probe_chroot(scratch: &Path) -> Result<Vec<String>, EnterError> {
 }
 
 fn remarks(spaces: bool) -> Vec<String> {
-    let mut remarks =
-        vec!["commands are root of this container, and only their root directory is changed".to_owned()];
+    let mut remarks = vec![
+        "commands are root of this container, and only their root directory is changed".to_owned(),
+        "what commands mount read-only is a copy, and changes to it are thrown away".to_owned(),
+    ];
     if !spaces {
         remarks.push(
             "commands have no /proc and no /sys, and neither process ids nor a host name of their own, as no \

@@ -49,10 +49,10 @@ impl Rung {
 
     /// Those that carry out commands, as far as they are built. A rung that is new goes from
     /// [`Self::WAITING`] to here, and with that through every test that is written for all of them.
-    const BUILT: [Self; 2] = [Self::USERNS_ROOT, Self::USERNS];
+    const BUILT: [Self; 3] = [Self::USERNS_ROOT, Self::USERNS, Self::CHROOT];
 
     /// Those that are not built yet.
-    const WAITING: [Self; 3] = [Self::ONE_ID, Self::CHROOT, Self::PTRACE];
+    const WAITING: [Self; 2] = [Self::ONE_ID, Self::PTRACE];
 
     const fn new(name: &'static str, isolation: Option<&'static str>, place: Place) -> Self {
         Self { name, isolation, place }
@@ -86,6 +86,12 @@ impl Rung {
     /// Whether commands have process ids of their own, and so see and reach no other process.
     pub(crate) fn has_own_processes(&self) -> bool {
         matches!(self.place, Place::Machine(_))
+    }
+
+    /// Whether what a command may only read is a mount that it cannot write to, and a secret a file in
+    /// memory. Where nothing can be mounted, the first is a copy, and the second has to be a variable.
+    pub(crate) fn has_mounts(&self) -> bool {
+        *self != Self::CHROOT
     }
 
     /// Whether a command that does its worst stays inside its root. Where root has nothing but

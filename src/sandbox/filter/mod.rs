@@ -15,7 +15,9 @@
 
 mod bpf;
 mod calls;
+mod offline;
 mod profile;
 
 pub(super) use bpf::{Action, Condition, Filter, Rule};
+pub(super) use offline::offline_program;
 pub(super) use profile::default_program;

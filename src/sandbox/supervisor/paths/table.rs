@@ -3,7 +3,7 @@
 use nix::libc::{self, c_long};
 
 use super::super::super::filter::{Action, Condition, Rule};
-use super::super::tracer::TRACED;
+use super::super::tracer::EXECUTING;
 use super::calls::{self, Call, Outcome};
 
 type CarryOut = fn(&Call<'_>) -> Outcome;
@@ -179,7 +179,8 @@ pub(in crate::sandbox::supervisor) fn rules() -> Vec<Rule> {
         let when = if call == libc::SYS_socket { vec![local()] } else { Vec::new() };
         rules.push(Rule { call, when, action: Action::Notify });
     }
-    rules.extend(TRACED.map(|call| always(call, Action::Trace)));
+    let traced = EXECUTING.into_iter().chain([libc::SYS_chdir]);
+    rules.extend(traced.map(|call| always(call, Action::Trace)));
     rules.extend(FORBIDDEN.map(|call| always(call, Action::Errno(libc::EPERM as u16))));
     rules.extend(UNKNOWN.map(|call| always(call, Action::Errno(libc::ENOSYS as u16))));
     rules

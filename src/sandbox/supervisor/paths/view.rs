@@ -9,7 +9,6 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::super::task::Task;
-use super::super::tracer::Executed;
 use super::super::view::{Located, View};
 use super::binds::{self, Bind, BindSource};
 use super::place::Place;
@@ -269,12 +268,6 @@ impl View for PathView {
             return Err(Errno::NOENT);
         }
         Ok(Located { file: found.file, path, inside })
-    }
-}
-
-impl Executed for PathView {
-    fn executed(&self, process: i32, program: &[u8]) {
-        self.processes.executed(process, program);
     }
 }
 
