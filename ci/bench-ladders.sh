@@ -192,7 +192,10 @@ ladder() {
       note=
       ((code == 0)) || note=", exit $code"
       : "${first_wall[$name]:=$wall}" "${first_cpu[$name]:=$cpu}"
-      row+=" $(number "$wall"), $(ratio "$wall" "${first_wall[$name]}") ($(ratio "$cpu" "${first_cpu[$name]}"))$note |"
+      note="$(number "$wall"), $(ratio "$wall" "${first_wall[$name]}") ($(ratio "$cpu" "${first_cpu[$name]}"))$note"
+      # A table that is cut short has said something, too.
+      say "  $note"
+      row+=" $note |"
     done
     [[ -z $problem ]] || say "$title is not available here: $problem"
     rows+=("$row")
