@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Index, Outcome, Rung, World, base, debian, is_root, layout, native_platform};
+use support::{Index, Node, Outcome, Run, Rung, World, base, debian, is_root, layout, native_platform};
 
 /// The first has real ids.
 fn rungs() -> Vec<Rung> {
@@ -42,7 +42,12 @@ fn same(dockerfile: &str) -> Option<Index> {
         let shown = |rung: Rung| {
             let world = rung.world();
             run(rung, &world, &[], dockerfile).success();
-            Index::layout(&world.path("out/layout")).images.remove(0).tree().lines().join("\n")
+            let tree = Index::layout(&world.path("out/layout")).images.remove(0).tree();
+            [
+                tree.lines().join("\n"),
+                String::from_utf8_lossy(tree.get("/seen").map_or(b"", Node::head)).into_owned(),
+            ]
+            .join("\n")
         };
         let [first, other] = [rungs()[0], rungs()[1]].map(shown);
         for (one, other) in first.lines().zip(other.lines()).filter(|(one, other)| one != other) {
@@ -103,8 +108,8 @@ fn users_have_their_rights_and_no_more() {
           'write /etc/passwd' 'write /new' 'touch /etc/passwd' 'touch /way/w' 'chmod 644 /r' 'chmod 700 /all' 'chown app /r' 'cat /r' \\\n\
           'truncate -s 0 /etc/group' 'ln -s a /l' 'ln -s a /all/l' 'ln /etc/passwd /p' 'mkfifo /p' 'mkfifo /all/p' 'rm /all/p /all/l' \\\n\
           'rmdir /theirs/sub' 'rm /theirs/sub/f' 'mv /theirs/sub /theirs/other' 'mv /theirs /x' 'mkdir -p /all/a/b' 'rm -r /all/a' '/only true' \\\n\
-          'cp /etc/passwd /theirs/p' 'chmod 600 /theirs/p' 'chgrp extra /theirs/p' 'chgrp 0 /theirs/p' 'touch -d 2001-01-01 /theirs/p' \\\n\
-          'touch -d 2001-01-01 /all/roots' 'test -w /etc' 'test -w /theirs' 'test -x /only' 'test -r /r' 'test -w /group' 'mkdir /etc' 'rmdir /etc' \\\n\
+          'cp /etc/passwd /theirs/p' 'chmod 600 /theirs/p' 'chgrp extra /theirs/p' 'chgrp 0 /theirs/p' 'touch -d 200101010000 /theirs/p' \\\n\
+          'touch -d 200101010000 /all/roots' 'test -w /etc' 'test -w /theirs' 'test -x /only' 'test -r /r' 'test -w /group' 'mkdir /etc' 'rmdir /etc' \\\n\
           'cat /proc/self/status' 'write /proc/self/comm' 'write /dev/null' 'write /dev/shm/x' 'mkdir /dev/x' 'cat /no/such' 'chroot / true'; do\n\
           (try $call)\n\
         done\n\
@@ -139,11 +144,34 @@ fn options_of_commands() {
         run(rung, &world, &["--ulimit", "rttime=5000000"], dockerfile).success();
         let tree = Index::layout(&world.path("out/layout")).images.remove(0).tree();
         assert_eq!(tree.get("/f").expect("a file").uid, 5);
-        assert_eq!(tree.text("/id"), "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)\n");
-        let outcome = run(rung, &world, &["--ulimit", "rttime=5000"], dockerfile);
+        assert_eq!(tree.text("/id"), "uid=1000(app) gid=1001(app) groups=1001(app),2000(extra)\n");
+        let outcome = run(rung, &world, &["--ulimit", "rttime=5000", "--no-cache"], dockerfile);
         if rung == Rung::ONE_ID {
             outcome.code(1).stderr_has("rttime");
         }
+    }
+}
+
+/// Where the kernel gives a command no /proc of its own, the numbers of processes there are not those that
+/// the supervisor hears.
+#[test]
+fn masked_proc_is_a_reason() {
+    for rung in rungs().into_iter().filter(|rung| *rung == Rung::ONE_ID) {
+        let world = rung.world();
+        let context = world.context("context", "FROM scratch\n");
+        let mut command = std::process::Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c"])
+            .arg("mount --bind /dev/null /proc/cpuinfo && exec setpriv --reuid 20011 --regid 20012 --clear-groups \"$@\"")
+            .arg("sh")
+            .arg(world.binary())
+            .args(["build", "--isolation", "one-id", "--root"])
+            .arg(world.root())
+            .arg(context)
+            .env("HOME", world.path("home"));
+        let outcome = Run::new(command).run();
+        assert_ne!(outcome.exit(), 0, "{}", outcome.report());
+        outcome.stderr_has("one-id").stderr_has("a /proc of its own");
     }
 }
 

@@ -18,6 +18,7 @@ const DOCKERFILE: &str = "ARG BASE\n\
     RUN chmod 4755 /o/f && ln /o/f /o/hard && mkfifo /o/p && chown 15:16 /o/p && mv /o/l /o/moved && rm -r /o/d && mkdir /o/d\n\
     RUN stat -c '%u:%g %a %F %h %n' /o/* > /seen && rm /o/f && mv /o/p /o/pipe\n\
     COPY --chown=app text /home/app/\n\
+    RUN chown app /home/app\n\
     RUN --mount=from=files,source=/files,target=/m,rw cat /m/f >> /seen && touch /m/made && rm /m/f\n\
     RUN --mount=type=cache,id=c,target=/var/c,uid=1000 echo one > /var/c/n\n\
     RUN --mount=type=cache,id=c,target=/c cat /c/n >> /seen && stat -c %u:%g /c /c/n >> /seen\n\

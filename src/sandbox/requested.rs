@@ -56,7 +56,7 @@ pub(super) fn mount(spec: &RunSpec, root: &mut Root) -> Result<(), Failure> {
             Mount::File { content, target, mode, uid, gid, .. } => {
                 files.make(content.bytes(), *mode, (*uid, *gid)).and_then(|tree| file(&tree, root, target))
             }
-            Mount::Socket { path, target } => socket(path, root, target),
+            Mount::Socket { path, target, .. } => socket(path, root, target),
         };
         made.map_err(|error| failure(mount.target(), &error))?;
     }

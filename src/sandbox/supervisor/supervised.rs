@@ -88,7 +88,7 @@ impl Supervised {
         let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
         let owners = Owners::new(Ownership::Recorded, root.as_fd(), changed, &spec.special_owners)?;
         for mount in &spec.mounts {
-            if let Mount::File { target, uid, gid, .. } = mount
+            if let Mount::File { target, uid, gid, .. } | Mount::Socket { target, uid, gid, .. } = mount
                 && (*uid, *gid) != (0, 0)
             {
                 owners.note_mounted(root.as_fd(), target, *uid, *gid);
