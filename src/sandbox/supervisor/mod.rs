@@ -64,6 +64,8 @@ mod unsupported;
 mod view;
 
 pub(super) use attended::{Attended, join_early, join_late};
+#[cfg(target_arch = "x86_64")]
+pub(super) use confine::remarks;
 pub use owners::JournalEntry;
 #[cfg(target_arch = "x86_64")]
 pub(super) use probe::probe_all;
@@ -76,6 +78,6 @@ use traced::{Traced, join_traced};
 #[cfg(target_arch = "x86_64")]
 pub(super) use tracer::intercepted;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use unsupported::{Ready, prepare, probe_all};
+pub(super) use unsupported::{Ready, prepare, probe_all, remarks};
 #[cfg(not(target_arch = "x86_64"))]
 use unsupported::{Rootless, Supervised, Traced, join_one_id, join_traced};

@@ -81,6 +81,11 @@ pub(in crate::sandbox) fn probe_all(_scratch: &Path) -> Result<(), String> {
     Err(REASON.to_owned())
 }
 
+/// Nothing to be said of what is not there.
+pub(in crate::sandbox) fn remarks() -> Vec<String> {
+    Vec::new()
+}
+
 /// A root that is ready for a command: there is none.
 #[derive(Debug)]
 pub(in crate::sandbox) enum Ready {}
