@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
@@ -27,7 +28,7 @@ use super::mounts::{DEVICES, LINKS, hosts_content};
 use super::remove::remove_tree;
 use super::requested::{FOR_ALL, PERMISSIONS, failure};
 use super::root::{Kind, Place, Root, Stub, remove_stubs, restore_mtime};
-use super::spec::RunSpec;
+use super::spec::{Interpreter, RunSpec};
 use super::wire::{Failure, Step};
 
 /// Number of the kernel's driver of memory devices, which null and its like are.
@@ -130,7 +131,7 @@ impl Furnished {
     }
 
     fn furnish(&mut self, spec: &RunSpec) -> Result<(), Failure> {
-        self.devices().step("making /dev")?;
+        self.devices(&spec.interpreters).step("making /dev")?;
         if spec.shm_size.is_some() {
             self.notes.push("/dev/shm has no limit of size, as nothing can be mounted".to_owned());
         }
@@ -212,7 +213,7 @@ impl Furnished {
     }
 
     /// A /dev with devices that do no harm, made by this process.
-    fn devices(&mut self) -> io::Result<()> {
+    fn devices(&mut self, interpreters: &[Interpreter]) -> io::Result<()> {
         let name = self.fresh();
         let dev = self.make_directory(&name, 0o755)?;
         for (node, minor, optional) in NODES {
@@ -231,6 +232,24 @@ impl Furnished {
         for (directory, mode) in [("shm", FOR_ALL), ("pts", 0o755)] {
             rustix::fs::mkdirat(&dev, directory, Mode::RWXU)?;
             rustix::fs::chmodat(&dev, directory, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        }
+        for interpreter in interpreters {
+            let place = interpreter.place();
+            let parent = place.parent().and_then(Path::file_name).unwrap_or_default().as_bytes();
+            match rustix::fs::mkdirat(&dev, parent, Mode::from_raw_mode(0o755)) {
+                Err(Errno::EXIST) => {}
+                other => other?,
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::chmodat(&dev, parent, Mode::from_raw_mode(0o755), AtFlags::empty())?;
+            let parent = rustix::fs::openat(&dev, parent, flags, Mode::empty())?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let name = place.file_name().unwrap_or_default().as_bytes();
+            let file = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o755))?;
+            // Whatever mask of modes this process has.
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(0o755))?;
+            let mut from = std::fs::File::open(&interpreter.path)?;
+            io::copy(&mut from, &mut std::fs::File::from(file))?;
         }
         let parent = self.root.directory().try_clone()?;
         // Of whatever kind the image has it: a link would not be ours to follow.

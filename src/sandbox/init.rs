@@ -12,10 +12,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::sys::wait::{WaitStatus, waitpid};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 use rustix::process::set_parent_process_death_signal;
@@ -23,7 +23,6 @@ use rustix::process::set_parent_process_death_signal;
 use crate::image::{Accounts, Identity};
 
 use super::chrooted;
-use super::enter::Ended;
 use super::exec;
 use super::filtered;
 use super::identity;
@@ -35,7 +34,7 @@ use super::requested;
 use super::root::{Kind, Root};
 use super::run::MOUNT;
 use super::spec::{Network, RootPlace, RunSpec};
-use super::supervisor::{self, Supervised};
+use super::supervisor::{self, Attended};
 use super::sys;
 use super::unspaced;
 use super::wire::{Failure, Message, Step};
@@ -111,24 +110,10 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
         sys::exit_now(FAILED);
     };
     drop(theirs);
-    let supervised = if spec.isolation == Isolation::OneId {
-        let started = Supervised::start(&ours, command.as_raw(), spec, &prepared.identity, changed);
-        Some(started.step("starting the supervisor")?)
-    } else {
-        identity::drop_all_capabilities().step("capset")?;
-        None
-    };
-    let ended = loop {
-        match waitpid(None, None).step("waitpid")? {
-            WaitStatus::Exited(pid, code) if pid == command => break Ended::Exited(code),
-            WaitStatus::Signaled(pid, signal, _) if pid == command => {
-                break Ended::Signaled(signal as i32);
-            }
-            _ => {}
-        }
-    };
-    let journal = supervised.map(|supervised| supervised.journal()).unwrap_or_default();
-    Message::ended_with(ended, journal).send(helper).step("answering")
+    let attended = Attended::begin(spec, &ours, command.as_raw(), &prepared.identity, changed)
+        .step("attending to the command")?;
+    let ended = attended.wait().step("waiting for the command")?;
+    Message::ended_with(ended, attended.journal()).send(helper).step("answering")
 }
 
 /// Opens the upper directory where a supervisor will look up in it what the command has changed.
@@ -236,6 +221,11 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
     // change its mode. And before a mount that is asked for may cover it.
     let null = rustix::fs::openat(&dev, "null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .step("opening /dev/null")?;
+    for interpreter in &spec.interpreters {
+        let place = interpreter.place();
+        let target = root.mount_point(place.as_os_str().as_bytes(), Kind::File).step("interpreter")?;
+        mounts::program(&interpreter.path, &target).step("mounting the interpreter")?;
+    }
     requested::mount(spec, root)?;
     Ok(null)
 }
@@ -250,6 +240,7 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
         if spec.linux32 {
             sys::become_linux32().step("personality")?;
         }
+        supervisor::join_early(spec, socket).step("joining the tracer")?;
         // While there is the capability for it. What is still to come is allowed.
         filtered::install(spec, apart)?;
         if spec.isolation == Isolation::OneId {
@@ -263,10 +254,7 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
         }
         sys::reset_signals().step("resetting signals")?;
         sys::close_on_exec_from(3).step("close_range")?;
-        if spec.isolation == Isolation::OneId {
-            supervisor::join_one_id(socket).step("joining the supervisor")?;
-        }
-        Ok(())
+        supervisor::join_late(spec, socket).step("joining the supervisor")
     };
     match ready() {
         Ok(()) => exec::execute(spec, &identity.home),

@@ -290,6 +290,16 @@ pub(super) fn file(source: &Path, target: &OwnedFd) -> io::Result<()> {
     attach(&tree, target)
 }
 
+/// Mounts a program of the host, which can be executed and nothing else.
+pub(super) fn program(source: &Path, target: &OwnedFd) -> io::Result<()> {
+    let tree = clone(CWD, source)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    sys::set_mount_attributes(&tree, attributes, false)?;
+    attach(&tree, target)
+}
+
 /// The hosts file with further names.
 pub(super) fn hosts_content(source: &Path, extra: &[(String, String)]) -> io::Result<Vec<u8>> {
     let mut content = std::fs::read(source)?;

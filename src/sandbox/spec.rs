@@ -105,6 +105,16 @@ pub struct Interpreter {
     pub path: PathBuf,
 }
 
+impl Interpreter {
+    /// Where commands find it: in a directory of ours, which is in no layer.
+    pub(super) fn place(&self) -> PathBuf {
+        Path::new(INTERPRETERS).join(self.path.file_name().unwrap_or_default())
+    }
+}
+
+/// The directory of interpreters in the roots of commands.
+const INTERPRETERS: &str = "/dev/.fanfold";
+
 /// The network of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {

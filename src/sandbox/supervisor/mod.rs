@@ -20,6 +20,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod abi;
+mod attended;
 #[cfg(target_arch = "x86_64")]
 mod creation_calls;
 #[cfg(target_arch = "x86_64")]
@@ -39,17 +40,24 @@ mod start;
 mod supervised;
 mod task;
 #[cfg(target_arch = "x86_64")]
+mod traced;
+#[cfg(target_arch = "x86_64")]
 mod tracer;
 #[cfg(not(target_arch = "x86_64"))]
 mod unsupported;
 mod view;
 
+pub(super) use attended::{Attended, join_early, join_late};
 pub use owners::JournalEntry;
 #[cfg(target_arch = "x86_64")]
 pub(super) use probe::probe_all;
 #[cfg(target_arch = "x86_64")]
-pub(super) use supervised::{Supervised, join_one_id};
+use supervised::{Supervised, join_one_id};
+#[cfg(target_arch = "x86_64")]
+use traced::{Traced, join_traced};
 #[cfg(target_arch = "x86_64")]
 pub(super) use tracer::intercepted;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use unsupported::{Supervised, join_one_id, probe_all};
+pub(super) use unsupported::probe_all;
+#[cfg(not(target_arch = "x86_64"))]
+use unsupported::{Supervised, Traced, join_one_id, join_traced};

@@ -17,6 +17,7 @@ use super::credential_sets::CredentialSets;
 use super::identity_calls::Identities;
 use super::notification::{Answer, Handler};
 use super::task::Task;
+use super::tracer::Executes;
 use super::view::{OwnRoot, View};
 use super::{creation_calls, credential_calls};
 
@@ -44,6 +45,12 @@ impl Handler for OneId {
             .or_else(|| self.identities.answer(&self.sets, task, call, arguments))
             .or_else(|| creation_calls::answer(&self.identities.owners, &self.sets, task, call, arguments))
             .unwrap_or(Answer::Continue)
+    }
+}
+
+impl Executes for OneId {
+    fn executes(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) {
+        OneId::executes(self, task, directory, path, flags);
     }
 }
 

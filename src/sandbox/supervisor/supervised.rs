@@ -9,12 +9,17 @@ use std::sync::atomic::AtomicBool;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::super::enter::Ended;
 use super::super::spec::RunSpec;
+use super::attended::wait_for;
 use super::credential_sets::CredentialSets;
 use super::credentials::Credentials;
 use super::identity_calls::Identities;
 use super::one_id::OneId;
 use super::owners::{JournalEntry, Owners};
+use super::traced::seen;
+use super::tracer::{self, Plan};
+use super::view::OwnRoot;
 use super::{abi, start};
 use crate::image::{Identity, Ownership};
 
@@ -28,9 +33,11 @@ const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE
     .union(CapabilitySet::SETFCAP);
 
 /// A command that is supervised.
-#[derive(Debug)]
 pub(in crate::sandbox) struct Supervised {
     handler: Arc<OneId>,
+    command: i32,
+    /// Where programs are traced.
+    plan: Option<Plan>,
 }
 
 /// Puts this process, which is about to become the command, under supervision.
@@ -38,8 +45,8 @@ pub(in crate::sandbox) struct Supervised {
 /// # Errors
 ///
 /// Says why the kernel takes no filter with a listener.
-pub(in crate::sandbox) fn join_one_id(socket: &UnixStream) -> io::Result<()> {
-    start::join(socket, &abi::one_id_filter(false).assemble())
+pub(in crate::sandbox) fn join_one_id(socket: &UnixStream, traced: bool) -> io::Result<()> {
+    start::join(socket, &abi::one_id_filter(traced).assemble())
 }
 
 impl Supervised {
@@ -68,8 +75,25 @@ impl Supervised {
             sets: Arc::new(CredentialSets::new(Credentials::of(identity), command)?),
             identities: Identities { owners, moved: AtomicBool::new(false) },
         });
+        let plan = if spec.interpreters.is_empty() {
+            None
+        } else {
+            tracer::seize(command)?;
+            let interpreters = seen(&spec.interpreters);
+            let executed = Some(Arc::clone(&handler) as _);
+            let proc = proc.try_clone()?;
+            Some(Plan { interpreters, view: Arc::new(OwnRoot), loader: None, executed, proc })
+        };
         start::begin(listener, socket, proc, Arc::clone(&handler) as _)?;
-        Ok(Self { handler })
+        Ok(Self { handler, command, plan })
+    }
+
+    /// Waits for the command's end, and reaps what else ends meanwhile.
+    pub(in crate::sandbox) fn wait(&self) -> io::Result<Ended> {
+        match &self.plan {
+            Some(plan) => tracer::trace(self.command, plan),
+            None => wait_for(self.command),
+        }
     }
 
     /// The owners of files that cannot carry theirs, as far as the command has made or changed them.

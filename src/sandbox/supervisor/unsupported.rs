@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::super::spec::RunSpec;
+use super::super::enter::Ended;
+use super::super::spec::{Interpreter, RunSpec};
 use super::owners::JournalEntry;
 use crate::image::Identity;
 
@@ -28,6 +29,11 @@ impl Supervised {
         Err(io::Error::other(REASON))
     }
 
+    /// The end of no command.
+    pub(in crate::sandbox) fn wait(&self) -> io::Result<Ended> {
+        match *self {}
+    }
+
     /// The journal of no command.
     pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
         match *self {}
@@ -35,7 +41,32 @@ impl Supervised {
 }
 
 /// Refuses.
-pub(in crate::sandbox) fn join_one_id(_socket: &UnixStream) -> io::Result<()> {
+pub(in crate::sandbox) fn join_one_id(_socket: &UnixStream, _traced: bool) -> io::Result<()> {
+    Err(io::Error::other(REASON))
+}
+
+/// A command that is traced: there is none.
+#[derive(Debug)]
+pub(in crate::sandbox) enum Traced {}
+
+impl Traced {
+    /// Refuses.
+    pub(in crate::sandbox) fn start(
+        _socket: &UnixStream,
+        _command: i32,
+        _interpreters: &[Interpreter],
+    ) -> io::Result<Self> {
+        Err(io::Error::other(REASON))
+    }
+
+    /// The end of no command.
+    pub(in crate::sandbox) fn wait(&self) -> io::Result<Ended> {
+        match *self {}
+    }
+}
+
+/// Refuses.
+pub(in crate::sandbox) fn join_traced(_socket: &UnixStream) -> io::Result<()> {
     Err(io::Error::other(REASON))
 }
 

@@ -35,13 +35,16 @@ pub(in crate::sandbox) use patched::Patched;
 pub(in crate::sandbox) use probe::intercepted;
 pub(in crate::sandbox) use rewrite::{Loader, Seen};
 
-/// The calls that a filter hands to the tracer.
-pub(super) const TRACED: [libc::c_long; 3] = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_chdir];
+/// The calls that execute programs, which a filter hands to the tracer.
+pub(super) const EXECUTING: [libc::c_long; 2] = [libc::SYS_execve, libc::SYS_execveat];
 
-/// Hears of programs that were executed.
-pub(super) trait Executed: Send + Sync {
-    /// The process now runs the program at this path of the root.
-    fn executed(&self, process: i32, program: &[u8]);
+/// Hears of programs that are executed.
+pub(super) trait Executes: Send + Sync {
+    /// A task is about to make a call with these arguments.
+    fn executes(&self, _task: &Task<'_>, _directory: i32, _path: u64, _flags: i32) {}
+
+    /// The process now runs the program at this path of the root, where the call was rewritten.
+    fn executed(&self, _process: i32, _program: &[u8]) {}
 }
 
 /// How a command is traced.
@@ -53,7 +56,7 @@ pub(in crate::sandbox) struct Plan {
     /// Where the root is not the task's: what the kernel is to execute.
     pub(super) loader: Option<Box<dyn Loader>>,
     /// Is told of programs.
-    pub(super) executed: Option<Arc<dyn Executed>>,
+    pub(super) executed: Option<Arc<dyn Executes>>,
     /// /proc with the command's processes.
     pub(super) proc: OwnedFd,
 }
@@ -154,6 +157,9 @@ impl Tracer<'_> {
             }
             _ => return Ok(None),
         };
+        if let Some(listener) = &self.plan.executed {
+            listener.executes(&task, directory, path, flags);
+        }
         let path = task.path(path)?;
         if path.is_empty() && flags & libc::AT_EMPTY_PATH == 0 {
             return Err(Errno::NOENT);

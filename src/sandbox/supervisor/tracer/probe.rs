@@ -16,7 +16,7 @@ use super::super::super::probe::ProbeOutcome;
 use super::super::super::spec::Interpreter;
 use super::super::super::sys;
 use super::super::view::OwnRoot;
-use super::{Plan, Seen, TRACED, seize, trace};
+use super::{EXECUTING, Plan, Seen, seize, trace};
 
 /// Seconds that a program of a few instructions may take under an emulator on a busy machine.
 const PATIENCE: u32 = 10;
@@ -64,7 +64,7 @@ fn execute(socket: &mut UnixStream, file: &CString) -> i32 {
     if socket.read_exact(&mut [0]).is_err() {
         return 1;
     }
-    let rules = TRACED.into_iter().map(|call| Rule { call, when: Vec::new(), action: Action::Trace });
+    let rules = EXECUTING.into_iter().map(|call| Rule { call, when: Vec::new(), action: Action::Trace });
     let filter =
         Filter { rules: rules.collect(), compat: None, otherwise: Action::Allow, other_abi: Action::Allow };
     nix::unistd::alarm::set(PATIENCE);

@@ -1,0 +1,110 @@
+//! What process 1 does for a command while it runs: waiting, tracing, answering.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use nix::sys::wait::{WaitStatus, waitpid};
+use rustix::process::DumpableBehavior;
+
+use super::super::enter::Ended;
+use super::super::identity;
+use super::super::isolation::Isolation;
+use super::super::spec::RunSpec;
+use super::owners::JournalEntry;
+use super::{Supervised, Traced, join_one_id, join_traced};
+use crate::image::Identity;
+
+/// A command that has begun.
+pub(in crate::sandbox) enum Attended {
+    /// Nothing but waiting for its end.
+    Alone(i32),
+    /// Programs of foreign processors are given to their interpreters.
+    Traced(Traced),
+    /// A supervisor answers its calls.
+    Supervised(Supervised),
+}
+
+/// Whether a command has to be traced before it takes on its user.
+fn is_traced(spec: &RunSpec) -> bool {
+    !spec.isolation.is_supervised() && !spec.interpreters.is_empty()
+}
+
+/// The first half of what a process that is about to become the command has to do, before it takes on its
+/// user. Waits for the tracer where there is one.
+pub(in crate::sandbox) fn join_early(spec: &RunSpec, socket: &UnixStream) -> io::Result<()> {
+    if !is_traced(spec) {
+        return Ok(());
+    }
+    open_to_tracer()?;
+    join_traced(socket)
+}
+
+/// Lets a process with the same rights look into this one, which the one it was forked from does not allow.
+/// What it executes is open by itself.
+fn open_to_tracer() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?)
+}
+
+/// The second half: the last thing before the program is executed.
+pub(in crate::sandbox) fn join_late(spec: &RunSpec, socket: &UnixStream) -> io::Result<()> {
+    if !spec.interpreters.is_empty() {
+        // Taking on another user has closed it again.
+        open_to_tracer()?;
+    }
+    if spec.isolation == Isolation::OneId {
+        return join_one_id(socket, !spec.interpreters.is_empty());
+    }
+    Ok(())
+}
+
+impl Attended {
+    /// Begins to attend to the command, which is at the other end of `socket`. Drops what this process
+    /// needs no more.
+    pub(in crate::sandbox) fn begin(
+        spec: &RunSpec,
+        socket: &UnixStream,
+        command: i32,
+        identity: &Identity,
+        changed: Option<OwnedFd>,
+    ) -> io::Result<Self> {
+        if spec.isolation == Isolation::OneId {
+            return Supervised::start(socket, command, spec, identity, changed).map(Self::Supervised);
+        }
+        if is_traced(spec) {
+            return Traced::start(socket, command, &spec.interpreters).map(Self::Traced);
+        }
+        identity::drop_all_capabilities()?;
+        Ok(Self::Alone(command))
+    }
+
+    /// Waits for the command's end, and reaps what else ends meanwhile.
+    pub(in crate::sandbox) fn wait(&self) -> io::Result<Ended> {
+        match self {
+            Self::Alone(command) => wait_for(*command),
+            Self::Traced(traced) => traced.wait(),
+            Self::Supervised(supervised) => supervised.wait(),
+        }
+    }
+
+    /// The owners of files that cannot carry theirs, as far as the command has made or changed them.
+    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
+        match self {
+            Self::Supervised(supervised) => supervised.journal(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Waits for the end of a child, and reaps others.
+pub(super) fn wait_for(command: i32) -> io::Result<Ended> {
+    loop {
+        match waitpid(None, None)? {
+            WaitStatus::Exited(pid, code) if pid.as_raw() == command => return Ok(Ended::Exited(code)),
+            WaitStatus::Signaled(pid, signal, _) if pid.as_raw() == command => {
+                return Ok(Ended::Signaled(signal as i32));
+            }
+            _ => {}
+        }
+    }
+}
