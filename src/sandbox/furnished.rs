@@ -136,9 +136,7 @@ impl Furnished {
             self.notes.push("/dev/shm has no limit of size, as nothing can be mounted".to_owned());
         }
         for path in ["/proc", "/sys"] {
-            let made = self.root.mount_point(path.as_bytes(), Kind::Directory);
-            self.note_stubs();
-            made.step(path)?;
+            self.empty(path.as_bytes()).step(path)?;
             self.root.close(path.as_bytes()).step(path)?;
         }
         let resolv_conf = fs::read(&spec.resolv_conf).step("/etc/resolv.conf")?;
@@ -254,6 +252,14 @@ impl Furnished {
         let parent = self.root.directory().try_clone()?;
         // Of whatever kind the image has it: a link would not be ours to follow.
         let place = Place { parent, name: b"dev".to_vec(), path: b"dev".to_vec(), existed: true };
+        self.put_own(place, &name)
+    }
+
+    /// An empty directory, where the kernel's own is mounted for those who may mount, or nothing is.
+    fn empty(&mut self, path: &[u8]) -> io::Result<()> {
+        let place = self.place(path, Kind::Directory)?;
+        let name = self.fresh();
+        self.make_directory(&name, 0o555)?;
         self.put_own(place, &name)
     }
 
