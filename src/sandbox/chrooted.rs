@@ -32,7 +32,7 @@ pub(super) fn enter(spec: &RunSpec, directory: OwnedFd, apart: bool) -> Result<P
     rustix::process::chdir("/").step("chdir")?;
     rustix::process::fchdir(&cwd).step("workdir")?;
     check_inside()?;
-    Ok(Prepared { identity, null })
+    Ok(Prepared { identity, null, ready: None })
 }
 
 /// Mounts what a mount namespace allows; it vanishes with this process.

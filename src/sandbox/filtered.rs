@@ -13,6 +13,7 @@ use std::io;
 use rustix::thread::CapabilitySet;
 
 use super::filter;
+use super::isolation::Isolation;
 use super::spec::{Network, RunSpec};
 use super::sys;
 use super::wire::{Failure, Step};
@@ -24,6 +25,10 @@ pub(super) const OFFLINE_NOTE: &str = "no network namespace can be made here: a 
 /// Has the kernel filter the calls of this process and of all that it starts, while it still has its
 /// capabilities. `apart` says that it has the namespaces that the command was to have.
 pub(super) fn install(spec: &RunSpec, apart: bool) -> Result<(), Failure> {
+    if spec.isolation == Isolation::Ptrace {
+        // It has no rights that a set-user-id program could add to: those are simulated.
+        rustix::thread::set_no_new_privs(true).step("no_new_privs")?;
+    }
     let mut allowed = spec.isolation.has_namespaces() || may_filter().step("seccomp")?;
     if spec.network == Network::None && !apart {
         let program = filter::offline_program().ok_or_else(|| {

@@ -59,6 +59,8 @@ pub(super) fn main(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper
 pub(super) struct Prepared {
     pub(super) identity: Identity,
     pub(super) null: OwnedFd,
+    /// Where only the supervisor makes a root of it.
+    pub(super) ready: Option<supervisor::Ready>,
 }
 
 fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStream) -> Result<(), Failure> {
@@ -80,6 +82,7 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
         // What the command leaves behind comes to this process, as it does to process 1.
         reaper::adopt(true).step("prctl")?;
     }
+    // Elsewhere a filter keeps the command from the network.
     if spec.network == Network::None && apart {
         sys::bring_up_loopback().step("loopback device")?;
     }
@@ -92,11 +95,13 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
             enter_root(spec, helper)?
         }
         (Isolation::Chroot, RootPlace::Directory { path }) => chrooted::enter(spec, open_root(path)?, apart)?,
-        (Isolation::Chroot, RootPlace::Overlay { .. }) => {
-            return Err(io::Error::other("layers can only be mounted in a user namespace")).step("root");
+        (Isolation::Ptrace, RootPlace::Directory { path }) => {
+            let (ready, identity, null, stubs) = supervisor::prepare(spec, path)?;
+            Message::Stubs(stubs).send(helper).step("answering")?;
+            Prepared { identity, null, ready: Some(ready) }
         }
-        (Isolation::Ptrace, _) => {
-            return Err(io::Error::other("no supervisor is part of this program")).step("root");
+        (Isolation::Chroot | Isolation::Ptrace, RootPlace::Overlay { .. }) => {
+            return Err(io::Error::other("layers can only be mounted in a user namespace")).step("root");
         }
     };
 
@@ -110,7 +115,8 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
         sys::exit_now(FAILED);
     };
     drop(theirs);
-    let attended = Attended::begin(spec, &ours, command.as_raw(), &prepared.identity, changed)
+    let Prepared { identity, ready, .. } = prepared;
+    let attended = Attended::begin(spec, &ours, command.as_raw(), &identity, changed, ready)
         .step("attending to the command")?;
     let ended = attended.wait().step("waiting for the command")?;
     Message::ended_with(ended, attended.journal()).send(helper).step("answering")
@@ -144,7 +150,7 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
     rustix::process::chdir("/").step("chdir")?;
     rustix::process::fchdir(&cwd).step("workdir")?;
     check_inside()?;
-    Ok(Prepared { identity, null })
+    Ok(Prepared { identity, null, ready: None })
 }
 
 /// The user of the command, by the accounts that its root has.
@@ -232,7 +238,7 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
 
 /// Turns this process into the command; comes back only with a failure.
 fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &UnixStream) -> Failure {
-    let Prepared { identity, null } = prepared;
+    let Prepared { identity, null, ready } = prepared;
     let ready = || -> Result<(), Failure> {
         rustix::process::setsid().step("setsid")?;
         nix::unistd::dup2_stdin(&null).step("dup2")?;
@@ -245,7 +251,7 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
         filtered::install(spec, apart)?;
         if spec.isolation == Isolation::OneId {
             identity::assume_simulated()?;
-        } else {
+        } else if spec.isolation != Isolation::Ptrace {
             identity::assume(&identity, spec.isolation)?;
         }
         if !apart {
@@ -254,7 +260,7 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
         }
         sys::reset_signals().step("resetting signals")?;
         sys::close_on_exec_from(3).step("close_range")?;
-        supervisor::join_late(spec, socket).step("joining the supervisor")
+        supervisor::join_late(spec, socket, ready.as_ref()).step("joining the supervisor")
     };
     match ready() {
         Ok(()) => exec::execute(spec, &identity.home),

@@ -26,7 +26,7 @@ use super::sys;
 const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// What commands do not see below /proc.
-const PROC_MASKED: [&str; 14] = [
+pub(super) const PROC_MASKED: [&str; 14] = [
     "acpi",
     "asound",
     "interrupts",
@@ -44,7 +44,7 @@ const PROC_MASKED: [&str; 14] = [
 ];
 
 /// What commands do not see below /sys.
-const SYS_MASKED: [&str; 8] = [
+pub(super) const SYS_MASKED: [&str; 8] = [
     "devices/virtual/powercap",
     "firmware",
     "fs/bpf",
@@ -59,6 +59,7 @@ const SYS_MASKED: [&str; 8] = [
 pub(super) const DEVICES: [(&str, bool); 6] =
     [("null", false), ("zero", false), ("full", false), ("random", false), ("urandom", false), ("tty", true)];
 
+/// Links of every /dev, with their texts.
 pub(super) const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),

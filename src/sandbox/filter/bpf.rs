@@ -21,14 +21,11 @@ pub(in crate::sandbox) enum Action {
     /// It fails with this number, and nothing else happens.
     Errno(u16),
     /// Whoever has the filter's listener answers it; without a listener it is `ENOSYS`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the filter of the supervisor"))]
     Notify,
     /// The tracer of the process is told before the kernel carries it out; without a tracer it is
     /// `ENOSYS`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the filter of the supervisor"))]
     Trace,
     /// The process dies of SIGSYS.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the filter of the supervisor"))]
     KillProcess,
 }
 

@@ -12,7 +12,7 @@ use super::super::identity;
 use super::super::isolation::Isolation;
 use super::super::spec::RunSpec;
 use super::owners::JournalEntry;
-use super::{Supervised, Traced, join_one_id, join_traced};
+use super::{Ready, Rootless, Supervised, Traced, join_one_id, join_traced};
 use crate::image::Identity;
 
 /// A command that has begun.
@@ -21,8 +21,10 @@ pub(in crate::sandbox) enum Attended {
     Alone(i32),
     /// Programs of foreign processors are given to their interpreters.
     Traced(Traced),
-    /// A supervisor answers its calls.
+    /// A supervisor answers its calls that are about users.
     Supervised(Supervised),
+    /// A supervisor carries out its calls.
+    Rootless(Rootless),
 }
 
 /// Whether a command has to be traced before it takes on its user.
@@ -47,7 +49,17 @@ fn open_to_tracer() -> io::Result<()> {
 }
 
 /// The second half: the last thing before the program is executed.
-pub(in crate::sandbox) fn join_late(spec: &RunSpec, socket: &UnixStream) -> io::Result<()> {
+///
+/// `ready` is the root that only the supervisor makes one of.
+pub(in crate::sandbox) fn join_late(
+    spec: &RunSpec,
+    socket: &UnixStream,
+    ready: Option<&Ready>,
+) -> io::Result<()> {
+    if let Some(ready) = ready {
+        open_to_tracer()?;
+        return ready.join(socket);
+    }
     if !spec.interpreters.is_empty() {
         // Taking on another user has closed it again.
         open_to_tracer()?;
@@ -67,7 +79,11 @@ impl Attended {
         command: i32,
         identity: &Identity,
         changed: Option<OwnedFd>,
+        ready: Option<Ready>,
     ) -> io::Result<Self> {
+        if let Some(ready) = ready {
+            return ready.supervise(socket, command, spec, identity).map(Self::Rootless);
+        }
         if spec.isolation == Isolation::OneId {
             return Supervised::start(socket, command, spec, identity, changed).map(Self::Supervised);
         }
@@ -84,6 +100,7 @@ impl Attended {
             Self::Alone(command) => wait_for(*command),
             Self::Traced(traced) => traced.wait(),
             Self::Supervised(supervised) => supervised.wait(),
+            Self::Rootless(rootless) => rootless.wait(),
         }
     }
 
@@ -91,6 +108,7 @@ impl Attended {
     pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
         match self {
             Self::Supervised(supervised) => supervised.journal(),
+            Self::Rootless(rootless) => rootless.journal(),
             _ => Vec::new(),
         }
     }

@@ -22,6 +22,8 @@
 mod abi;
 mod attended;
 #[cfg(target_arch = "x86_64")]
+mod confine;
+#[cfg(target_arch = "x86_64")]
 mod creation_calls;
 #[cfg(target_arch = "x86_64")]
 mod credential_calls;
@@ -34,7 +36,11 @@ mod notification;
 mod one_id;
 mod owners;
 #[cfg(target_arch = "x86_64")]
+mod paths;
+#[cfg(target_arch = "x86_64")]
 mod probe;
+#[cfg(target_arch = "x86_64")]
+mod rootless;
 mod start;
 #[cfg(target_arch = "x86_64")]
 mod supervised;
@@ -52,12 +58,14 @@ pub use owners::JournalEntry;
 #[cfg(target_arch = "x86_64")]
 pub(super) use probe::probe_all;
 #[cfg(target_arch = "x86_64")]
+pub(super) use rootless::{Ready, Rootless, prepare};
+#[cfg(target_arch = "x86_64")]
 use supervised::{Supervised, join_one_id};
 #[cfg(target_arch = "x86_64")]
 use traced::{Traced, join_traced};
 #[cfg(target_arch = "x86_64")]
 pub(super) use tracer::intercepted;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use unsupported::probe_all;
+pub(super) use unsupported::{Ready, prepare, probe_all};
 #[cfg(not(target_arch = "x86_64"))]
-use unsupported::{Supervised, Traced, join_one_id, join_traced};
+use unsupported::{Rootless, Supervised, Traced, join_one_id, join_traced};

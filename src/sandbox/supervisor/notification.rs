@@ -1,8 +1,10 @@
 //! Receiving calls and answering them.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
@@ -25,6 +27,28 @@ pub(super) enum Answer {
         /// Whether the copy is closed on exec.
         close_on_exec: bool,
     },
+    /// It has to wait for another process: a thread of its own answers it.
+    Later(Waiting),
+}
+
+/// How many calls may wait in threads of their own. Each keeps its caller waiting too, unless that was killed.
+const WAITING_LIMIT: usize = 512;
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// What finds an answer that takes its time.
+pub(super) struct Waiting(Box<dyn FnOnce() -> Answer + Send>);
+
+impl Waiting {
+    /// The answer is what `find` gives.
+    pub(super) fn new(find: impl FnOnce() -> Answer + Send + 'static) -> Self {
+        Self(Box::new(find))
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waiting")
+    }
 }
 
 impl Answer {
@@ -58,15 +82,41 @@ pub(super) fn serve(listener: &Arc<OwnedFd>, proc: &OwnedFd, handler: &dyn Handl
     }
 }
 
-fn answer(listener: &OwnedFd, proc: &OwnedFd, handler: &dyn Handler, notification: &Notification) {
+fn answer(listener: &Arc<OwnedFd>, proc: &OwnedFd, handler: &dyn Handler, notification: &Notification) {
     let task = Task::new(proc, listener.as_fd(), notification.id, notification.thread);
-    let answer = handler.handle(&task, notification.call, &notification.arguments);
+    let answer = match handler.handle(&task, notification.call, &notification.arguments) {
+        Answer::Later(waiting) => return answer_later(listener, notification.id, waiting),
+        answer => answer,
+    };
+    send(listener, notification.id, answer);
+}
+
+/// Has a thread find the answer.
+fn answer_later(listener: &Arc<OwnedFd>, id: u64, waiting: Waiting) {
+    if WAITING.fetch_add(1, Ordering::Relaxed) >= WAITING_LIMIT {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+        return send(listener, id, Answer::Failed(Errno::NFILE));
+    }
+    let shared = Arc::clone(listener);
+    let begun = std::thread::Builder::new().spawn(move || {
+        send(&shared, id, (waiting.0)());
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    });
+    if begun.is_err() {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+        send(listener, id, Answer::Failed(Errno::AGAIN));
+    }
+}
+
+fn send(listener: &OwnedFd, id: u64, answer: Answer) {
     let response = match answer {
         Answer::Continue => Response::Continue,
         Answer::Value(value) => Response::Value(value),
         Answer::Failed(errno) => Response::Errno(errno.raw_os_error()),
+        // An answer that was waited for is one.
+        Answer::Later(_) => Response::Errno(nix::libc::EDEADLK),
         Answer::Descriptor { file, close_on_exec } => {
-            match notify::respond_with_descriptor(listener.as_fd(), notification.id, &file, close_on_exec) {
+            match notify::respond_with_descriptor(listener.as_fd(), id, &file, close_on_exec) {
                 Ok(_) => return,
                 Err(error) => Response::Errno(error.raw_os_error().unwrap_or(libc::EIO)),
             }
@@ -74,6 +124,6 @@ fn answer(listener: &OwnedFd, proc: &OwnedFd, handler: &dyn Handler, notificatio
     };
     // A process that has gone needs no answer; another failure would leave it waiting, and is met by the
     // next call to receive.
-    let sent: io::Result<()> = notify::respond(listener.as_fd(), notification.id, response);
+    let sent: io::Result<()> = notify::respond(listener.as_fd(), id, response);
     drop(sent);
 }

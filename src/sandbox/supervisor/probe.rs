@@ -58,7 +58,7 @@ fn probe() -> Result<(), String> {
     drop(ours);
     if answered.is_err() {
         // It may wait for an answer that never comes.
-        drop(nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL));
+        let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
     }
     let ended = waitpid(child, None).map_err(|error| format!("waitpid: {error}"))?;
     match (answered, ended) {

@@ -113,6 +113,18 @@ impl<'a> Task<'a> {
         if number == libc::AT_FDCWD { self.cwd() } else { self.descriptor(number) }
     }
 
+    /// Puts a file in the place of one that it has open.
+    pub(super) fn replace_descriptor(
+        &self,
+        number: i32,
+        file: BorrowedFd<'_>,
+        close_on_exec: bool,
+    ) -> Result<(), Errno> {
+        // Only a call that waits for its answer can be given one.
+        let (listener, id) = self.listener.ok_or(Errno::SRCH)?;
+        notify::replace_descriptor(listener, id, file, number, close_on_exec).map_err(|error| errno(&error))
+    }
+
     fn open(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = format!("{}/{name}", self.thread);
         rustix::fs::openat(self.proc, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty())

@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::super::enter::Ended;
+use super::super::root::Stub;
 use super::super::spec::{Interpreter, RunSpec};
+use super::super::wire::{Failure, Step};
 use super::owners::JournalEntry;
 use crate::image::Identity;
 
@@ -73,4 +75,50 @@ pub(in crate::sandbox) fn join_traced(_socket: &UnixStream) -> io::Result<()> {
 /// Says why.
 pub(in crate::sandbox) fn probe_all(_scratch: &Path) -> Result<(), String> {
     Err(REASON.to_owned())
+}
+
+/// A root that is ready for a command: there is none.
+#[derive(Debug)]
+pub(in crate::sandbox) enum Ready {}
+
+impl Ready {
+    /// Refuses.
+    pub(in crate::sandbox) fn join(&self, _socket: &UnixStream) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Refuses.
+    pub(in crate::sandbox) fn supervise(
+        self,
+        _socket: &UnixStream,
+        _command: i32,
+        _spec: &RunSpec,
+        _identity: &Identity,
+    ) -> io::Result<Rootless> {
+        match self {}
+    }
+}
+
+/// Refuses.
+pub(in crate::sandbox) fn prepare(
+    _spec: &RunSpec,
+    _path: &Path,
+) -> Result<(Ready, Identity, OwnedFd, Vec<Stub>), Failure> {
+    Err(io::Error::other(REASON)).step("root")
+}
+
+/// A command that is supervised: there is none.
+#[derive(Debug)]
+pub(in crate::sandbox) enum Rootless {}
+
+impl Rootless {
+    /// The end of no command.
+    pub(in crate::sandbox) fn wait(&self) -> io::Result<Ended> {
+        match *self {}
+    }
+
+    /// The journal of no command.
+    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
+        match *self {}
+    }
 }

@@ -5,6 +5,7 @@
 //! Sources: clone(2), mount_setattr(2), close_range(2), keyctl(2), netdevice(7).
 #![expect(unsafe_code, reason = "the one place for system calls without a safe wrapper")]
 
+pub(super) mod landlock;
 pub(super) mod memory;
 pub(super) mod notify;
 pub(super) mod seccomp;

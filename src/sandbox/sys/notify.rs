@@ -14,6 +14,10 @@ nix::ioctl_readwrite!(notif_recv, b'!', 0, libc::seccomp_notif);
 nix::ioctl_readwrite!(notif_send, b'!', 1, libc::seccomp_notif_resp);
 nix::ioctl_write_ptr!(notif_id_valid, b'!', 2, u64);
 nix::ioctl_write_ptr!(notif_addfd, b'!', 3, libc::seccomp_notif_addfd);
+nix::ioctl_write_int_bad!(notif_set_flags, nix::request_code_write!(b'!', 4, size_of::<u64>()));
+
+/// Caller and receiver take turns on one processor, without a third one waking either (since Linux 6.6).
+const SYNC_WAKE_UP: libc::c_int = 1;
 
 /// Waiting callers can only be killed, so that no call is begun twice (since Linux 5.19).
 const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
@@ -55,7 +59,11 @@ pub(in crate::sandbox) fn install_with_listener(program: &[libc::sock_filter]) -
         other => other?,
     };
     // SAFETY: the kernel has just made this descriptor for us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(listener as i32) })
+    let listener = unsafe { OwnedFd::from_raw_fd(listener as i32) };
+    // SAFETY: the call takes a number. It only makes answers faster, so that older kernels refuse it is no
+    // matter.
+    let _ = unsafe { notif_set_flags(listener.as_raw_fd(), SYNC_WAKE_UP) };
+    Ok(listener)
 }
 
 /// Has callers and the receiver take turns on one processor, which makes an answer several times as fast.
@@ -141,4 +149,24 @@ pub(in crate::sandbox) fn respond_with_descriptor(
         Err(nix::errno::Errno::ENOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Puts a copy of `descriptor` in the place of the caller's descriptor `number`.
+pub(in crate::sandbox) fn replace_descriptor(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    descriptor: BorrowedFd<'_>,
+    number: i32,
+    close_on_exec: bool,
+) -> io::Result<()> {
+    let request = libc::seccomp_notif_addfd {
+        id,
+        flags: libc::SECCOMP_ADDFD_FLAG_SETFD as u32,
+        srcfd: descriptor.as_raw_fd() as u32,
+        newfd: number as u32,
+        newfd_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
+    };
+    // SAFETY: `request` outlives the call, which reads it.
+    unsafe { notif_addfd(listener.as_raw_fd(), &raw const request) }?;
+    Ok(())
 }

@@ -10,6 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::process::DumpableBehavior;
+
 use super::super::super::enter::Ended;
 use super::super::super::filter::{Action, Filter, Rule};
 use super::super::super::probe::ProbeOutcome;
@@ -43,7 +45,8 @@ pub(in crate::sandbox) fn intercepted(
     drop(theirs);
     let seen = Seen { machine: interpreter.machine, path: interpreter.path.as_os_str().as_bytes().to_vec() };
     let plan = Plan { interpreters: vec![seen], view: Arc::new(OwnRoot), loader: None, executed: None, proc };
-    let begun = seize(child.as_raw()).and_then(|()| ours.write_all(b"g"));
+    let begun =
+        ours.read_exact(&mut [0]).and_then(|()| seize(child.as_raw())).and_then(|()| ours.write_all(b"g"));
     if let Err(error) = begun {
         drop(ours);
         nix::sys::wait::waitpid(child, None)?;
@@ -60,8 +63,11 @@ pub(in crate::sandbox) fn intercepted(
 
 /// The child: waits to be traced, and becomes the program. Gives the code to exit with where it cannot.
 fn execute(socket: &mut UnixStream, file: &CString) -> i32 {
+    // What it was forked from may be closed to others.
+    let opened = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
+    let told = opened.map_err(io::Error::from).and_then(|()| socket.write_all(b"t"));
     // The parent has gone, or could not trace.
-    if socket.read_exact(&mut [0]).is_err() {
+    if told.and_then(|()| socket.read_exact(&mut [0])).is_err() {
         return 1;
     }
     let rules = EXECUTING.into_iter().map(|call| Rule { call, when: Vec::new(), action: Action::Trace });
