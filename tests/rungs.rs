@@ -55,13 +55,23 @@ const MOUNTS: &str = "ARG BASE\n\
     RUN mkdir /files && echo f > /files/f && chown 11:12 /files/f && ln -s f /files/l\n\
     FROM $BASE\n\
     RUN --mount=from=files,source=/files,target=/m,rw ls -ln /m | sed 's/.* //' > /seen && cat /m/l >> /seen && touch /m/made\n\
-    RUN --mount=target=/context if touch /context/made; then exit 1; fi; cat /context/text >> /seen\n\
+    RUN --mount=target=/context cat /context/text >> /seen\n\
+    RUN --mount=source=text,target=/in/f --mount=from=files,source=/files/f,target=/in/g,rw cat /in/f >> /seen && echo x >> /in/g && cat /in/g >> /seen\n\
     RUN --mount=type=tmpfs,target=/t echo x > /t/x && cat /t/x >> /seen\n\
     RUN --mount=type=cache,id=c,target=/var/c,uid=1000,mode=0750 echo one > /var/c/n\n\
     RUN --mount=type=cache,id=c,target=/d/e/f cat /d/e/f/n >> /seen\n\
-    RUN --mount=type=secret,id=s cat /run/secrets/s | wc -c >> /seen\n\
-    RUN test -c /dev/null && echo x > /dev/null && head -c 4 /dev/zero | od -An -tx1 >> /seen && ls /dev/fd/0 >> /seen\n\
+    RUN --mount=type=cache,id=c,target=/x --mount=type=cache,id=c,target=/y echo two > /x/n && cat /y/n >> /seen\n\
+    RUN --mount=type=secret,id=s,env=S echo ${#S} >> /seen\n\
+    RUN --network=none if wget -T 3 -qO - http://192.0.2.1/; then exit 1; fi; true\n\
+    RUN test -c /dev/null && echo x > /dev/null && head -c 4 /dev/zero | od -An -tx1 >> /seen\n\
     RUN cat /etc/hosts | grep -c localhost > /hosts; echo generated > /etc/hosts || true\n";
+
+/// What only a mount can do: be read-only, be in memory, and show the kernel's files.
+const MOUNTED: &str = "ARG BASE\n\
+    FROM $BASE\n\
+    RUN --mount=target=/context if touch /context/made; then exit 1; fi; ls /context > /seen\n\
+    RUN --mount=type=secret,id=s cat /run/secrets/s | wc -c >> /seen\n\
+    RUN ls /dev/fd/0 >> /seen && readlink /proc/self/exe >> /seen\n";
 
 /// A distribution's packages with a setgid program, a setuid program and accounts of their own.
 const PACKAGES: &str = "ARG DEBIAN\n\
@@ -182,10 +192,15 @@ fn differences(first: &Image, other: &Image) -> Vec<String> {
 
 /// Builds a Dockerfile on all rungs, each with its platforms; prints a table and compares.
 fn same_on_every_rung(title: &str, dockerfile: &str, platforms: impl Fn(Rung) -> String) {
+    same_on(&Rung::all(), title, dockerfile, platforms);
+}
+
+/// The same on some rungs.
+fn same_on(rungs: &[Rung], title: &str, dockerfile: &str, platforms: impl Fn(Rung) -> String) {
     let mut table = format!("\n{title}\n{:<20} {:>8} {:>6}  result\n", "rung", "seconds", "ratio");
     let mut first: Option<Built> = None;
     let mut failures = String::new();
-    for rung in Rung::all() {
+    for rung in rungs.iter().copied() {
         let platforms = platforms(rung);
         let result = std::panic::catch_unwind(|| built(rung, &platforms, dockerfile));
         let Ok(built) = result else {
@@ -244,6 +259,35 @@ fn steps_of_users() {
 #[test]
 fn mounts_of_each_kind() {
     same_on_every_rung("busybox: mounts", MOUNTS, |_| BOTH.to_owned());
+}
+
+#[test]
+fn mounts_that_only_mounts_can_be() {
+    let rungs: Vec<_> = Rung::all().into_iter().filter(Rung::has_mounts).collect();
+    same_on(&rungs, "busybox: read-only mounts, secrets, /proc", MOUNTED, |_| native_platform().to_owned());
+}
+
+#[test]
+fn without_mounts_a_secret_is_in_memory_or_refused() {
+    for rung in Rung::built().into_iter().filter(|rung| !rung.has_mounts()) {
+        let world = rung.world();
+        let lines = |lines: &str| format!("ARG BASE\nFROM $BASE\n{lines}");
+        let secret = lines("RUN true\nRUN --mount=type=secret,id=s cat /run/secrets/s | wc -c > /seen\n");
+        run(rung, &world, native_platform(), &secret)
+            .code(1)
+            .stderr_has("Dockerfile:4:1")
+            .stderr_has("a secret is never written to a disk")
+            .stderr_has("env=")
+            .stderr_has("--isolation=ptrace");
+        support::found_nowhere(&world.root(), "four");
+        // What is read-only is a copy: the context stays what it is.
+        let copied = lines("RUN --mount=target=/context rm /context/text && touch /context/made\n");
+        run(rung, &world, native_platform(), &copied).success().stderr_has("is a copy");
+        assert!(world.path("context/text").exists() && !world.path("context/made").exists());
+        // What a filter takes away with the network is said.
+        let alone = lines("RUN --network=none ! ifconfig lo\n");
+        run(rung, &world, native_platform(), &alone).success().stderr_has("loopback");
+    }
 }
 
 #[test]

@@ -23,16 +23,20 @@ pub(super) fn enter(spec: &RunSpec, directory: OwnedFd, apart: bool) -> Result<P
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let null = rustix::fs::openat(root.directory(), "dev/null", flags, Mode::empty());
     let null = null.step("opening /dev/null")?;
-    if apart {
+    let proc = if apart {
         mount(&mut root)?;
-    }
+        None
+    } else {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Some(rustix::fs::open("/proc", flags, Mode::empty()).step("opening /proc")?)
+    };
     let cwd = open_cwd(spec, &mut root)?;
     rustix::process::fchdir(root.directory()).step("fchdir")?;
     rustix::process::chroot(".").step("chroot")?;
     rustix::process::chdir("/").step("chdir")?;
     rustix::process::fchdir(&cwd).step("workdir")?;
     check_inside()?;
-    Ok(Prepared { identity, null, ready: None })
+    Ok(Prepared { identity, null, ready: None, proc })
 }
 
 /// Mounts what a mount namespace allows; it vanishes with this process.

@@ -136,9 +136,7 @@ impl Furnished {
             self.notes.push("/dev/shm has no limit of size, as nothing can be mounted".to_owned());
         }
         for path in ["/proc", "/sys"] {
-            let made = self.root.mount_point(path.as_bytes(), Kind::Directory);
-            self.note_stubs();
-            made.step(path)?;
+            self.empty(path.as_bytes()).step(path)?;
             self.root.close(path.as_bytes()).step(path)?;
         }
         let resolv_conf = fs::read(&spec.resolv_conf).step("/etc/resolv.conf")?;
@@ -241,16 +239,27 @@ impl Furnished {
                 other => other?,
             }
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::chmodat(&dev, parent, Mode::from_raw_mode(0o755), AtFlags::empty())?;
             let parent = rustix::fs::openat(&dev, parent, flags, Mode::empty())?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let name = place.file_name().unwrap_or_default().as_bytes();
             let file = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o755))?;
+            // Whatever mask of modes this process has.
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(0o755))?;
             let mut from = std::fs::File::open(&interpreter.path)?;
             io::copy(&mut from, &mut std::fs::File::from(file))?;
         }
         let parent = self.root.directory().try_clone()?;
         // Of whatever kind the image has it: a link would not be ours to follow.
         let place = Place { parent, name: b"dev".to_vec(), path: b"dev".to_vec(), existed: true };
+        self.put_own(place, &name)
+    }
+
+    /// An empty directory, where the kernel's own is mounted for those who may mount, or nothing is.
+    fn empty(&mut self, path: &[u8]) -> io::Result<()> {
+        let place = self.place(path, Kind::Directory)?;
+        let name = self.fresh();
+        self.make_directory(&name, 0o555)?;
         self.put_own(place, &name)
     }
 

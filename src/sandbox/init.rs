@@ -61,6 +61,8 @@ pub(super) struct Prepared {
     pub(super) null: OwnedFd,
     /// Where only the supervisor makes a root of it.
     pub(super) ready: Option<supervisor::Ready>,
+    /// Shows the processes of the command, where its root does not.
+    pub(super) proc: Option<OwnedFd>,
 }
 
 fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStream) -> Result<(), Failure> {
@@ -98,7 +100,7 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
         (Isolation::Ptrace, RootPlace::Directory { path }) => {
             let (ready, identity, null, stubs) = supervisor::prepare(spec, path)?;
             Message::Stubs(stubs).send(helper).step("answering")?;
-            Prepared { identity, null, ready: Some(ready) }
+            Prepared { identity, null, ready: Some(ready), proc: None }
         }
         (Isolation::Chroot | Isolation::Ptrace, RootPlace::Overlay { .. }) => {
             return Err(io::Error::other("layers can only be mounted in a user namespace")).step("root");
@@ -115,8 +117,8 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
         sys::exit_now(FAILED);
     };
     drop(theirs);
-    let Prepared { identity, ready, .. } = prepared;
-    let attended = Attended::begin(spec, &ours, command.as_raw(), &identity, changed, ready)
+    let Prepared { identity, ready, proc, .. } = prepared;
+    let attended = Attended::begin(spec, &ours, command.as_raw(), &identity, changed, ready, proc)
         .step("attending to the command")?;
     let ended = attended.wait().step("waiting for the command")?;
     let journal = attended.journal().step("supervising the command")?;
@@ -151,7 +153,7 @@ fn enter_root(spec: &RunSpec, helper: &UnixStream) -> Result<Prepared, Failure> 
     rustix::process::chdir("/").step("chdir")?;
     rustix::process::fchdir(&cwd).step("workdir")?;
     check_inside()?;
-    Ok(Prepared { identity, null, ready: None })
+    Ok(Prepared { identity, null, ready: None, proc: None })
 }
 
 /// The user of the command, by the accounts that its root has.
@@ -239,7 +241,7 @@ fn fill_root(spec: &RunSpec, root: &mut Root) -> Result<OwnedFd, Failure> {
 
 /// Turns this process into the command; comes back only with a failure.
 fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &UnixStream) -> Failure {
-    let Prepared { identity, null, ready } = prepared;
+    let Prepared { identity, null, ready, .. } = prepared;
     let ready = || -> Result<(), Failure> {
         rustix::process::setsid().step("setsid")?;
         nix::unistd::dup2_stdin(&null).step("dup2")?;

@@ -89,15 +89,15 @@ impl Rung {
         matches!(self.place, Place::Machine(_))
     }
 
-    /// Whether what a command may only read is a mount that it cannot write to, and a secret a file in
-    /// memory. Where nothing can be mounted, the first is a copy, and the second has to be a variable.
-    pub(crate) fn has_mounts(&self) -> bool {
+    /// Whether commands have a /proc. Where nothing can be mounted they have none: that of the container
+    /// leads out of every root.
+    pub(crate) fn has_proc(&self) -> bool {
         *self != Self::CHROOT
     }
 
-    /// Whether a command that does its worst stays inside its root. Where root has nothing but
-    /// chroot(2), the container is the wall around the command, and that is documented.
-    pub(crate) fn is_wall(&self) -> bool {
+    /// Whether what a command may only read is a mount that it cannot write to, and a secret a file in
+    /// memory. Where nothing can be mounted, the first is a copy, and the second has to be a variable.
+    pub(crate) fn has_mounts(&self) -> bool {
         *self != Self::CHROOT
     }
 

@@ -81,6 +81,7 @@ impl Attended {
         identity: &Identity,
         changed: Option<OwnedFd>,
         ready: Option<Ready>,
+        proc: Option<OwnedFd>,
     ) -> io::Result<Self> {
         if let Some(ready) = ready {
             return ready.supervise(socket, command, spec, identity).map(Self::Rootless);
@@ -89,7 +90,7 @@ impl Attended {
             return Supervised::start(socket, command, spec, identity, changed).map(Self::Supervised);
         }
         if is_traced(spec) {
-            return Traced::start(socket, command, &spec.interpreters).map(Self::Traced);
+            return Traced::start(socket, command, &spec.interpreters, proc).map(Self::Traced);
         }
         identity::drop_all_capabilities()?;
         Ok(Self::Alone(command))

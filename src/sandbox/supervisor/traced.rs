@@ -1,6 +1,7 @@
 //! A command whose programs come to interpreters by rewriting its calls, and that is not supervised otherwise.
 
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::super::enter::Ended;
 use super::super::filter::{Action, Filter, Rule};
+use super::super::identity::KEPT;
 use super::super::spec::Interpreter;
 use super::super::sys;
 use super::tracer::{self, EXECUTING, Plan, Seen};
@@ -42,20 +44,27 @@ pub(in crate::sandbox) struct Traced {
 }
 
 impl Traced {
-    /// Traces the command that joins by `socket`. For process 1, when it has moved into the command's root, and
+    /// Traces the command that joins by `socket`. `proc` shows its processes where its root does not. For process 1, when it has moved into the command's root, and
     /// has one thread.
     pub(in crate::sandbox) fn start(
         mut socket: &UnixStream,
         command: i32,
         interpreters: &[Interpreter],
+        proc: Option<OwnedFd>,
     ) -> io::Result<Self> {
         socket.read_exact(&mut [0])?;
-        let has = rustix::thread::capabilities(None)?.permitted & NEEDED;
+        let permitted = rustix::thread::capabilities(None)?.permitted;
+        // Without the one that looks at everybody, the kernel shows who has no more than the tracer.
+        let has = permitted.contains(CapabilitySet::SYS_PTRACE);
+        let has = permitted & if has { NEEDED } else { NEEDED.union(KEPT) };
         let sets = CapabilitySets { effective: has, permitted: has, inheritable: CapabilitySet::empty() };
         tracer::seize(command)?;
         rustix::thread::set_capabilities(None, sets)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
+        let proc = match proc {
+            Some(proc) => proc,
+            None => rustix::fs::open("/proc", flags, Mode::empty())?,
+        };
         let interpreters = seen(interpreters);
         let plan = Plan { interpreters, view: Arc::new(OwnRoot), loader: None, executed: None, proc };
         socket.write_all(b"g")?;
