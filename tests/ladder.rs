@@ -338,7 +338,12 @@ fn mounts(directory: &Path) {
                     gid: 0,
                     secret: false,
                 },
-                Mount::Socket { path: directory.join("agent"), target: b"/run/new/agent".to_vec() },
+                Mount::Socket {
+                    path: directory.join("agent"),
+                    target: b"/run/new/agent".to_vec(),
+                    uid: 0,
+                    gid: 0,
+                },
             ],
             ..spec(
                 &root,

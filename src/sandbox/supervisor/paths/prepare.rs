@@ -161,7 +161,8 @@ impl Maker {
                 self.add(target.place, BindSource::Memory { content, mode, uid: *uid, gid: *gid }, true, &[]);
                 Ok(())
             }
-            Mount::Socket { path, target } => {
+            // It is shown as the owner that its directory gives it; whoever a command is may use it.
+            Mount::Socket { path, target, .. } => {
                 let target = self.target(target, Kind::File)?;
                 self.add(target.place, file_at(path)?, true, &[]);
                 Ok(())
