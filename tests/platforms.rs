@@ -5,7 +5,7 @@ mod support;
 use std::os::unix::fs::symlink;
 
 use serde_json::Value;
-use support::{HostState, Index, World, base, native_platform, users};
+use support::{Container, HostState, Index, User, World, base, is_root, native_platform, users};
 
 /// A PATH with everything but emulators.
 fn path_without_emulators(world: &World) -> String {
@@ -172,4 +172,209 @@ fn index_of_a_single_platform_where_it_is_asked_for() {
     outcome.code(2).stderr_has("BUILDKIT_MULTI_PLATFORM=maybe");
     let (outcome, _) = build("several", "linux/arm64,linux/amd64", &["--build-arg", &argument("0")]);
     outcome.code(2).stderr_has("several platforms make an index");
+}
+
+/// What the doctor looks at, whatever the machine. Interpreters come on top.
+const TOPICS: [&str; 33] = [
+    "fanfold",
+    "kernel",
+    "user namespaces",
+    "network namespaces",
+    "isolation userns",
+    "isolation one-id",
+    "isolation chroot",
+    "isolation ptrace",
+    "subordinate ids",
+    "capabilities",
+    "no_new_privs",
+    "seccomp",
+    "seccomp listener",
+    "ptrace",
+    "chroot",
+    "Landlock",
+    "security modules",
+    "/proc",
+    "/dev",
+    "cgroups",
+    "store",
+    "space",
+    "overlay",
+    "attributes",
+    "whiteouts",
+    "reflinks",
+    "programs",
+    "private handlers",
+    "host handlers",
+    "names",
+    "proxies",
+    "certificates",
+    "git",
+];
+
+/// What `--doctor --json` says, whole.
+fn examined(run: support::Run) -> Value {
+    let outcome = run.args(["--json"]).run().success();
+    let all: Value =
+        serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{}", outcome.report()));
+    for finding in all["findings"].as_array().expect("findings") {
+        let text = |name: &str| finding[name].as_str().is_some_and(|text| !text.is_empty());
+        let is_good = finding["verdict"] == "good";
+        assert!(
+            is_good || ["degraded", "missing"].iter().any(|name| finding["verdict"] == *name),
+            "{finding}"
+        );
+        assert!(text("topic") && text("fact"), "{finding}");
+        // Whatever costs something says what, and how to mend it.
+        assert_eq!([text("cost"), text("fix")], [!is_good; 2], "{finding}");
+    }
+    all
+}
+
+fn finding<'a>(all: &'a Value, topic: &str) -> &'a Value {
+    let findings = all["findings"].as_array().expect("findings");
+    let found = findings.iter().find(|finding| finding["topic"] == topic);
+    found.unwrap_or_else(|| panic!("nothing is said of {topic}: {all:#}"))
+}
+
+/// The doctor, with this world's store.
+fn doctor(world: &World) -> support::Run {
+    let root = world.root();
+    world.fanfold(["platforms", "--doctor", "--root", root.to_str().expect("UTF-8")])
+}
+
+/// Every file below the world's folder.
+fn files(world: &World) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![world.path("")];
+    while let Some(folder) = left.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            if entry.file_type().expect("a type").is_dir() {
+                left.push(entry.path());
+            }
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn doctor_explains_every_topic_and_leaves_no_trace() {
+    for user in users() {
+        let world = World::of(user);
+        let (host, before) = (HostState::now(), files(&world));
+        let outcome = doctor(&world).run().success();
+        for topic in TOPICS {
+            let is_about = |line: &str| line.starts_with(&format!("{topic}  "));
+            assert!(outcome.stdout.lines().any(is_about), "nothing of {topic}\n{}", outcome.report());
+        }
+        assert!(outcome.stdout.contains("PLATFORM "), "{}", outcome.report());
+        let all = examined(doctor(&world));
+        for topic in TOPICS {
+            finding(&all, topic);
+        }
+        assert_eq!(all["rung"], "userns", "{all:#}");
+        assert_eq!(finding(&all, "isolation userns")["verdict"], "good");
+        assert_eq!(finding(&all, "overlay")["verdict"], "good");
+        assert!(finding(&all, "store")["fact"].as_str().expect("text").contains("/root"));
+        assert!(all["platforms"].as_array().is_some_and(|platforms| platforms.len() > 5));
+        assert_eq!(files(&world), before);
+        host.unchanged();
+        HostState::no_process(world.root().to_str().expect("UTF-8"));
+    }
+}
+
+#[test]
+fn doctor_knows_how_to_mend_a_bare_machine() {
+    let world = World::new();
+    let empty = world.folder("empty");
+    let all = examined(
+        doctor(&world)
+            .env("PATH", empty.to_str().expect("UTF-8"))
+            .env("SSL_CERT_FILE", "/nonexistent/ca.pem")
+            .env("HTTPS_PROXY", "http://name:password@proxy.example"),
+    );
+    let said = |topic: &str, part: &str, word: &str| {
+        let found = finding(&all, topic);
+        assert!(found[part].as_str().is_some_and(|text| text.contains(word)), "{found}");
+    };
+    let processor = foreign().strip_prefix("linux/").expect("linux");
+    said(&format!("interpreter {processor}"), "fix", "qemu-user");
+    said("git", "fix", "install");
+    said("ssh", "fact", "ssh-agent");
+    said("certificates", "fix", "SSL_CERT_FILE");
+    said("proxies", "fact", "HTTPS_PROXY");
+    assert!(!all.to_string().contains("password"), "{all}");
+    if !is_root() {
+        said("subordinate ids", "fix", "uidmap");
+    }
+}
+
+#[test]
+fn doctor_of_a_user_without_subordinate_ids() {
+    if !is_root() {
+        return;
+    }
+    let world = World::of(User::Unknown { uid: 20_111, gid: 20_112 });
+    let all = examined(doctor(&world));
+    let ids = finding(&all, "subordinate ids");
+    assert_eq!(ids["verdict"], "missing");
+    assert!(ids["fix"].as_str().is_some_and(|fix| fix.contains("--add-subuids")), "{ids}");
+    assert_eq!(finding(&all, "isolation userns")["verdict"], "missing");
+    assert_eq!(all["rung"], "one-id", "{all:#}");
+    assert_eq!(finding(&all, "isolation one-id")["verdict"], "degraded");
+    assert!(all["refused"][0].as_str().is_some_and(|refused| refused.starts_with("userns: ")), "{all:#}");
+}
+
+#[test]
+fn doctor_where_nothing_can_be_run() {
+    let world = World::new();
+    let all = examined(doctor(&world).args(["--isolation", "none"]));
+    assert!(all["rung"].is_null());
+    assert_ne!(finding(&all, "overlay")["verdict"], "good");
+    for platform in all["platforms"].as_array().expect("platforms") {
+        assert_eq!(platform["how"], "unavailable");
+    }
+    for topic in TOPICS {
+        finding(&all, topic);
+    }
+}
+
+#[test]
+fn doctor_of_a_store_that_cannot_be_written_to() {
+    let world = World::new();
+    let all = examined(world.fanfold(["platforms", "--doctor", "--root", "/proc/none"]));
+    let store = finding(&all, "store");
+    assert_eq!(store["verdict"], "missing");
+    assert!(store["fix"].as_str().is_some_and(|fix| fix.contains("--root")), "{store}");
+    let native = all["platforms"].as_array().expect("platforms").iter();
+    assert!(native.into_iter().any(|entry| entry["how"] == "native"), "{all:#}");
+}
+
+#[test]
+fn doctor_in_containers_that_grant_little() {
+    if !is_root() {
+        return;
+    }
+    let restricted = User::Unknown { uid: 1000, gid: 0 };
+    for (user, container, rung) in
+        [(User::Root, Container::new(), "chroot"), (restricted, Container::restricted(), "ptrace")]
+    {
+        let world = World::of(user);
+        let text = |name: &str| world.path(name).to_str().expect("UTF-8").to_owned();
+        let container = container.volume(&world.path("")).dir(&world.path(""));
+        let run = container.env("HOME", &text("home")).env("TMPDIR", &text("tmp")).fanfold();
+        let all = examined(run.args(["platforms", "--doctor", "--root", &text("root")]));
+        // Whether the last rung works is up to the engine's own filter of calls; the doctor says which.
+        let wanted = if all["rung"].is_null() && rung == "ptrace" { "missing" } else { "degraded" };
+        assert_eq!(finding(&all, &format!("isolation {rung}"))["verdict"], wanted, "{all:#}");
+        for topic in TOPICS {
+            finding(&all, topic);
+        }
+        assert_eq!(finding(&all, "user namespaces")["verdict"], "missing");
+        assert_eq!(finding(&all, "overlay")["verdict"], "degraded");
+        assert_eq!(finding(&all, "private handlers")["verdict"], "missing");
+        let seccomp = finding(&all, "seccomp")["fact"].as_str().expect("text");
+        assert!(seccomp.contains("already"), "{seccomp}");
+    }
 }

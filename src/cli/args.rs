@@ -77,9 +77,15 @@ pub(super) enum Command {
 /// `fanfold platforms`.
 #[derive(Debug, Args)]
 pub(super) struct PlatformsArgs {
+    /// Explain everything about this machine that builds depend on: what is good, degraded or missing, what that costs, how to mend it
+    #[arg(long)]
+    pub(super) doctor: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(super) json: bool,
+    /// The store, whose file system is looked at [default: $XDG_DATA_HOME/fanfold]
+    #[arg(long, value_name = "DIR", env = "FANFOLD_ROOT")]
+    pub(super) root: Option<PathBuf>,
     #[command(flatten)]
     pub(super) host: HostArgs,
 }

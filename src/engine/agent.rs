@@ -58,8 +58,8 @@ struct Open(Mutex<Option<BTreeMap<u64, [UnixStream; 2]>>>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Access {
     pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    /// User and group; `None` where ids are simulated, and the command is shown another owner.
+    pub(super) owner: Option<(u32, u32)>,
 }
 
 impl Relay {
@@ -69,7 +69,9 @@ impl Relay {
         fs::set_permissions(directory.path(), Permissions::from_mode(0o700))?;
         let listener = UnixListener::bind(Place::of(&directory.path().join(SOCKET))?.path())?;
         let socket = directory.path().join(SOCKET);
-        chown(&socket, Some(access.uid), Some(access.gid))?;
+        if let Some((uid, gid)) = access.owner {
+            chown(&socket, Some(uid), Some(gid))?;
+        }
         fs::set_permissions(&socket, Permissions::from_mode(access.mode))?;
         let open = Arc::new(Open(Mutex::new(Some(BTreeMap::new()))));
         let other_end = UnixStream::from(OwnedFd::from(listener.try_clone()?));
@@ -266,8 +268,7 @@ mod tests {
     fn access() -> Access {
         Access {
             mode: 0o600,
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
+            owner: Some((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())),
         }
     }
 

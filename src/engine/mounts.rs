@@ -184,7 +184,8 @@ impl Engine {
                 .with_hint(format!("give it with --ssh {id}, or --ssh {id}=SOCKET"))
         })?;
         self.check_owner(target, *uid, *gid)?;
-        let access = Access { mode: *mode, uid: *uid, gid: *gid };
+        let owner = (self.ownership() == Ownership::Kernel).then_some((*uid, *gid));
+        let access = Access { mode: *mode, owner };
         let relay = Relay::start(self.store().scratch_dir()?, agent, access).map_err(|error| {
             StepFailure::refused(format!("ssh agent {id}: {}: {error}", agent.display()))
                 .with_hint("look whether the agent runs: ssh-add -l")
@@ -192,7 +193,8 @@ impl Engine {
         if asked.relays.is_empty() {
             asked.env.push((AGENT_VARIABLE.to_owned(), target.clone()));
         }
-        asked.mounts.push(Mount::Socket { path: relay.socket(), target: target.clone().into_bytes() });
+        let (path, target) = (relay.socket(), target.clone().into_bytes());
+        asked.mounts.push(Mount::Socket { path, target, uid: *uid, gid: *gid });
         asked.relays.push(relay);
         Ok(())
     }

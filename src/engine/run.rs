@@ -14,7 +14,7 @@ use super::output::{OutputLine, forward};
 use super::storage::Storage;
 use super::{Engine, EngineError, Layer, Needs, State, StepFailure};
 use crate::image::{Digest, Ownership};
-use crate::layer::{LayerPath, Tree};
+use crate::layer::{EntryKind, LayerPath, Tree};
 use crate::plan::{self, RunOp, StepId};
 use crate::sandbox::{self, Ended, Interpreter, RunError, RunSpec, SpecialOwner, prepare_stubs};
 
@@ -190,18 +190,17 @@ impl Engine {
             return Vec::new();
         }
         let entries = tree.walk(&LayerPath::root()).into_iter();
-        let special = entries.filter(|(path, node)| {
-            !node.entry.is_directory()
-                && (node.entry.uid, node.entry.gid) != (0, 0)
-                && tree.file(path).is_none()
-        });
-        special
-            .map(|(path, node)| SpecialOwner {
+        let special = entries.filter_map(|(path, node)| {
+            let is_link = matches!(node.entry.kind, EntryKind::HardLink { .. });
+            let entry = if is_link { tree.linked(&path)?.entry } else { node.entry };
+            let special = !entry.is_directory() && !entry.is_file() && (entry.uid, entry.gid) != (0, 0);
+            special.then(|| SpecialOwner {
                 path: path.as_os_path().to_owned(),
-                uid: node.entry.uid,
-                gid: node.entry.gid,
+                uid: entry.uid,
+                gid: entry.gid,
             })
-            .collect()
+        });
+        special.collect()
     }
 
     /// What stands in for the platform's processor where the kernel has no handler.

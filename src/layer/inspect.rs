@@ -148,7 +148,7 @@ impl Inspector<'_> {
 
     /// The owner of a special file that is still what the image has, there or elsewhere.
     fn known_owner(&self, entry: &Entry, stat: &Stat) -> Option<(u32, u32)> {
-        let below = self.below.get(&entry.path).filter(|below| below.entry.kind == entry.kind);
+        let below = self.below.linked(&entry.path).filter(|below| below.entry.kind == entry.kind);
         let below = below.map(|below| (below.entry.uid, below.entry.gid));
         below.or_else(|| self.moved.get(&identity(stat)).copied())
     }

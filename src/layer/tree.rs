@@ -99,6 +99,18 @@ impl Tree {
         }
     }
 
+    /// What stands at `path`, hard links resolved: the entry is that of the file which it names, at the path
+    /// that was asked for.
+    pub fn linked(&self, path: &LayerPath) -> Option<Node> {
+        let node = self.get(path)?;
+        let EntryKind::HardLink { target } = &node.entry.kind else { return Some(node) };
+        let entry = match self.layers[node.layer].get(target) {
+            Some(entry) => entry.clone(),
+            None => self.below(node.layer).linked(target)?.entry,
+        };
+        Some(Node { entry: Entry { path: path.clone(), ..entry }, layer: node.layer })
+    }
+
     /// What stands directly below a directory, by name; empty for anything else.
     pub fn children(&self, path: &LayerPath) -> BTreeMap<Vec<u8>, Node> {
         let merged = self.merged(&self.locate(path)).into_iter();

@@ -326,7 +326,7 @@ impl Furnished {
                 let name = self.make_file(content.bytes(), *mode, (*uid, *gid))?;
                 self.put_own(place, &name)
             }
-            Mount::Socket { path, target } => {
+            Mount::Socket { path, target, .. } => {
                 let place = self.place(target, Kind::File)?;
                 let name = self.fresh();
                 match rustix::fs::linkat(CWD, path, &self.aside_directory, &name, AtFlags::empty()) {

@@ -121,7 +121,8 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
     let attended = Attended::begin(spec, &ours, command.as_raw(), &identity, changed, ready, proc)
         .step("attending to the command")?;
     let ended = attended.wait().step("waiting for the command")?;
-    Message::ended_with(ended, attended.journal()).send(helper).step("answering")
+    let journal = attended.journal().step("supervising the command")?;
+    Message::ended_with(ended, journal).send(helper).step("answering")
 }
 
 /// Opens the upper directory where a supervisor will look up in it what the command has changed.
@@ -262,7 +263,7 @@ fn become_command(spec: &RunSpec, apart: bool, prepared: Prepared, socket: &Unix
         }
         sys::reset_signals().step("resetting signals")?;
         sys::close_on_exec_from(3).step("close_range")?;
-        supervisor::join_late(spec, socket, ready.as_ref()).step("joining the supervisor")
+        supervisor::join_late(spec, &identity, socket, ready.as_ref()).step("joining the supervisor")
     };
     match ready() {
         Ok(()) => exec::execute(spec, &identity.home),

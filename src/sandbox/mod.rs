@@ -65,6 +65,7 @@ mod root;
 mod run;
 mod spec;
 mod supervisor;
+pub mod survey;
 mod sys;
 mod unspaced;
 mod wire;

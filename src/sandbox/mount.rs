@@ -63,6 +63,10 @@ pub enum Mount {
         path: PathBuf,
         /// Where.
         target: Vec<u8>,
+        /// Its owner, as the command is to see it.
+        uid: u32,
+        /// Its group.
+        gid: u32,
     },
 }
 
@@ -125,10 +129,12 @@ impl Mount {
                 }
                 out.number(u64::from(*secret));
             }
-            Self::Socket { path, target } => {
+            Self::Socket { path, target, uid, gid } => {
                 out.number(SOCKET);
                 out.path(path);
                 out.bytes(target);
+                out.number(u64::from(*uid));
+                out.number(u64::from(*gid));
             }
         }
     }
@@ -155,7 +161,12 @@ impl Mount {
                 gid: input.small()?,
                 secret: input.number()? != 0,
             },
-            SOCKET => Self::Socket { path: input.path()?, target: input.bytes()? },
+            SOCKET => Self::Socket {
+                path: input.path()?,
+                target: input.bytes()?,
+                uid: input.small()?,
+                gid: input.small()?,
+            },
             _ => return Err(Malformed),
         })
     }

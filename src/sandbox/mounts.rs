@@ -196,6 +196,11 @@ pub(super) fn proc(root: &mut Root) -> io::Result<Option<OwnedFd>> {
     Ok(Some(tree))
 }
 
+/// Whether a /proc of this process namespace can be mounted.
+pub(super) fn try_proc() -> io::Result<()> {
+    own_proc().map(drop)
+}
+
 /// Mounts a /proc of this process namespace, and no other. Gives the mounted directory.
 pub(super) fn proc_of_own(root: &mut Root) -> io::Result<OwnedFd> {
     let target = root.mount_point(b"/proc", Kind::Directory)?;

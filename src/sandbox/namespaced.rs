@@ -107,6 +107,9 @@ fn prepare(isolation: Isolation, scratch: &Path, old_mask: SigSet) -> Result<(Ow
     let executable = executable::on_read_only_mount().map_err(step("mounting the executable read-only"))?;
     become_a_build()?;
     if isolation.is_supervised() {
+        // In the outer one processes have other numbers.
+        mounts::try_proc()
+            .map_err(step("mounting a /proc of its own, in which a supervisor finds the processes"))?;
         supervisor::probe_all(scratch).map_err(|error| ("supervising calls", io::Error::other(error)))?;
     } else {
         give_away().map_err(step(GIVING))?;

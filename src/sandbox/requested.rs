@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 
 use super::identity::unmapped;
+use super::isolation::Isolation;
 use super::mount::{Discard, Mount};
 use super::mounts::{attach, clone, new_file_system};
 use super::overlay;
@@ -43,7 +44,8 @@ pub(super) fn mount(spec: &RunSpec, root: &mut Root) -> Result<(), Failure> {
     for path in ["/proc", "/sys"] {
         root.close(path.as_bytes()).step(path)?;
     }
-    let mut files = Files { aside: &spec.aside, directory: None, made: 0 };
+    let simulated = spec.isolation == Isolation::OneId;
+    let mut files = Files { aside: &spec.aside, simulated, directory: None, made: 0 };
     for mount in &spec.mounts {
         let made = match mount {
             Mount::Layers { lowers, discard, source, target } => {
@@ -54,7 +56,7 @@ pub(super) fn mount(spec: &RunSpec, root: &mut Root) -> Result<(), Failure> {
             Mount::File { content, target, mode, uid, gid, .. } => {
                 files.make(content.bytes(), *mode, (*uid, *gid)).and_then(|tree| file(&tree, root, target))
             }
-            Mount::Socket { path, target } => socket(path, root, target),
+            Mount::Socket { path, target, .. } => socket(path, root, target),
         };
         made.map_err(|error| failure(mount.target(), &error))?;
     }
@@ -155,6 +157,8 @@ fn socket(path: &Path, root: &mut Root, target: &[u8]) -> io::Result<()> {
 /// Files in memory, made in a directory that no command sees.
 struct Files<'a> {
     aside: &'a Path,
+    /// Whether a supervisor says who the files belong to.
+    simulated: bool,
     directory: Option<OwnedFd>,
     made: u32,
 }
@@ -173,8 +177,10 @@ impl Files<'_> {
         let file = rustix::fs::openat(&*directory, &name, flags, Mode::from_raw_mode(0o600))?;
         let mut file = std::fs::File::from(file);
         file.write_all(content)?;
-        let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
-        rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(unmapped)?;
+        if !self.simulated {
+            let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+            rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(unmapped)?;
+        }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & PERMISSIONS))?;
         // A file that is open for writing cannot be executed.
         drop(file);

@@ -296,7 +296,7 @@ mod tests {
                     gid: 1001,
                     secret: true,
                 },
-                Mount::Socket { path: "/s".into(), target: b"/run/s".to_vec() },
+                Mount::Socket { path: "/s".into(), target: b"/run/s".to_vec(), uid: 3, gid: 4 },
             ],
             aside: "/a".into(),
             shm_size: Some(1 << 30),

@@ -69,7 +69,7 @@ pub(super) fn start(isolation: Isolation, config: &Config) -> Result<Side, Enter
         (Mapping { uids, gids, identity: true }, probe_chroot(&config.scratch)?)
     } else {
         supervisor::probe_all(&config.scratch).map_err(|reason| unfit("supervising calls", reason))?;
-        (Mapping::single(), Vec::new())
+        (Mapping::single(), supervisor::remarks())
     };
     let spared = Spared::now().map_err(|error| EnterError::call("reading /proc", error))?;
     let (mut ours, theirs) = UnixStream::pair().map_err(|error| EnterError::call("socketpair", error))?;

@@ -25,8 +25,6 @@ pub(in crate::sandbox) enum Action {
     /// The tracer of the process is told before the kernel carries it out; without a tracer it is
     /// `ENOSYS`.
     Trace,
-    /// The process dies of SIGSYS.
-    KillProcess,
 }
 
 impl Action {
@@ -37,7 +35,6 @@ impl Action {
             Self::Errno(number) => libc::SECCOMP_RET_ERRNO | u32::from(number),
             Self::Notify => libc::SECCOMP_RET_USER_NOTIF,
             Self::Trace => libc::SECCOMP_RET_TRACE,
-            Self::KillProcess => libc::SECCOMP_RET_KILL_PROCESS,
         }
     }
 }
@@ -418,7 +415,7 @@ mod tests {
     }
 
     fn filter(rules: Vec<Rule>) -> Filter {
-        Filter { rules, compat: None, otherwise: Action::Errno(38), other_abi: Action::KillProcess }
+        Filter { rules, compat: None, otherwise: Action::Errno(38), other_abi: Action::Errno(1) }
     }
 
     #[test]
@@ -428,7 +425,6 @@ mod tests {
             (Action::Errno(38), 0x0005_0026),
             (Action::Notify, 0x7fc0_0000),
             (Action::Trace, 0x7ff0_0000),
-            (Action::KillProcess, 0x8000_0000),
         ] {
             assert_eq!(action.value(), value);
         }
@@ -531,7 +527,6 @@ mod tests {
             Just(Action::Allow),
             Just(Action::Notify),
             Just(Action::Trace),
-            Just(Action::KillProcess),
             (0..3u16).prop_map(Action::Errno),
         ]
     }

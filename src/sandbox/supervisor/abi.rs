@@ -5,7 +5,9 @@
 use nix::libc;
 
 use super::super::filter::{Action, Condition, Filter, Rule};
-use super::{creation_calls, credential_calls, identity_calls};
+use super::{
+    attribute_calls, creation_calls, credential_calls, identity_calls, move_calls, permission_calls,
+};
 
 /// Arguments of 32 bits, as the kernel takes flags and names of limits.
 const WORD: u64 = 0xffff_ffff;
@@ -17,19 +19,36 @@ const LIMITS: [(libc::c_long, u8); 3] =
 /// Calls that open files, and which argument holds the flags.
 const OPENING: [(libc::c_long, u8); 2] = [(libc::SYS_open, 1), (libc::SYS_openat, 2)];
 
-/// The filter of a command whose root is its own, and whose ids are simulated. A tracer hears of programs
-/// that are executed, or else the supervisor does.
-pub(super) fn one_id_filter(traced: bool) -> Filter {
+/// What a command needs of its supervisor beyond the ids of processes and files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scope {
+    /// A tracer hears of programs that are executed, or else the supervisor does.
+    pub(super) traced: bool,
+    /// It begins as another user than root, who may not do everything.
+    pub(super) guarded: bool,
+    /// Its root has files whose owners are known by their names.
+    pub(super) moving: bool,
+}
+
+/// The filter of a command whose root is its own, and whose ids are simulated.
+pub(super) fn one_id_filter(scope: Scope) -> Filter {
     let mut rules = credential_rules();
-    let calls = identity_calls::CALLS.into_iter().chain(creation_calls::CALLS).chain([libc::SYS_creat]);
-    rules.extend(calls.map(|call| rule(call, None, Action::Notify)));
-    for (call, argument) in OPENING {
-        for bit in creation_calls::MAKING {
-            let flag = Condition { argument, mask: bit, wanted: bit, negated: false };
-            rules.push(rule(call, Some(flag), Action::Notify));
+    let calls = identity_calls::CALLS.into_iter().chain(creation_calls::CALLS).chain(attribute_calls::CALLS);
+    rules.extend(calls.chain([libc::SYS_creat]).map(|call| rule(call, None, Action::Notify)));
+    if scope.guarded {
+        rules.extend(permission_calls::CALLS.map(|call| rule(call, None, Action::Notify)));
+    } else {
+        for (call, argument) in OPENING {
+            for bit in creation_calls::MAKING {
+                let flag = Condition { argument, mask: bit, wanted: bit, negated: false };
+                rules.push(rule(call, Some(flag), Action::Notify));
+            }
+        }
+        if scope.moving {
+            rules.extend(move_calls::CALLS.map(|call| rule(call, None, Action::Notify)));
         }
     }
-    let execution = if traced { Action::Trace } else { Action::Notify };
+    let execution = if scope.traced { Action::Trace } else { Action::Notify };
     rules.extend([libc::SYS_execve, libc::SYS_execveat].map(|call| rule(call, None, execution)));
     Filter {
         rules,
@@ -64,7 +83,10 @@ mod tests {
 
     #[test]
     fn a_filter_fits_into_the_kernel() {
-        assert!(one_id_filter(true).assemble().len() < 300);
+        for guarded in [false, true] {
+            let scope = Scope { traced: true, guarded, moving: true };
+            assert!(one_id_filter(scope).assemble().len() < 300);
+        }
         let numbers = [libc::SYS_chown, libc::SYS_newfstatat, libc::SYS_setresuid, libc::SYS_openat2];
         assert_eq!(numbers, [92, 262, 117, 437]);
     }

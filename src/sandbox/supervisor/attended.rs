@@ -53,6 +53,7 @@ fn open_to_tracer() -> io::Result<()> {
 /// `ready` is the root that only the supervisor makes one of.
 pub(in crate::sandbox) fn join_late(
     spec: &RunSpec,
+    identity: &Identity,
     socket: &UnixStream,
     ready: Option<&Ready>,
 ) -> io::Result<()> {
@@ -65,7 +66,7 @@ pub(in crate::sandbox) fn join_late(
         open_to_tracer()?;
     }
     if spec.isolation == Isolation::OneId {
-        return join_one_id(socket, !spec.interpreters.is_empty());
+        return join_one_id(socket, spec, identity);
     }
     Ok(())
 }
@@ -106,11 +107,15 @@ impl Attended {
     }
 
     /// The owners of files that cannot carry theirs, as far as the command has made or changed them.
-    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
+    ///
+    /// # Errors
+    ///
+    /// Says that a supervisor has failed, so that its journal is not whole.
+    pub(in crate::sandbox) fn journal(&self) -> io::Result<Vec<JournalEntry>> {
         match self {
             Self::Supervised(supervised) => supervised.journal(),
             Self::Rootless(rootless) => rootless.journal(),
-            _ => Vec::new(),
+            _ => Ok(Vec::new()),
         }
     }
 }

@@ -65,18 +65,7 @@ impl Confinement {
     /// Says why there are none: this kernel has no Landlock, or it was not switched on, or it is too old.
     /// The supervisor then has to be relied on alone.
     pub(in crate::sandbox) fn new(view: &PathView, programs: &[&Path]) -> io::Result<Self> {
-        let version = landlock::version().map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::NOSYS) => io::Error::other("this kernel has no Landlock, or a filter refuses it"),
-            Some(Errno::OPNOTSUPP) => io::Error::other("Landlock is not switched on (boot parameter `lsm=`)"),
-            Some(Errno::PERM) => io::Error::other("a filter of system calls refuses Landlock"),
-            _ => error,
-        })?;
-        if version < NEEDED {
-            return Err(io::Error::other(format!(
-                "Landlock of this kernel is version {version}, and {NEEDED} is needed"
-            )));
-        }
-        let known = known(version);
+        let known = known(usable_version()?);
         let confinement = Self { rules: landlock::create(known)? };
         let writable = known;
         let readable = known & READ;
@@ -113,6 +102,29 @@ impl Confinement {
         rustix::thread::set_no_new_privs(true)?;
         landlock::restrict_self(&self.rules)
     }
+}
+
+/// The version of the interface here, where it is of use.
+fn usable_version() -> io::Result<u32> {
+    let version = landlock::version().map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOSYS) => {
+            io::Error::other("this kernel has no Landlock, or a filter of calls refuses it")
+        }
+        Some(Errno::OPNOTSUPP) => io::Error::other("Landlock is not switched on (boot parameter `lsm=`)"),
+        Some(Errno::PERM) => io::Error::other("a filter of calls, as of a container, refuses Landlock"),
+        _ => error,
+    })?;
+    if version < NEEDED {
+        let reason = format!("Landlock of this kernel is version {version}, and {NEEDED} is needed");
+        return Err(io::Error::other(reason));
+    }
+    Ok(version)
+}
+
+/// What users have to know where commands cannot be confined.
+pub(in crate::sandbox) fn remarks() -> Vec<String> {
+    let said = |reason| format!("no Landlock: {reason}; the supervisor alone keeps commands in their root");
+    usable_version().err().map(said).into_iter().collect()
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {

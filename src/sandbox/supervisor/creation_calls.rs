@@ -194,7 +194,7 @@ fn passes_on_group(owners: &Owners, place: &Place) -> bool {
 }
 
 /// The directory and the name in it that a path leads to.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(0) => (b"/", &path[1..]),
         Some(at) => (&path[..at], &path[at + 1..]),
@@ -311,7 +311,7 @@ fn new_file(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
 }
 
 /// A path without slashes at its end.
-fn without_slashes(path: &[u8]) -> &[u8] {
+pub(super) fn without_slashes(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|byte| *byte != b'/').map_or(path.len().min(1), |last| last + 1);
     &path[..end]
 }

@@ -20,6 +20,9 @@ use super::credentials::{Change, Credentials};
 /// Where there is no limit at first: microseconds that nothing lasts.
 const FAR: u64 = 1 << 62;
 
+/// The lowest limit from which there are enough numbers to count down, in microseconds.
+const LEAST: u64 = 1_000_000;
+
 /// The sets that there have been.
 #[derive(Debug)]
 pub(super) struct CredentialSets {
@@ -39,6 +42,12 @@ impl CredentialSets {
     /// All processes have the `initial` credentials as long as their limit is that of `process` now.
     pub(super) fn new(initial: Credentials, process: i32) -> io::Result<Self> {
         let first = memory::realtime_limit(process)?;
+        if first.1 < LEAST {
+            return Err(io::Error::other(
+                "the limit `rttime` is below one second: where ids are simulated, it is needed to tell users \
+                 apart; --ulimit with a higher one would help",
+            ));
+        }
         let initial = Arc::new(initial);
         let latest = HashMap::from([(Arc::clone(&initial), 0)]);
         Ok(Self { first, sets: Mutex::new(Sets { all: vec![initial], latest }) })

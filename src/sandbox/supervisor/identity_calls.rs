@@ -6,6 +6,7 @@
 //! Sources: chown(2), stat(2), statx(2).
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc;
@@ -37,7 +38,7 @@ pub(super) const CALLS: [libc::c_long; 9] = [
 const KEEP: u32 = u32::MAX;
 
 /// What a call means by its arguments.
-struct Target {
+pub(super) struct Target {
     directory: i32,
     /// `None`: the directory itself.
     path: Option<Vec<u8>>,
@@ -45,7 +46,8 @@ struct Target {
 }
 
 impl Target {
-    fn read(task: &Task<'_>, directory: u64, path: u64, flags: i32) -> Result<Self, Errno> {
+    /// The file that a directory, a path and the flags of an `*at` call mean.
+    pub(super) fn read(task: &Task<'_>, directory: u64, path: u64, flags: i32) -> Result<Self, Errno> {
         let (directory, empty) = (directory as i32, flags & libc::AT_EMPTY_PATH != 0);
         // Since Linux 6.11 no path is as good as an empty one.
         let path = if empty && path == 0 { Vec::new() } else { task.path(path)? };
@@ -53,11 +55,13 @@ impl Target {
         Ok(Self { directory, path, follow: flags & libc::AT_SYMLINK_NOFOLLOW == 0 })
     }
 
-    fn descriptor(number: u64) -> Self {
+    /// The file that a descriptor is open on.
+    pub(super) fn descriptor(number: u64) -> Self {
         Self { directory: number as i32, path: None, follow: true }
     }
 
-    fn open(&self, task: &Task<'_>) -> Result<OwnedFd, Errno> {
+    /// Opens it as a path.
+    pub(super) fn open(&self, task: &Task<'_>) -> Result<OwnedFd, Errno> {
         match &self.path {
             None => task.directory(self.directory),
             Some(path) => Ok(OwnRoot.locate(task, self.directory, path, self.follow)?.file),
@@ -83,7 +87,7 @@ impl Target {
 /// Answers calls that are about owners.
 #[derive(Debug)]
 pub(super) struct Identities {
-    pub(super) owners: Owners,
+    pub(super) owners: Arc<Owners>,
     /// A process may have changed its root.
     pub(super) moved: AtomicBool,
 }
@@ -187,7 +191,7 @@ impl Identities {
     }
 
     /// A first look at a file: false when it certainly has no record.
-    fn may_be_recorded(&self, task: &Task<'_>, target: &Target) -> bool {
+    pub(super) fn may_be_recorded(&self, task: &Task<'_>, target: &Target) -> bool {
         if self.moved.load(Ordering::Relaxed) || self.owners.has_journal() {
             return true;
         }

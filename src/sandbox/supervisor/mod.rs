@@ -20,7 +20,11 @@
 
 #[cfg(target_arch = "x86_64")]
 mod abi;
+#[cfg(target_arch = "x86_64")]
+mod access;
 mod attended;
+#[cfg(target_arch = "x86_64")]
+mod attribute_calls;
 #[cfg(target_arch = "x86_64")]
 mod confine;
 #[cfg(target_arch = "x86_64")]
@@ -30,13 +34,19 @@ mod credential_calls;
 mod credential_sets;
 mod credentials;
 #[cfg(target_arch = "x86_64")]
+mod failsafe;
+#[cfg(target_arch = "x86_64")]
 mod identity_calls;
+#[cfg(target_arch = "x86_64")]
+mod move_calls;
 mod notification;
 #[cfg(target_arch = "x86_64")]
 mod one_id;
 mod owners;
 #[cfg(target_arch = "x86_64")]
 mod paths;
+#[cfg(target_arch = "x86_64")]
+mod permission_calls;
 #[cfg(target_arch = "x86_64")]
 mod probe;
 #[cfg(target_arch = "x86_64")]
@@ -54,6 +64,8 @@ mod unsupported;
 mod view;
 
 pub(super) use attended::{Attended, join_early, join_late};
+#[cfg(target_arch = "x86_64")]
+pub(super) use confine::remarks;
 pub use owners::JournalEntry;
 #[cfg(target_arch = "x86_64")]
 pub(super) use probe::probe_all;
@@ -66,6 +78,6 @@ use traced::{Traced, join_traced};
 #[cfg(target_arch = "x86_64")]
 pub(super) use tracer::intercepted;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use unsupported::{Ready, prepare, probe_all};
+pub(super) use unsupported::{Ready, prepare, probe_all, remarks};
 #[cfg(not(target_arch = "x86_64"))]
 use unsupported::{Rootless, Supervised, Traced, join_one_id, join_traced};

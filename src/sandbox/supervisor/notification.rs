@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::libc;
 use rustix::io::Errno;
 
 use super::super::sys::notify::{self, Notification, Response};
@@ -68,7 +69,11 @@ pub(super) trait Handler: Send + Sync {
     fn handle(&self, task: &Task<'_>, call: libc::c_long, arguments: &[u64; 6]) -> Answer;
 }
 
-use nix::libc;
+impl<H: Handler + ?Sized> Handler for Arc<H> {
+    fn handle(&self, task: &Task<'_>, call: libc::c_long, arguments: &[u64; 6]) -> Answer {
+        (**self).handle(task, call, arguments)
+    }
+}
 
 /// Answers calls until the last supervised process has gone. Any number of threads may do so at once.
 pub(super) fn serve(listener: &Arc<OwnedFd>, proc: &OwnedFd, handler: &dyn Handler) {

@@ -1,8 +1,9 @@
 //! The supervisor of a command in a user namespace with one id.
 //!
 //! To the kernel every process is root and owns every file. What the command sees, and what becomes of
-//! its image, is as if users were real. What is not simulated is that another user than root may not do
-//! something with a file: such a user can read and write what root can.
+//! its image, is as if users were real. A command that begins as another user than root has the rights of
+//! that user, also in what it executes. Where root's command becomes another user, only owners follow: it
+//! can still read and write what root can, as looking at each file that root opens would slow down all.
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -19,7 +20,7 @@ use super::notification::{Answer, Handler};
 use super::task::Task;
 use super::tracer::Executes;
 use super::view::{OwnRoot, View};
-use super::{creation_calls, credential_calls};
+use super::{attribute_calls, creation_calls, credential_calls, move_calls, permission_calls};
 
 const SET_ID: u32 = 0o6000;
 
@@ -28,12 +29,23 @@ const SET_ID: u32 = 0o6000;
 pub(super) struct OneId {
     pub(super) sets: Arc<CredentialSets>,
     pub(super) identities: Identities,
+    /// Whether users have no more than their rights.
+    pub(super) guarded: bool,
 }
 
 impl Handler for OneId {
     fn handle(&self, task: &Task<'_>, call: libc::c_long, arguments: &[u64; 6]) -> Answer {
         if call == libc::SYS_chroot {
             self.identities.moved.store(true, Ordering::Relaxed);
+        }
+        if self.guarded
+            && let Err(refused) =
+                permission_calls::check(&self.identities.owners, &self.sets, task, call, arguments)
+        {
+            return Answer::Failed(refused);
+        }
+        if let Err(errno) = move_calls::note(&self.identities.owners, task, call, arguments) {
+            return Answer::Failed(errno);
         }
         let [first, second, _, _, fifth, _] = *arguments;
         match call {
@@ -43,6 +55,7 @@ impl Handler for OneId {
         }
         credential_calls::answer(&self.sets, task, call, arguments)
             .or_else(|| self.identities.answer(&self.sets, task, call, arguments))
+            .or_else(|| attribute_calls::answer(&self.identities, task, call, arguments))
             .or_else(|| creation_calls::answer(&self.identities.owners, &self.sets, task, call, arguments))
             .unwrap_or(Answer::Continue)
     }

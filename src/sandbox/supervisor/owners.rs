@@ -149,6 +149,32 @@ impl Owners {
         }
     }
 
+    /// Enters the owner of a file that is mounted at `path` of the root into the journal.
+    pub(super) fn note_mounted(&self, root: BorrowedFd<'_>, path: &[u8], uid: u32, gid: u32) {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        // What another mount covers is nobody's.
+        let Ok(file) = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) else { return };
+        if let Ok(found) = statx(file.as_fd())
+            && found.stx_mnt_id != self.mount
+        {
+            self.lock().insert(key(&found), Noted { uid, gid, changed: None });
+        }
+    }
+
+    /// Enters a file that is about to get another name into the journal, where it is by the name alone that
+    /// its owner is known.
+    pub(super) fn before_move(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        let stat = rustix::fs::fstat(file)?;
+        if self.changed.is_none() || carries_attributes(&stat) {
+            return Ok(());
+        }
+        match self.noted(file, &stat) {
+            Some((uid, gid)) => self.note(file, &stat, uid, gid),
+            None => Ok(()),
+        }
+    }
+
     /// Owner and mode that the image has for an open file; a path descriptor will do. `stat` is what the
     /// kernel says of it.
     pub(super) fn of(&self, file: BorrowedFd<'_>, stat: &Stat) -> Owner {
@@ -243,13 +269,6 @@ impl Owners {
             let _ = rustix::fs::removexattr(by_descriptor(file), CAPABILITIES);
         }
         Ok(())
-    }
-
-    /// Records the owner of a file; `None` leaves user or group as it is.
-    pub(super) fn set(&self, file: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
-        let stat = rustix::fs::fstat(file)?;
-        let owner = self.of(file, &stat);
-        self.record(file, &stat, uid.unwrap_or(owner.uid), gid.unwrap_or(owner.gid), owner.mode)
     }
 
     fn record(&self, file: BorrowedFd<'_>, stat: &Stat, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {

@@ -62,8 +62,10 @@ fn probe() -> Result<(), String> {
     }
     let ended = waitpid(child, None).map_err(|error| format!("waitpid: {error}"))?;
     match (answered, ended) {
-        (_, WaitStatus::Exited(_, code @ 1..)) => Err(refusal(code)),
+        // The child knows best why it could not join. Whatever else it meets is a consequence.
+        (Err(_), WaitStatus::Exited(_, code @ 1..)) if !CONSEQUENCES.contains(&code) => Err(refusal(code)),
         (Err(error), _) => Err(error.to_string()),
+        (Ok(()), WaitStatus::Exited(_, code @ 1..)) => Err(refusal(code)),
         (Ok(()), WaitStatus::Exited(_, 0)) => Ok(()),
         (Ok(()), ended) => Err(format!("a supervised process ended with {ended:?}")),
     }
@@ -72,6 +74,7 @@ fn probe() -> Result<(), String> {
 /// Exit codes of the child that are not the number of an error.
 const UNANSWERED: i32 = 254;
 const NO_DESCRIPTOR: i32 = 253;
+const CONSEQUENCES: [i32; 2] = [UNANSWERED, NO_DESCRIPTOR];
 
 /// What the child does.
 fn act(socket: &UnixStream) -> i32 {

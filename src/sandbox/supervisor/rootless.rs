@@ -22,6 +22,7 @@ use super::confine::Confinement;
 use super::credential_calls;
 use super::credential_sets::CredentialSets;
 use super::credentials::Credentials;
+use super::failsafe::{Failsafe, Health};
 use super::notification::{Answer, Handler};
 use super::owners::{JournalEntry, Owners};
 use super::paths::{self, PathView, Paths, Processes};
@@ -149,8 +150,9 @@ impl Ready {
             proc: proc.try_clone()?,
         };
         tracer::seize(command)?;
-        start::begin(listener, socket, proc, answers)?;
-        Ok(Rootless { command, plan, owners, _ready: self })
+        let (handler, health) = Failsafe::new(answers);
+        start::begin(listener, socket, proc, Arc::new(handler))?;
+        Ok(Rootless { command, plan, owners, health, _ready: self })
     }
 }
 
@@ -159,6 +161,7 @@ pub(in crate::sandbox) struct Rootless {
     command: i32,
     plan: Plan,
     owners: Arc<Owners>,
+    health: Health,
     _ready: Ready,
 }
 
@@ -169,8 +172,13 @@ impl Rootless {
     }
 
     /// The owners of files that cannot carry theirs, as far as the command has made or changed them.
-    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
-        self.owners.journal()
+    ///
+    /// # Errors
+    ///
+    /// Says that the supervisor has failed.
+    pub(in crate::sandbox) fn journal(&self) -> io::Result<Vec<JournalEntry>> {
+        self.health.check()?;
+        Ok(self.owners.journal())
     }
 }
 

@@ -10,17 +10,20 @@ use rustix::fs::{Mode, OFlags};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::super::enter::Ended;
+use super::super::mount::Mount;
 use super::super::spec::RunSpec;
+use super::abi::{self, Scope};
 use super::attended::wait_for;
 use super::credential_sets::CredentialSets;
 use super::credentials::Credentials;
+use super::failsafe::{Failsafe, Health};
 use super::identity_calls::Identities;
 use super::one_id::OneId;
 use super::owners::{JournalEntry, Owners};
+use super::start;
 use super::traced::seen;
 use super::tracer::{self, Plan};
 use super::view::OwnRoot;
-use super::{abi, start};
 use crate::image::{Identity, Ownership};
 
 /// What the supervisor does in the place of a command needs: looking at its processes, reaching files
@@ -34,19 +37,32 @@ const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE
 
 /// A command that is supervised.
 pub(in crate::sandbox) struct Supervised {
-    handler: Arc<OneId>,
+    owners: Arc<Owners>,
+    health: Health,
     command: i32,
     /// Where programs are traced.
     plan: Option<Plan>,
 }
 
-/// Puts this process, which is about to become the command, under supervision.
+fn scope(spec: &RunSpec, identity: &Identity) -> Scope {
+    Scope {
+        traced: !spec.interpreters.is_empty(),
+        guarded: identity.uid != 0,
+        moving: !spec.special_owners.is_empty(),
+    }
+}
+
+/// Puts this process, which is about to become the command of `identity`, under supervision.
 ///
 /// # Errors
 ///
 /// Says why the kernel takes no filter with a listener.
-pub(in crate::sandbox) fn join_one_id(socket: &UnixStream, traced: bool) -> io::Result<()> {
-    start::join(socket, &abi::one_id_filter(traced).assemble())
+pub(in crate::sandbox) fn join_one_id(
+    socket: &UnixStream,
+    spec: &RunSpec,
+    identity: &Identity,
+) -> io::Result<()> {
+    start::join(socket, &abi::one_id_filter(scope(spec, identity)).assemble())
 }
 
 impl Supervised {
@@ -71,21 +87,31 @@ impl Supervised {
         let root = rustix::fs::open("/", flags, Mode::empty())?;
         let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
         let owners = Owners::new(Ownership::Recorded, root.as_fd(), changed, &spec.special_owners)?;
-        let handler = Arc::new(OneId {
+        for mount in &spec.mounts {
+            if let Mount::File { target, uid, gid, .. } | Mount::Socket { target, uid, gid, .. } = mount
+                && (*uid, *gid) != (0, 0)
+            {
+                owners.note_mounted(root.as_fd(), target, *uid, *gid);
+            }
+        }
+        let owners = Arc::new(owners);
+        let answers = Arc::new(OneId {
             sets: Arc::new(CredentialSets::new(Credentials::of(identity), command)?),
-            identities: Identities { owners, moved: AtomicBool::new(false) },
+            identities: Identities { owners: Arc::clone(&owners), moved: AtomicBool::new(false) },
+            guarded: scope(spec, identity).guarded,
         });
+        let (handler, health) = Failsafe::new(Arc::clone(&answers));
         let plan = if spec.interpreters.is_empty() {
             None
         } else {
             tracer::seize(command)?;
             let interpreters = seen(&spec.interpreters);
-            let executed = Some(Arc::clone(&handler) as _);
+            let executed = Some(Arc::clone(&answers) as _);
             let proc = proc.try_clone()?;
             Some(Plan { interpreters, view: Arc::new(OwnRoot), loader: None, executed, proc })
         };
-        start::begin(listener, socket, proc, Arc::clone(&handler) as _)?;
-        Ok(Self { handler, command, plan })
+        start::begin(listener, socket, proc, Arc::new(handler))?;
+        Ok(Self { owners, health, command, plan })
     }
 
     /// Waits for the command's end, and reaps what else ends meanwhile.
@@ -97,7 +123,12 @@ impl Supervised {
     }
 
     /// The owners of files that cannot carry theirs, as far as the command has made or changed them.
-    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
-        self.handler.identities.owners.journal()
+    ///
+    /// # Errors
+    ///
+    /// Fails where the supervisor has not been able to answer a call.
+    pub(in crate::sandbox) fn journal(&self) -> io::Result<Vec<JournalEntry>> {
+        self.health.check()?;
+        Ok(self.owners.journal())
     }
 }

@@ -1,5 +1,7 @@
 //! The process whose call is being answered.
 
+use std::cell::OnceCell;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -22,17 +24,18 @@ pub(super) struct Task<'a> {
     proc: &'a OwnedFd,
     listener: Option<(BorrowedFd<'a>, u64)>,
     thread: i32,
+    memory: OnceCell<File>,
 }
 
 impl<'a> Task<'a> {
     /// A thread whose call has arrived at `listener` under the name `id`.
     pub(super) fn new(proc: &'a OwnedFd, listener: BorrowedFd<'a>, id: u64, thread: i32) -> Self {
-        Self { proc, listener: Some((listener, id)), thread }
+        Self { proc, listener: Some((listener, id)), thread, memory: OnceCell::new() }
     }
 
     /// A thread that a tracer has stopped.
     pub(super) fn stopped(proc: &'a OwnedFd, thread: i32) -> Self {
-        Self { proc, listener: None, thread }
+        Self { proc, listener: None, thread, memory: OnceCell::new() }
     }
 
     /// Its number.
@@ -52,32 +55,35 @@ impl<'a> Task<'a> {
 
     /// Fills `into` from its memory.
     pub(super) fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Errno> {
-        match memory::read(self.thread, address, into) {
+        let found = match memory::read(self.thread, address, into) {
+            Err(error) if is_refused(&error) => Ok(self.memory()?.read_at(into, address).unwrap_or(0)),
+            other => other,
+        };
+        match found {
             Ok(count) if count == into.len() => Ok(()),
             Ok(_) => Err(Errno::FAULT),
-            Err(error) if is_filtered(&error) => {
-                self.memory(false)?.read_exact_at(into, address).map_err(|_| Errno::FAULT)
-            }
             Err(error) => Err(errno(&error)),
         }
-    }
-
-    /// Its memory as a file: a container's filter may keep the calls that look into other processes from
-    /// who has not the capability SYS_PTRACE.
-    fn memory(&self, write: bool) -> Result<std::fs::File, Errno> {
-        let flags = if write { OFlags::WRONLY } else { OFlags::RDONLY };
-        let path = format!("{}/mem", self.thread);
-        Ok(self.open_entry(&path, flags)?.into())
     }
 
     /// Writes to its memory.
     pub(super) fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
         match memory::write(self.thread, address, from) {
-            Err(error) if is_filtered(&error) => {
-                self.memory(true)?.write_all_at(from, address).map_err(|_| Errno::FAULT)
+            Err(error) if is_refused(&error) => {
+                self.memory()?.write_all_at(from, address).map_err(|_| Errno::FAULT)
             }
             other => other.map_err(|error| errno(&error)),
         }
+    }
+
+    /// Its memory as a file: the way where a filter of calls, as containers have them, refuses the other one.
+    fn memory(&self) -> Result<&File, Errno> {
+        if let Some(file) = self.memory.get() {
+            return Ok(file);
+        }
+        let path = format!("{}/mem", self.thread);
+        let file = self.open_entry(&path, OFlags::RDWR)?;
+        Ok(self.memory.get_or_init(|| file.into()))
     }
 
     /// Reads a string that ends with NUL, without it.
@@ -175,7 +181,7 @@ impl<'a> Task<'a> {
         let path = format!("{}/{name}", self.thread);
         let file = rustix::fs::openat(self.proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let mut bytes = Vec::new();
-        std::fs::File::from(file).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
+        File::from(file).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -197,9 +203,9 @@ impl<'a> Task<'a> {
     }
 }
 
-/// Whether a call was refused as such, which the kernel does for other reasons as well.
-fn is_filtered(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS))
+/// Whether a call was refused as such.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::PERM | Errno::NOSYS))
 }
 
 fn errno(error: &io::Error) -> Errno {

@@ -37,13 +37,17 @@ impl Supervised {
     }
 
     /// The journal of no command.
-    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
+    pub(in crate::sandbox) fn journal(&self) -> io::Result<Vec<JournalEntry>> {
         match *self {}
     }
 }
 
 /// Refuses.
-pub(in crate::sandbox) fn join_one_id(_socket: &UnixStream, _traced: bool) -> io::Result<()> {
+pub(in crate::sandbox) fn join_one_id(
+    _socket: &UnixStream,
+    _spec: &RunSpec,
+    _identity: &Identity,
+) -> io::Result<()> {
     Err(io::Error::other(REASON))
 }
 
@@ -75,6 +79,11 @@ pub(in crate::sandbox) fn join_traced(_socket: &UnixStream) -> io::Result<()> {
 /// Says why.
 pub(in crate::sandbox) fn probe_all(_scratch: &Path) -> Result<(), String> {
     Err(REASON.to_owned())
+}
+
+/// Nothing to be said of what is not there.
+pub(in crate::sandbox) fn remarks() -> Vec<String> {
+    Vec::new()
 }
 
 /// A root that is ready for a command: there is none.
@@ -118,7 +127,7 @@ impl Rootless {
     }
 
     /// The journal of no command.
-    pub(in crate::sandbox) fn journal(&self) -> Vec<JournalEntry> {
+    pub(in crate::sandbox) fn journal(&self) -> io::Result<Vec<JournalEntry>> {
         match *self {}
     }
 }

@@ -16,7 +16,6 @@
 //!
 //! Sources: path_resolution(7), openat2(2), proc(5), unix(7).
 
-mod access;
 mod binds;
 mod calls;
 mod place;
@@ -33,6 +32,7 @@ use std::sync::Arc;
 use nix::libc;
 use rustix::io::Errno;
 
+use super::access;
 use super::credential_sets::CredentialSets;
 use super::credentials::Credentials;
 use super::notification::{Answer, Handler};
@@ -40,9 +40,8 @@ use super::owners::Owners;
 use super::task::Task;
 use calls::Call;
 
-pub(in crate::sandbox) use binds::{Bind, BindSource};
-pub(in crate::sandbox) use place::Place;
-pub(in crate::sandbox) use prepare::{Prepared, prepare};
+pub(in crate::sandbox) use binds::BindSource;
+pub(in crate::sandbox) use prepare::prepare;
 pub(in crate::sandbox) use processes::Processes;
 pub(super) use table::rules;
 pub(in crate::sandbox) use view::PathView;

@@ -28,7 +28,9 @@ use super::super::notification::{Answer, Handler, serve};
 use super::super::owners::Owners;
 use super::super::task::Task;
 use super::super::view::View;
-use super::{Bind, BindSource, Identify, PathView, Paths, Place, Processes, prepare, rules};
+use super::binds::Bind;
+use super::place::Place;
+use super::{BindSource, Identify, PathView, Paths, Processes, prepare, rules};
 
 struct Fixed(Arc<Credentials>);
 

@@ -2,8 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::super::credentials::Credentials;
-use super::super::owners::Owner;
+use super::credentials::Credentials;
+use super::owners::Owner;
 
 /// To read, to write, to execute or search: the bits of a mode for one class of users.
 pub(super) const READ: u32 = 4;
