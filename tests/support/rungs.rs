@@ -49,8 +49,7 @@ impl Rung {
 
     /// Those that carry out commands, as far as they are built. A rung that is new goes from
     /// [`Self::WAITING`] to here, and with that through every test that is written for all of them.
-    const BUILT: [Self; 5] =
-        [Self::USERNS_ROOT, Self::USERNS, Self::ONE_ID, Self::CHROOT, Self::PTRACE];
+    const BUILT: [Self; 5] = [Self::USERNS_ROOT, Self::USERNS, Self::ONE_ID, Self::CHROOT, Self::PTRACE];
 
     /// Those that are not built yet.
     const WAITING: [Self; 0] = [];
