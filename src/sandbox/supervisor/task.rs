@@ -82,7 +82,7 @@ impl<'a> Task<'a> {
             return Ok(file);
         }
         let path = format!("{}/mem", self.thread);
-        let file = rustix::fs::openat(self.proc, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        let file = self.open_entry(&path, OFlags::RDWR)?;
         Ok(self.memory.get_or_init(|| file.into()))
     }
 
@@ -150,7 +150,30 @@ impl<'a> Task<'a> {
 
     fn open(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = format!("{}/{name}", self.thread);
-        rustix::fs::openat(self.proc, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty())
+        self.open_entry(&path, OFlags::PATH | flags)
+    }
+
+    /// Opens a file of /proc; without the capability SYS_PTRACE as the task's own user, whom the kernel
+    /// shows a process that is open to others.
+    fn open_entry(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let open = || rustix::fs::openat(self.proc, path, flags | OFlags::CLOEXEC, Mode::empty());
+        match open() {
+            Err(refused @ (Errno::ACCESS | Errno::PERM)) => {
+                let id = |field| {
+                    let text = self.status(field).ok()?;
+                    text.split_ascii_whitespace().next()?.parse::<u32>().ok()
+                };
+                let (Some(uid), Some(gid)) = (id("Uid"), id("Gid")) else { return Err(refused) };
+                // The ids of this thread alone, for looking at files.
+                let old_gid = nix::unistd::setfsgid(gid.into());
+                let old_uid = nix::unistd::setfsuid(uid.into());
+                let opened = open();
+                nix::unistd::setfsuid(old_uid);
+                nix::unistd::setfsgid(old_gid);
+                opened
+            }
+            other => other,
+        }
     }
 
     /// Reads a file of its entry in /proc. Bytes that are no text, such as in a program's name, are replaced.

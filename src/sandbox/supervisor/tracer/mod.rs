@@ -15,7 +15,7 @@ mod program;
 mod rewrite;
 mod scratch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -68,8 +68,14 @@ pub(super) fn seize(command: i32) -> io::Result<()> {
 
 /// Lets the traced command run until it ends; reaps whatever else ends.
 pub(super) fn trace(command: i32, plan: &Plan) -> io::Result<Ended> {
-    let mut tracer =
-        Tracer { plan, scratch: Scratch::default(), mapping: HashMap::new(), begun: HashMap::new() };
+    let mut tracer = Tracer {
+        plan,
+        scratch: Scratch::default(),
+        mapping: HashMap::new(),
+        begun: HashMap::new(),
+        opening: HashMap::new(),
+        opened: HashSet::new(),
+    };
     loop {
         let (thread, waited) = trace::wait_any()?;
         match waited {
@@ -89,6 +95,10 @@ struct Tracer<'a> {
     mapping: HashMap<i32, (Registers, u64)>,
     /// Programs that are about to run.
     begun: HashMap<i32, Vec<u8>>,
+    /// Threads that open their process to the tracer, with the registers from before.
+    opening: HashMap<i32, Registers>,
+    /// Threads that have done so, and make their call again.
+    opened: HashSet<i32>,
 }
 
 impl Tracer<'_> {
@@ -96,12 +106,21 @@ impl Tracer<'_> {
         self.scratch.ended(thread);
         self.mapping.remove(&thread);
         self.begun.remove(&thread);
+        self.opening.remove(&thread);
+        self.opened.remove(&thread);
     }
 
     fn stopped(&mut self, thread: i32, stop: Waited) -> io::Result<()> {
         match stop {
             Waited::Signal(signal) => trace::resume(thread, signal),
-            Waited::CallExit => self.mapped(thread),
+            Waited::CallExit => match self.opening.remove(&thread) {
+                Some(before) => {
+                    self.opened.insert(thread);
+                    before.again().set(thread)?;
+                    trace::resume(thread, 0)
+                }
+                None => self.mapped(thread),
+            },
             Waited::Event(libc::PTRACE_EVENT_SECCOMP, _) => self.call(thread),
             Waited::Event(libc::PTRACE_EVENT_VFORK, _) => {
                 self.scratch.borrow(trace::event_message(thread)? as i32, process(&self.task(thread)));
@@ -130,14 +149,26 @@ impl Tracer<'_> {
     /// A thread stands before a call that is ours.
     fn call(&mut self, thread: i32) -> io::Result<()> {
         let registers = Registers::of(thread)?;
+        let opened = self.opened.remove(&thread);
         match self.rewritten(thread, &registers) {
             Ok(None) => trace::resume(thread, 0),
+            Err(Errno::ACCESS | Errno::PERM) if !opened => self.open(thread, &registers),
             Err(errno) => {
                 registers.failed(errno.raw_os_error()).set(thread)?;
                 trace::resume(thread, 0)
             }
             Ok(Some((layout, environment))) => self.place(thread, &registers, &layout, environment),
         }
+    }
+
+    /// Has the thread open its process in place of the call, which it makes again afterwards: one that has
+    /// become another user is closed until it executes something, also to a tracer without SYS_PTRACE.
+    fn open(&mut self, thread: i32, registers: &Registers) -> io::Result<()> {
+        const DUMPABLE: u64 = 1;
+        let arguments = [libc::PR_SET_DUMPABLE as u64, DUMPABLE, 0, 0, 0, 0];
+        registers.with_call(libc::SYS_prctl, arguments).set(thread)?;
+        self.opening.insert(thread, *registers);
+        trace::resume_to_exit(thread)
     }
 
     /// The new arguments of a call, and the address of its environment where it has one.
