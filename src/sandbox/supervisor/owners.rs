@@ -288,13 +288,6 @@ impl Owners {
         Ok(())
     }
 
-    /// Records the owner of a file; `None` leaves user or group as it is.
-    pub(super) fn set(&self, file: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
-        let stat = rustix::fs::fstat(file)?;
-        let owner = self.of(file, &stat);
-        self.record(file, &stat, uid.unwrap_or(owner.uid), gid.unwrap_or(owner.gid), owner.mode)
-    }
-
     fn record(&self, file: BorrowedFd<'_>, stat: &Stat, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {
         if self.ownership == Ownership::Kernel {
             let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
