@@ -158,14 +158,14 @@ fn options_of_commands() {
 fn masked_proc_is_a_reason() {
     for rung in rungs().into_iter().filter(|rung| *rung == Rung::ONE_ID) {
         let world = rung.world();
-        let context = world.context("context", "FROM scratch\n");
+        let context = world.context("context", "ARG BASE\nFROM $BASE\nRUN true\n");
         let mut command = std::process::Command::new("unshare");
         command
             .args(["--mount", "--propagation", "private", "sh", "-c"])
             .arg("mount --bind /dev/null /proc/cpuinfo && exec setpriv --reuid 20011 --regid 20012 --clear-groups \"$@\"")
             .arg("sh")
             .arg(world.binary())
-            .args(["build", "--isolation", "one-id", "--root"])
+            .args(["build", "--isolation", "one-id", "--build-arg", &base(), "--root"])
             .arg(world.root())
             .arg(context)
             .env("HOME", world.path("home"));

@@ -159,7 +159,10 @@ impl Engine {
                 let Compared { scan, after } =
                     self.compare_root(&root, below, tree, &journal, &end.untouched)?;
                 // The next command changes the files: what they are now is kept elsewhere.
-                let needs = Needs { directory: !needs.blob, blob: needs.blob };
+                // A directory may not be able to say what is deleted, as on an overlay.
+                let deletes = scan.changes.iter().any(|change| change.entry.is_marker());
+                let blob = needs.blob || deletes;
+                let needs = Needs { directory: !blob, blob };
                 let layer = self.keep(key, &scan.changes, needs)?;
                 self.advance_root(root, layer.id, &scan.changes, after)?;
                 Ok((layer, scan.notes))

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Mode};
+
 use super::{Engine, EngineError, Layer, State};
 use crate::image::{Digest, Sha256};
 use crate::layer::{Content, LayerPath, Tree, materialise};
@@ -44,7 +46,8 @@ impl Engine {
             Ok(()) => return Storage::Overlay,
             Err(reason) => reason,
         };
-        if matches!(reason, OverlayError::UpperOnOverlay) {
+        // Directories of layers stay in the store, and have to say there what is deleted.
+        if matches!(reason, OverlayError::UpperOnOverlay) && holds_deletions(scratch) {
             let other = self.settings.elsewhere.iter().find(|place| probe_overlay(place).is_ok());
             if let Some(place) = other {
                 return Storage::OverlayAt(place.clone());
@@ -103,6 +106,15 @@ impl Engine {
         materialise(tree, &content, self.ownership(), into, TREE_THREADS)?;
         Ok(())
     }
+}
+
+/// Whether a file system takes the marks by which the directory of a layer says what is deleted. An overlay
+/// does not, as they would be its own.
+fn holds_deletions(directory: &Path) -> bool {
+    let mark = directory.join("deleted");
+    let kind = FileType::CharacterDevice;
+    let made = rustix::fs::mknodat(rustix::fs::CWD, &mark, kind, Mode::empty(), 0);
+    made.and_then(|()| rustix::fs::unlink(&mark)).is_ok()
 }
 
 /// Names a stack by its layers.

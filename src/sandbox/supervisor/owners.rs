@@ -88,13 +88,26 @@ struct Key {
     birth: Option<(i64, u32)>,
 }
 
-/// What the journal says of a file.
-#[derive(Debug, Clone, Copy)]
-struct Noted {
-    uid: u32,
-    gid: u32,
-    /// Inode number and birth in the directory of changes, where the file has come to lie there.
-    changed: Option<(u64, Option<(i64, u32)>)>,
+/// Inode number and birth of a file in the directory of changes.
+type Changed = (u64, Option<(i64, u32)>);
+
+/// The owners, user and group, of files that cannot carry theirs.
+#[derive(Debug, Default)]
+struct Journal {
+    /// By what tells a file from others as long as the kernel remembers it.
+    files: BTreeMap<Key, (u32, u32)>,
+    /// By where it lies in the directory of changes. An overlay that has forgotten a symbolic link gives
+    /// another inode number to it.
+    changed: BTreeMap<Changed, (u32, u32)>,
+}
+
+impl Journal {
+    fn enter(&mut self, file: Key, changed: Option<Changed>, owner: (u32, u32)) {
+        self.files.insert(file, owner);
+        if let Some(changed) = changed {
+            self.changed.insert(changed, owner);
+        }
+    }
 }
 
 /// Knows and changes what the image says of files.
@@ -107,7 +120,7 @@ pub(super) struct Owners {
     mount: u64,
     /// The upper directory, where the root is an overlay.
     changed: Option<OwnedFd>,
-    journal: Mutex<BTreeMap<Key, Noted>>,
+    journal: Mutex<Journal>,
     /// Owners that layers say special files have which cannot carry them, by path from the root.
     layers: BTreeMap<PathBuf, (u32, u32)>,
 }
@@ -144,8 +157,7 @@ impl Owners {
             let Ok(found) = open_beneath(root, path).and_then(|file| statx(file.as_fd())) else {
                 continue;
             };
-            let noted = Noted { uid: *uid, gid: *gid, changed: Some((found.stx_ino, birth(&found))) };
-            self.lock().insert(key(&found), noted);
+            self.lock().enter(key(&found), Some((found.stx_ino, birth(&found))), (*uid, *gid));
         }
     }
 
@@ -158,7 +170,7 @@ impl Owners {
         if let Ok(found) = statx(file.as_fd())
             && found.stx_mnt_id != self.mount
         {
-            self.lock().insert(key(&found), Noted { uid, gid, changed: None });
+            self.lock().enter(key(&found), None, (uid, gid));
         }
     }
 
@@ -184,7 +196,7 @@ impl Owners {
 
     /// Whether a file without attribute may have an owner all the same.
     pub(super) fn has_journal(&self) -> bool {
-        !self.layers.is_empty() || !self.lock().is_empty()
+        !self.layers.is_empty() || !self.lock().files.is_empty()
     }
 
     /// The owner that is recorded for a file; `None` where what the kernel says is true.
@@ -217,23 +229,28 @@ impl Owners {
 
     /// What the journal or the layers say of a file.
     fn noted(&self, file: BorrowedFd<'_>, stat: &Stat) -> Option<(u32, u32)> {
-        let journal = !self.lock().is_empty();
+        let journal = !self.lock().files.is_empty();
         let layers = self.changed.is_some() && !self.layers.is_empty() && !carries_attributes(stat);
         if !journal && !layers {
             return None;
         }
         let found = statx(file).ok()?;
-        if let Some(noted) = self.lock().get(&key(&found)) {
-            return Some((noted.uid, noted.gid));
+        if let Some(owner) = self.lock().files.get(&key(&found)) {
+            return Some(*owner);
         }
-        if !layers || found.stx_mnt_id != self.mount {
+        let upper = self.changed.as_ref().filter(|_| !carries_attributes(stat))?;
+        if found.stx_mnt_id != self.mount {
             return None;
         }
         let path = path_of(file)?;
-        let owner = self.layers.get(&path)?;
-        // A file of the command's own has taken the place of the layer's.
-        let replaced = self.changed.as_ref().is_some_and(|upper| open_beneath(upper.as_fd(), &path).is_ok());
-        (!replaced).then_some(*owner)
+        match open_beneath(upper.as_fd(), &path) {
+            // A file that the command has made or changed.
+            Ok(changed) => {
+                let found = statx(changed.as_fd()).ok()?;
+                self.lock().changed.get(&(found.stx_ino, birth(&found))).copied()
+            }
+            Err(_) => self.layers.get(&path).copied(),
+        }
     }
 
     /// Gives a file to a user and a group on behalf of a process; `None` leaves either as it is.
@@ -304,7 +321,7 @@ impl Owners {
         let changed = changed.map(|found| (found.stx_ino, birth(&found)));
         // Only now: being copied up has given it another birth.
         let key = key(&statx(file)?);
-        self.lock().insert(key, Noted { uid, gid, changed });
+        self.lock().enter(key, changed, (uid, gid));
         Ok(())
     }
 
@@ -352,15 +369,18 @@ impl Owners {
     /// The owners of all files that cannot carry theirs, as far as the command has made or changed them.
     pub(super) fn journal(&self) -> Vec<JournalEntry> {
         let journal = self.lock();
-        let entries = journal.values().filter_map(|noted| {
-            let (inode, birth) = noted.changed?;
-            Some(JournalEntry { inode, birth, uid: noted.uid, gid: noted.gid })
+        let entries = journal.changed.iter();
+        let entries = entries.map(|((inode, birth), (uid, gid))| JournalEntry {
+            inode: *inode,
+            birth: *birth,
+            uid: *uid,
+            gid: *gid,
         });
         entries.collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Noted>> {
-        // Every change of the map is one call.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Journal> {
+        // No change of it can fail halfway.
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,9 @@
 //! show. This makes commands behave as with real users. It keeps nobody from anything: a process that
 //! changes a path while its call is looked at is root as before, in a root that is its own.
 //!
-//! Not looked at: what is below /proc, where the kernel decides, terminals, and connecting to sockets.
+//! Not looked at: what is below /proc, where the kernel decides, terminals, and sockets that commands make,
+//! whose owner is not kept. What the kernel says of a process in /proc, as its groups and capabilities, is
+//! not changed.
 //!
 //! Sources: path_resolution(7), open(2), unlink(2), rename(2), utimensat(2), access(2).
 
@@ -30,7 +32,8 @@ use super::view::{Located, OwnRoot, View};
 const FCHMODAT2: libc::c_long = 452;
 
 /// The calls that [`check`] looks at beside those that others answer.
-pub(super) const CALLS: [libc::c_long; 28] = [
+pub(super) const CALLS: [libc::c_long; 29] = [
+    libc::SYS_connect,
     libc::SYS_open,
     libc::SYS_openat,
     libc::SYS_access,
@@ -88,6 +91,8 @@ enum Need {
     OwningOrWriting(Named),
     /// To open a file by these flags.
     Opening(Named, OFlags),
+    /// To write to a socket, where its owner is known.
+    Connecting(Named),
     /// To make a name that there is not.
     Making(Named),
     /// To remove a name.
@@ -160,6 +165,10 @@ fn need(task: &Task<'_>, call: libc::c_long, arguments: &[u64; 6]) -> Result<Opt
             Need::Rights(at(first, second, fourth)?, third as u32)
         }
         libc::SYS_faccessat2 => Need::RealRights(at(first, second, fourth)?, third as u32),
+        libc::SYS_connect => match socket_path(task, second, third)? {
+            Some(path) => Need::Connecting(Named { directory: libc::AT_FDCWD, path, follow: true }),
+            None => return Ok(None),
+        },
         libc::SYS_stat => Need::Rights(at(AT, first, 0)?, 0),
         libc::SYS_lstat => Need::Rights(at(AT, first, link)?, 0),
         libc::SYS_newfstatat => Need::Rights(at(first, second, fourth)?, 0),
@@ -190,6 +199,20 @@ fn need(task: &Task<'_>, call: libc::c_long, arguments: &[u64; 6]) -> Result<Opt
         libc::SYS_utimensat => times(at(first, second, fourth), third)?,
         _ => return Ok(None),
     }))
+}
+
+/// The path of a socket's address, if that is what it has.
+fn socket_path(task: &Task<'_>, address: u64, length: u64) -> Result<Option<Vec<u8>>, Errno> {
+    let mut bytes = [0; size_of::<libc::sockaddr_un>()];
+    let length = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
+    task.read(address, &mut bytes[..length])?;
+    let Some((family, path)) = bytes[..length].split_first_chunk() else { return Ok(None) };
+    if i32::from(u16::from_ne_bytes(*family)) != libc::AF_UNIX {
+        return Ok(None);
+    }
+    let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
+    // Without one the socket is no file.
+    Ok((!path.is_empty()).then(|| path.to_vec()))
 }
 
 /// Whether the times of utimensat(2) are both "now".
@@ -234,6 +257,16 @@ impl User<'_> {
                     let owner = self.owner(found.file.as_fd())?;
                     access::check_owner(&self.credentials, owner)
                         .or_else(|_| access::check(&self.credentials, owner, false, WRITE))
+                }
+                None => Ok(()),
+            },
+            Need::Connecting(named) => match self.find(named)? {
+                Some(found) => {
+                    let stat = rustix::fs::fstat(&found.file)?;
+                    match self.owners.recorded(found.file.as_fd(), &stat) {
+                        Some(_) => self.check_file(found.file.as_fd(), WRITE),
+                        None => Ok(()),
+                    }
                 }
                 None => Ok(()),
             },

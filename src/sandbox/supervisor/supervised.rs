@@ -88,10 +88,12 @@ impl Supervised {
         let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
         let owners = Owners::new(Ownership::Recorded, root.as_fd(), changed, &spec.special_owners)?;
         for mount in &spec.mounts {
-            if let Mount::File { target, uid, gid, .. } | Mount::Socket { target, uid, gid, .. } = mount
-                && (*uid, *gid) != (0, 0)
-            {
-                owners.note_mounted(root.as_fd(), target, *uid, *gid);
+            match mount {
+                Mount::File { uid: 0, gid: 0, .. } => {}
+                Mount::File { target, uid, gid, .. } | Mount::Socket { target, uid, gid, .. } => {
+                    owners.note_mounted(root.as_fd(), target, *uid, *gid);
+                }
+                _ => {}
             }
         }
         let owners = Arc::new(owners);
