@@ -271,7 +271,6 @@ async fn build(
         now: now(),
         cpu_models: emulation.cpu_models.clone(),
         interpreters: emulation.interpreters.clone(),
-        elsewhere: [std::env::temp_dir(), "/dev/shm".into(), "/var/tmp".into()].to_vec(),
         step_timeout: prepared.step_timeout,
         resolv_conf: "/etc/resolv.conf".into(),
         hosts: "/etc/hosts".into(),

@@ -16,7 +16,9 @@ use super::pull::{self, Form};
 use super::running::{self, Running};
 use super::schedule::Schedule;
 use super::{BuildError, ErrorKind, Options, Source, Stop};
-use crate::engine::{Cancel, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State};
+use crate::engine::{
+    Cancel, Command, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State,
+};
 use crate::image::Digest;
 use crate::plan::{CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
 use crate::progress::{Event, Progress, Stream, Warning, human};
@@ -352,20 +354,23 @@ impl Executor {
             let stream = if line.stderr { Stream::Stderr } else { Stream::Stdout };
             self.progress.send(Event::StepOutput { id: shown(id), stream, text: line.text });
         };
-        let (layer, notes) = self
-            .engine
-            .run(&step.key, op, &step.platform, &states.below, &states.inputs, needs, &output)
-            .map_err(|error| {
-                let hint = match (&error, &emulated) {
-                    (EngineError::Step(failure), Some((emulator, tail))) => {
-                        tail.hint(step, emulator, failure)
-                    }
-                    _ => None,
-                };
-                let mut error = BuildError::from(error);
-                error.hint = hint.or(error.hint);
-                error
-            })?;
+        let command = Command {
+            key: &step.key,
+            op,
+            platform: &step.platform,
+            below: &states.below,
+            inputs: &states.inputs,
+            needs,
+        };
+        let (layer, notes) = self.engine.run(&command, &output).map_err(|error| {
+            let hint = match (&error, &emulated) {
+                (EngineError::Step(failure), Some((emulator, tail))) => tail.hint(step, emulator, failure),
+                _ => None,
+            };
+            let mut error = BuildError::from(error);
+            error.hint = hint.or(error.hint);
+            error
+        })?;
         if needs.blob {
             self.engine.blob(&layer)?;
         }

@@ -29,7 +29,6 @@ impl Bench {
             cpu_models: Vec::new(),
             step_timeout: None,
             interpreters: Vec::new(),
-            elsewhere: Vec::new(),
             resolv_conf: "/etc/resolv.conf".into(),
             hosts: "/etc/hosts".into(),
             secrets: Secrets::default(),

@@ -33,8 +33,6 @@ pub struct Settings {
     pub cpu_models: Vec<(Platform, String)>,
     /// Interpreters of emulated platforms that the kernel has no handler for.
     pub interpreters: Vec<(Platform, Interpreter)>,
-    /// Directories that may take the changes of commands where the store's file system does not.
-    pub elsewhere: Vec<PathBuf>,
     /// How long a command may take.
     pub step_timeout: Option<Duration>,
     /// The host's resolver configuration.

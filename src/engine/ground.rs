@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::discarded::Discarded;
 use super::run::{MERGED, STUBS, make_upper};
 use super::staging::{Found, Staging};
-use super::storage::{Upper, whole};
+use super::storage::whole;
 use super::working_root::{WorkingRoot, owners};
 use super::{Engine, EngineError, Layer, Needs, State};
 use crate::image::Digest;
@@ -14,7 +14,7 @@ use crate::layer::{
 };
 use crate::plan::RunOp;
 use crate::sandbox::{RootPlace, RunEnd};
-use crate::store::NewLayer;
+use crate::store::{NewLayer, ScratchDir};
 
 /// The root of one command.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ pub(super) enum Ground {
     /// Directories of layers.
     Layers {
         new: NewLayer,
-        upper: Upper,
+        upper: PathBuf,
+        _work: ScratchDir,
         /// What the layers' own directories get wrong.
         _repairs: Discarded,
         place: RootPlace,
@@ -58,17 +59,18 @@ impl Engine {
             return Ok(Ground::Whole(root));
         };
         let new = self.store().begin_layer()?;
-        let upper = self.upper(new.directory(self.ownership()))?;
-        make_upper(&upper.path, tree).map_err(EngineError::io("create the upper directory"))?;
-        write_directory(&cwd, self.settings.epoch, &upper.path, self.ownership())?;
+        let upper = new.directory(self.ownership());
+        let work = self.store().scratch_dir()?;
+        make_upper(&upper, tree).map_err(EngineError::io("create the upper directory"))?;
+        write_directory(&cwd, self.settings.epoch, &upper, self.ownership())?;
         let repairs = Discarded::new(self.store().scratch_file());
         let place = RootPlace::Overlay {
             lowers: self.lowers(below, tree, mounts.join(STUBS), repairs.path())?,
-            upper: upper.path.clone(),
-            work: upper.work.clone(),
+            upper: upper.clone(),
+            work: work.path().to_owned(),
             merged: mounts.join(MERGED),
         };
-        Ok(Ground::Layers { new, upper, _repairs: repairs, place })
+        Ok(Ground::Layers { new, upper, _work: work, _repairs: repairs, place })
     }
 
     /// The working directory where it is missing, as part of the command's changes: an image may name one
@@ -144,11 +146,8 @@ impl Engine {
             Ground::Layers { new, upper, .. } => {
                 let stubs = end.stubs_left.iter().map(LayerPath::new).collect::<Result<Vec<_>, _>>()?;
                 let owners = owners(self.ownership(), &journal);
-                let Scan { changes, notes } = scan(&upper.path, tree, &stubs, owners)?;
-                if !self.changes_in_place()? {
-                    return Ok((self.keep(key, &changes, Needs { directory: true, ..needs })?, notes));
-                }
-                settle_times(&upper.path, &changes, self.settings.epoch)?;
+                let Scan { changes, notes } = scan(&upper, tree, &stubs, owners)?;
+                settle_times(&upper, &changes, self.settings.epoch)?;
                 let id = self.fresh_layer(key);
                 let index = LayerIndex::from_changes(&changes, self.settings.epoch)?;
                 self.store().finish_layer(&id, &new, &index.encode())?;

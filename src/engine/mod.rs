@@ -44,4 +44,5 @@ pub use copy::{Copied, CopySource, Programs};
 pub use engine_core::{Engine, Needs, Settings};
 pub use error::{EngineError, StepFailure};
 pub use output::OutputLine;
+pub use run::Command;
 pub use state::{Layer, State};

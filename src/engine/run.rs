@@ -29,6 +29,23 @@ pub(super) const EMPTY: &str = "empty";
 const RESOLV_CONF: &str = "resolv.conf";
 const HOSTS: &str = "hosts";
 
+/// A command, and what it runs on.
+#[derive(Debug, Clone, Copy)]
+pub struct Command<'a> {
+    /// The key of its step.
+    pub key: &'a Digest,
+    /// What to run.
+    pub op: &'a RunOp,
+    /// For which platform.
+    pub platform: &'a Platform,
+    /// The stack that it runs on top of.
+    pub below: &'a State,
+    /// What its mounts take files from.
+    pub inputs: &'a BTreeMap<StepId, State>,
+    /// The forms in which its layer will be needed.
+    pub needs: Needs,
+}
+
 impl Engine {
     /// Runs a command on top of a stack; what it changed is the layer.
     ///
@@ -40,14 +57,10 @@ impl Engine {
     /// cannot be set up.
     pub fn run(
         &self,
-        key: &Digest,
-        op: &RunOp,
-        platform: &Platform,
-        below: &State,
-        inputs: &BTreeMap<StepId, State>,
-        needs: Needs,
+        command: &Command<'_>,
         output: &(dyn Fn(OutputLine) + Sync),
     ) -> Result<(Layer, Vec<String>), EngineError> {
+        let Command { key, op, platform, below, inputs, needs } = *command;
         let sandbox = self.settings.sandbox.as_ref().ok_or(EngineError::NoSandbox)?;
         let tree = self.tree(below)?;
         let mounts = self.mount_points()?;

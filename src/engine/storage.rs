@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode};
-
 use super::{Engine, EngineError, Layer, State};
 use crate::image::{Digest, Sha256};
 use crate::layer::{Content, LayerPath, Tree, materialise};
-use crate::sandbox::{OverlayError, RootPlace, probe_overlay};
-use crate::store::{LayerId, ScratchDir};
+use crate::sandbox::{RootPlace, probe_overlay};
+use crate::store::LayerId;
 
 /// Lower directories that an overlay gets at most; the kernel takes 500, and some are ours.
 const LOWERS: usize = 490;
@@ -20,8 +18,6 @@ pub(super) const TREE_THREADS: usize = 4;
 pub(super) enum Storage {
     /// Overlays.
     Overlay,
-    /// Overlays whose changes go to this directory, as the store's own file system does not take them.
-    OverlayAt(PathBuf),
     /// Whole trees, for this reason.
     Copies(String),
 }
@@ -42,18 +38,12 @@ impl Engine {
         if let Some(isolation) = isolation.filter(|isolation| !isolation.has_namespaces()) {
             return Storage::Copies(format!("the isolation {isolation} has no mounts"));
         }
-        let reason = match probe_overlay(scratch) {
-            Ok(()) => return Storage::Overlay,
-            Err(reason) => reason,
-        };
-        // Directories of layers stay in the store, and have to say there what is deleted.
-        if matches!(reason, OverlayError::UpperOnOverlay) && holds_deletions(scratch) {
-            let other = self.settings.elsewhere.iter().find(|place| probe_overlay(place).is_ok());
-            if let Some(place) = other {
-                return Storage::OverlayAt(place.clone());
-            }
+        // Where the store lies on an overlay itself, changes of commands could go to another file system, but the
+        // directories of layers could not: an overlay does not take the marks of what is deleted.
+        match probe_overlay(scratch) {
+            Ok(()) => Storage::Overlay,
+            Err(reason) => Storage::Copies(reason.to_string()),
         }
-        Storage::Copies(reason.to_string())
     }
 
     /// What people should know of how files are stored; nothing where all is as it should be.
@@ -64,10 +54,6 @@ impl Engine {
     pub fn storage_remark(&self) -> Result<Option<String>, EngineError> {
         Ok(match self.storage()? {
             Storage::Overlay => None,
-            Storage::OverlayAt(place) => Some(format!(
-                "the store lies on an overlay: changes of commands go to {} first",
-                place.display()
-            )),
             Storage::Copies(reason) => Some(format!("{reason}: files are copied for each stage")),
         })
     }
@@ -108,15 +94,6 @@ impl Engine {
     }
 }
 
-/// Whether a file system takes the marks by which the directory of a layer says what is deleted. An overlay
-/// does not, as they would be its own.
-fn holds_deletions(directory: &Path) -> bool {
-    let mark = directory.join("deleted");
-    let kind = FileType::CharacterDevice;
-    let made = rustix::fs::mknodat(rustix::fs::CWD, &mark, kind, Mode::empty(), 0);
-    made.and_then(|()| rustix::fs::unlink(&mark)).is_ok()
-}
-
 /// Names a stack by its layers.
 fn stack_digest(layers: &[Layer]) -> Digest {
     let mut hasher = Sha256::new();
@@ -124,38 +101,6 @@ fn stack_digest(layers: &[Layer]) -> Digest {
         hasher.update(layer.id.digest().raw());
     }
     hasher.finish()
-}
-
-/// Where a command with an overlay writes to.
-#[derive(Debug)]
-pub(super) struct Upper {
-    /// The directory for changes; it does not exist yet.
-    pub(super) path: PathBuf,
-    /// An empty one on the same file system.
-    pub(super) work: PathBuf,
-    _scratch: Vec<ScratchDir>,
-    _elsewhere: Option<tempfile::TempDir>,
-}
-
-impl Engine {
-    /// Places for the changes of a command whose layer is to stand at `own` in the end.
-    pub(super) fn upper(&self, own: PathBuf) -> Result<Upper, EngineError> {
-        let failed = EngineError::io("create the upper directory");
-        if let Storage::OverlayAt(place) = self.storage()? {
-            let elsewhere = tempfile::TempDir::with_prefix_in("fanfold-", place).map_err(failed)?;
-            let work = elsewhere.path().join("work");
-            std::fs::create_dir(&work).map_err(EngineError::io("create the upper directory"))?;
-            let path = elsewhere.path().join("upper");
-            return Ok(Upper { path, work, _scratch: Vec::new(), _elsewhere: Some(elsewhere) });
-        }
-        let work = self.store().scratch_dir()?;
-        Ok(Upper { path: own, work: work.path().to_owned(), _scratch: vec![work], _elsewhere: None })
-    }
-
-    /// Whether changes of commands are made where their layers will stand.
-    pub(super) fn changes_in_place(&self) -> Result<bool, EngineError> {
-        Ok(matches!(self.storage()?, Storage::Overlay))
-    }
 }
 
 /// A root that is a whole tree.

@@ -11,7 +11,15 @@ use super::StoreError;
 /// A lock, exclusive unless something else is said, given up when dropped or when its process dies, however it dies.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that was forked meanwhile has the file open until it executes a program. What cannot be
+        // unlocked is when the last of them closes it.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Lock {
@@ -24,7 +32,7 @@ impl Lock {
         let mut file = open(path)?;
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) if is_at(&file, path) => return Ok(Self { _file: file }),
+                Ok(()) if is_at(&file, path) => return Ok(Self { file }),
                 Ok(()) => file = open(path)?,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(StoreError::at("lock", path)(errno.into())),
@@ -54,7 +62,7 @@ impl Lock {
         loop {
             let file = open(path)?;
             match flock(&file, operation) {
-                Ok(()) if is_at(&file, path) => return Ok(Some(Self { _file: file })),
+                Ok(()) if is_at(&file, path) => return Ok(Some(Self { file })),
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(errno) => return Err(StoreError::at("lock", path)(errno.into())),
