@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::io::Errno;
 
 use super::super::sys::notify::{self, Notification, Response};
@@ -80,11 +81,21 @@ pub(super) fn serve(listener: &Arc<OwnedFd>, proc: &OwnedFd, handler: &dyn Handl
     loop {
         match notify::receive(listener.as_fd()) {
             Ok(Some(notification)) => answer(listener, proc, handler, &notification),
+            // A caller that is killed is told of like the end of all of them (since Linux 6.11), which
+            // would be told of for ever.
+            Ok(None) if has_no_caller(listener) => return,
             Ok(None) => {}
             // No process is left whose calls could arrive here.
             Err(_) => return,
         }
     }
+}
+
+/// Whether every process whose calls could arrive has ended.
+fn has_no_caller(listener: &OwnedFd) -> bool {
+    let mut watched = [PollFd::new(listener.as_fd(), PollFlags::empty())];
+    let found = poll(&mut watched, PollTimeout::ZERO);
+    found.is_ok() && watched[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
 }
 
 fn answer(listener: &Arc<OwnedFd>, proc: &OwnedFd, handler: &dyn Handler, notification: &Notification) {
