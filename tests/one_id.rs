@@ -50,10 +50,9 @@ fn same(dockerfile: &str) -> Option<Index> {
             .join("\n")
         };
         let [first, other] = [rungs()[0], rungs()[1]].map(shown);
-        for (one, other) in first.lines().zip(other.lines()).filter(|(one, other)| one != other) {
-            eprintln!("{one}\n  is {other}");
-        }
-        panic!("{digests:?}");
+        let differing = first.lines().zip(other.lines()).filter(|(one, other)| one != other);
+        let differing: Vec<_> = differing.map(|(one, other)| format!("{one}\n  is {other}")).collect();
+        panic!("{digests:?}\n{}", differing.join("\n"));
     }
     last
 }
