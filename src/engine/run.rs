@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use fanfold_platforms::Platform;
 
+use super::ground::Ground;
 use super::limits::{self, Watch};
 use super::output::{OutputLine, forward};
 use super::storage::Storage;
@@ -93,6 +94,9 @@ impl Engine {
             ulimits: op.ulimits.clone(),
             linux32: is_smaller_half(&Platform::host(), platform),
         };
+        if let Ground::Whole(root) = &ground {
+            root.settle_clock();
+        }
         if self.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }

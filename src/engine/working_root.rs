@@ -31,6 +31,11 @@ impl WorkingRoot {
     pub(super) fn path(&self) -> &Path {
         self.place.path()
     }
+
+    /// Waits until what a command changes from now on can be told from what was there before.
+    pub(super) fn settle_clock(&self) {
+        self.snapshot.outlive_clock();
+    }
 }
 
 impl Engine {

@@ -71,7 +71,6 @@ pub fn compare(root: &Path, before: &Snapshot, with: &Compare<'_>) -> Result<Com
     let parents = with.excluded.iter().filter_map(LayerPath::parent).collect();
     let comparer = Comparer { before, with, inspector, parents, found: Mutex::default() };
     let after = walk(&root, with.threads, &|visit| comparer.visit(visit))?;
-    after.outlive_clock();
     let scan = comparer.finish(&root)?;
     Ok(Compared { scan, after })
 }

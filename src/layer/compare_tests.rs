@@ -59,6 +59,7 @@ impl Place {
         let unwritten = place.write(&place.root());
         assert!(unwritten.is_empty(), "{unwritten:?}");
         place.snapshot = Snapshot::take(&place.root(), 2).unwrap();
+        place.snapshot.outlive_clock();
         place
     }
 
@@ -124,6 +125,7 @@ impl Place {
         };
         let changes: Vec<Change> = scan.changes.iter().map(content).collect();
         after.settle(&self.root(), &changes, None).unwrap();
+        after.outlive_clock();
         self.take_layer(&changes);
         let anew = self.dir.path().join("anew");
         fs::create_dir(&anew).unwrap();

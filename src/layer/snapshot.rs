@@ -19,6 +19,8 @@ use super::scan::settle_times;
 /// Coarsest step of the clock that file times are taken from: one tick of a kernel with 100 of them
 /// in a second, twice. A change within the step in which a snapshot was taken could not be seen.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
+/// A tick may be told late.
+const CLOCK_SLACK: Duration = Duration::from_millis(2);
 
 /// What a directory tree was like at one moment: about 90 bytes for each file.
 ///
@@ -128,15 +130,13 @@ impl Listing {
 impl Snapshot {
     /// Reads the tree at `root` with `threads` threads; links are not followed.
     ///
-    /// A change that comes after this returns is seen by [`super::compare`], however soon it comes:
-    /// for that this waits up to 20 ms where the tree was changed just before.
+    /// [`Snapshot::outlive_clock`] has to be called before the tree is changed.
     ///
     /// # Errors
     ///
     /// Fails where a directory cannot be read, and for paths longer than a layer can hold.
     pub fn take(root: &Path, threads: usize) -> Result<Self, LayerError> {
         let snapshot = walk(&open_root(root)?, threads, &|_| Ok(()))?;
-        snapshot.outlive_clock();
         Ok(snapshot)
     }
 
@@ -183,22 +183,29 @@ impl Snapshot {
                 }
             }
         }
-        self.outlive_clock();
         Ok(())
     }
 
-    /// Waits until a change to any of the files would have another time than those seen.
-    pub(super) fn outlive_clock(&self) {
+    /// Waits until a change to any of the files would have another time than those seen: some milliseconds
+    /// where the tree was changed just before, else not at all.
+    pub fn outlive_clock(&self) {
         let records = self.directories.values().flat_map(|listing| listing.records.iter());
         let Some(newest) = records.map(|record| (record.ctime, record.ctime_ns)).max() else { return };
         let (Ok(seconds), now) = (u64::try_from(newest.0), SystemTime::now()) else { return };
         let newest = UNIX_EPOCH + Duration::new(seconds, newest.1);
         // A time in the future says that the clock was set: no waiting would help.
         let age = now.duration_since(newest).unwrap_or_default();
-        if let Some(rest) = CLOCK_STEP.checked_sub(age) {
+        if let Some(rest) = clock_step().checked_sub(age) {
             std::thread::sleep(rest);
         }
     }
+}
+
+/// The time between two values of the clock by which file systems date changes, and a little more.
+fn clock_step() -> Duration {
+    let step = rustix::time::clock_getres(rustix::time::ClockId::RealtimeCoarse);
+    let nanoseconds = u64::try_from(step.tv_nsec).unwrap_or(0);
+    (Duration::from_nanos(nanoseconds) + CLOCK_SLACK).min(CLOCK_STEP)
 }
 
 /// Opens the directory that a walk begins at.
