@@ -192,6 +192,12 @@ impl<'a> Task<'a> {
         value.map(|value| value.trim().to_owned()).ok_or(Errno::SRCH)
     }
 
+    /// Whether a signal has to be dealt with before anything else, or the thread has ended. A tracer's presence
+    /// keeps signals from interrupting a call that waits for its answer.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.file("status").map_or(true, |status| is_interrupted(&status))
+    }
+
     /// The process that the thread belongs to.
     pub(super) fn process(&self) -> Result<i32, Errno> {
         self.status("Tgid")?.parse().map_err(|_| Errno::SRCH)
@@ -203,6 +209,19 @@ impl<'a> Task<'a> {
     }
 }
 
+/// Signals that do nothing to a process that has no handler for them: SIGCHLD, SIGCONT, SIGURG, SIGWINCH.
+const HARMLESS: u64 =
+    1 << (libc::SIGCHLD - 1) | 1 << (libc::SIGCONT - 1) | 1 << (libc::SIGURG - 1) | 1 << (libc::SIGWINCH - 1);
+
+/// [`Task::is_interrupted`], of a `status` file.
+fn is_interrupted(status: &str) -> bool {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let set = |name| field(name).and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    let ended = field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X']));
+    let pending = (set("SigPnd:") | set("ShdPnd:")) & !set("SigBlk:") & !set("SigIgn:");
+    ended || pending & (set("SigCgt:") | !HARMLESS) != 0
+}
+
 /// Whether a call was refused as such.
 fn is_refused(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::PERM | Errno::NOSYS))
@@ -210,4 +229,29 @@ fn is_refused(error: &io::Error) -> bool {
 
 fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_interrupt_unless_nothing_comes_of_them() {
+        let status = |state, pending: u64, blocked: u64, caught: u64| {
+            format!(
+                "State:\t{state}\nSigPnd:\t0\nShdPnd:\t{pending:x}\nSigBlk:\t{blocked:x}\nSigIgn:\t0\nSigCgt:\t{caught:x}\n"
+            )
+        };
+        let (term, child) = (1 << (libc::SIGTERM - 1), 1 << (libc::SIGCHLD - 1));
+        for (text, wanted) in [
+            (status("S (sleeping)", 0, 0, child), false),
+            (status("S (sleeping)", term, 0, 0), true),
+            (status("S (sleeping)", term, term, 0), false),
+            (status("S (sleeping)", child, 0, 0), false),
+            (status("S (sleeping)", child, 0, child), true),
+            (status("Z (zombie)", 0, 0, 0), true),
+        ] {
+            assert_eq!(is_interrupted(&text), wanted, "{text}");
+        }
+    }
 }

@@ -174,6 +174,14 @@ pub(in crate::sandbox::supervisor) fn rules() -> Vec<Rule> {
         when: vec![is(0, INT, libc::PR_SET_DUMPABLE)],
         action: Action::Errno(0),
     });
+    // The kernel hands no descriptor of a path to another process.
+    for (call, flags) in [(libc::SYS_open, 1), (libc::SYS_openat, 2)] {
+        rules.push(Rule {
+            call,
+            when: vec![is(flags, libc::O_PATH as u64, libc::O_PATH)],
+            action: Action::Trace,
+        });
+    }
     for (call, _) in HANDLED {
         // Sockets of other families have no paths.
         let when = if call == libc::SYS_socket { vec![local()] } else { Vec::new() };

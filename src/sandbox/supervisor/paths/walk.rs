@@ -270,7 +270,12 @@ impl<'a> Walk<'a> {
                     Mode::empty(),
                 )?;
                 let outside = self.view.outside(&file)?;
-                let place = outside.starts_with(b"/").then(|| self.view.place_of(&outside)).flatten();
+                let named = outside.starts_with(b"/") && !outside.starts_with(b"/memfd:");
+                let place = named.then(|| self.view.place_of(&outside)).flatten();
+                // What a process opens as a path it opens itself: nothing but its name is sure to be ours.
+                if named && place.is_none() {
+                    return Err(Errno::ACCESS);
+                }
                 // A file that was removed has no place, even where another one got its name.
                 let place = place.filter(|_| rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink > 0));
                 Ok(Link::File(file, place))

@@ -88,6 +88,17 @@ pub(super) fn trace(command: i32, plan: &Plan) -> io::Result<Ended> {
     }
 }
 
+/// The call that a thread makes instead of the one that it stands before.
+#[derive(Debug, Clone, Copy)]
+enum Becomes {
+    /// execve(2), with the environment at this address.
+    Execute { environment: u64 },
+    /// chdir(2).
+    ChangeDirectory,
+    /// openat(2).
+    OpenAsPath { flags: i32 },
+}
+
 struct Tracer<'a> {
     plan: &'a Plan,
     scratch: Scratch,
@@ -157,7 +168,7 @@ impl Tracer<'_> {
                 registers.failed(errno.raw_os_error()).set(thread)?;
                 trace::resume(thread, 0)
             }
-            Ok(Some((layout, environment))) => self.place(thread, &registers, &layout, environment),
+            Ok(Some((layout, call))) => self.place(thread, &registers, &layout, call),
         }
     }
 
@@ -171,12 +182,8 @@ impl Tracer<'_> {
         trace::resume_to_exit(thread)
     }
 
-    /// The new arguments of a call, and the address of its environment where it has one.
-    fn rewritten(
-        &mut self,
-        thread: i32,
-        registers: &Registers,
-    ) -> Result<Option<(Layout, Option<u64>)>, Errno> {
+    /// The new arguments of a call, and what it becomes.
+    fn rewritten(&mut self, thread: i32, registers: &Registers) -> Result<Option<(Layout, Becomes)>, Errno> {
         let task = Task::stopped(&self.plan.proc, thread);
         let [first, second, third, fourth, fifth, _] = registers.arguments();
         let (directory, path, arguments, environment, flags) = match registers.call() {
@@ -184,7 +191,13 @@ impl Tracer<'_> {
             libc::SYS_execveat => (first as i32, second, third, fourth, fifth as i32),
             libc::SYS_chdir if self.plan.loader.is_some() => {
                 let located = self.plan.view.locate(&task, libc::AT_FDCWD, &task.path(first)?, true)?;
-                return Ok(Some((Layout::path(&located.path), None)));
+                return Ok(Some((Layout::path(&located.path), Becomes::ChangeDirectory)));
+            }
+            libc::SYS_open if self.plan.loader.is_some() => {
+                return self.opening(&task, libc::AT_FDCWD, first, second as i32).map(Some);
+            }
+            libc::SYS_openat if self.plan.loader.is_some() => {
+                return self.opening(&task, first as i32, second, third as i32).map(Some);
             }
             _ => return Ok(None),
         };
@@ -204,7 +217,24 @@ impl Tracer<'_> {
         let Some(replacement) = rules.replacement(&task, &wanted)? else { return Ok(None) };
         let layout = Layout::new(&replacement, &arguments::pointers(&task, arguments)?);
         self.begun.insert(thread, replacement.inside);
-        Ok(Some((layout, Some(environment))))
+        Ok(Some((layout, Becomes::Execute { environment })))
+    }
+
+    /// A call to open a file as a path, which no other process can do for the thread.
+    fn opening(
+        &self,
+        task: &Task<'_>,
+        directory: i32,
+        path: u64,
+        flags: i32,
+    ) -> Result<(Layout, Becomes), Errno> {
+        let path = task.path(path)?;
+        if path.is_empty() {
+            return Err(Errno::NOENT);
+        }
+        let located = self.plan.view.locate(task, directory, &path, flags & libc::O_NOFOLLOW == 0)?;
+        // All links were followed that are to be.
+        Ok((Layout::path(&located.path), Becomes::OpenAsPath { flags: flags | libc::O_NOFOLLOW }))
     }
 
     /// Puts new arguments into the thread's memory and lets it make the call with them.
@@ -213,7 +243,7 @@ impl Tracer<'_> {
         thread: i32,
         registers: &Registers,
         layout: &Layout,
-        environment: Option<u64>,
+        becomes: Becomes,
     ) -> io::Result<()> {
         let task = Task::stopped(&self.plan.proc, thread);
         let below = registers.stack().saturating_sub(layout.length());
@@ -229,12 +259,16 @@ impl Tracer<'_> {
             registers.failed(libc::ENOMEM).set(thread)?;
             return trace::resume(thread, 0);
         }
-        let changed = match environment {
-            Some(environment) => {
+        let changed = match becomes {
+            Becomes::Execute { environment } => {
                 let arguments = [placed.path, placed.arguments, environment, 0, 0, 0];
                 registers.with_call(libc::SYS_execve, arguments)
             }
-            None => registers.with_call(registers.call(), [placed.path, 0, 0, 0, 0, 0]),
+            Becomes::ChangeDirectory => registers.with_call(libc::SYS_chdir, [placed.path, 0, 0, 0, 0, 0]),
+            Becomes::OpenAsPath { flags } => {
+                let arguments = [libc::AT_FDCWD as u64, placed.path, flags as u64, 0, 0, 0];
+                registers.with_call(libc::SYS_openat, arguments)
+            }
         };
         changed.set(thread)?;
         trace::resume(thread, 0)

@@ -1,6 +1,9 @@
 //! Opening files, and making them on the way.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use nix::libc;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -9,6 +12,7 @@ use rustix::io::Errno;
 use crate::image::workable_mode;
 
 use super::super::super::notification::{Answer, Waiting};
+use super::super::super::task::Task;
 use super::super::access::{READ, WRITE};
 use super::super::view::is_directory;
 use super::super::walk::{Found, Parent};
@@ -19,6 +23,9 @@ const ATTEMPTS: u32 = 16;
 
 /// Device number of /dev/tty, the caller's own terminal: the supervisor would open its own.
 const CONTROLLING_TERMINAL: u64 = libc::makedev(5, 0);
+
+/// How often a caller that waits for another process is looked at.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Flags that the kernel does not know are ignored by these calls.
 const KNOWN: i32 = libc::O_ACCMODE
@@ -163,9 +170,26 @@ fn existing(call: &Call<'_>, found: Found, flags: i32) -> Outcome {
         return Ok(descriptor(call.paths.view.reopen(&found.file, how)?, flags));
     }
     // Somebody else has to open the other end first.
-    let view = call.paths.view.clone();
-    Ok(Answer::Later(Waiting::new(move || match view.reopen(&found.file, how) {
-        Ok(file) => descriptor(file, flags),
-        Err(error) => Answer::Failed(error),
+    let (view, file, thread) = (call.paths.view.clone(), Arc::new(found.file), call.task.thread());
+    let proc = call.task.proc().try_clone().map_err(|_| Errno::NFILE)?;
+    Ok(Answer::Later(Waiting::new(move || {
+        let (sender, opened) = mpsc::channel();
+        let (own_view, own_file) = (view.clone(), Arc::clone(&file));
+        // The receiver may have stopped to wait.
+        let opening = move || drop(sender.send(own_view.reopen(&own_file, how)));
+        if std::thread::Builder::new().spawn(opening).is_err() {
+            return Answer::Failed(Errno::AGAIN);
+        }
+        loop {
+            match opened.recv_timeout(PAUSE) {
+                Ok(result) => return result.map_or_else(Answer::Failed, |file| descriptor(file, flags)),
+                Err(RecvTimeoutError::Timeout) if !Task::stopped(&proc, thread).is_interrupted() => {}
+                Err(_) => {
+                    // With both ends open the other thread goes on.
+                    drop(view.reopen(&file, OFlags::RDWR | OFlags::NONBLOCK));
+                    return Answer::Failed(Errno::INTR);
+                }
+            }
+        }
     })))
 }
