@@ -155,12 +155,15 @@ fn wait(
     let mut stubs = Vec::new();
     let mut reported = None;
     let mut journal = Vec::new();
-    if !spec.isolation.has_namespaces() && !is_heard(ours, socket)? {
-        // The build is gone, and no namespace ends the command with it.
-        kill(child, Signal::SIGKILL)?;
-    }
-    // Process 1 closes its end by ending, after its report or because it was killed.
-    while let Ok(message) = Message::receive(ours) {
+    let mut watched = !spec.isolation.has_namespaces();
+    loop {
+        if watched && !is_heard(ours, socket)? {
+            // The build is gone, and no namespace ends the command with it.
+            kill(child, Signal::SIGKILL)?;
+            watched = false;
+        }
+        // Process 1 closes its end by ending, after its report or because it was killed.
+        let Ok(message) = Message::receive(ours) else { break };
         match message {
             Message::Stubs(made) => stubs = made,
             Message::Ended { ended, journal: found, .. } => {
