@@ -365,9 +365,8 @@ fn doctor_in_containers_that_grant_little() {
         let container = container.volume(&world.path("")).dir(&world.path(""));
         let run = container.env("HOME", &text("home")).env("TMPDIR", &text("tmp")).fanfold();
         let all = examined(run.args(["platforms", "--doctor", "--root", &text("root")]));
-        // Whether the last rung works is up to the engine's own filter of calls; the doctor says which.
-        let wanted = if all["rung"].is_null() && rung == "ptrace" { "missing" } else { "degraded" };
-        assert_eq!(finding(&all, &format!("isolation {rung}"))["verdict"], wanted, "{all:#}");
+        assert_eq!(all["rung"], rung, "{all:#}");
+        assert_eq!(finding(&all, &format!("isolation {rung}"))["verdict"], "degraded", "{all:#}");
         for topic in TOPICS {
             finding(&all, topic);
         }
