@@ -21,6 +21,7 @@ mod registry;
 mod run;
 mod rungs;
 mod search;
+mod target;
 mod tree;
 mod world;
 
@@ -40,5 +41,6 @@ pub(crate) use registry::{Registry, RegistryOptions};
 pub(crate) use run::{Outcome, Run, layout, tool};
 pub(crate) use rungs::Rung;
 pub(crate) use search::found_nowhere;
+pub(crate) use target::{Target, on_every_rung};
 pub(crate) use tree::{Kind, Node, Tree, escape};
 pub(crate) use world::{User, World, is_root, native_platform, users};
