@@ -142,8 +142,14 @@ impl Maker {
                 Err(io::Error::other("layers cannot be stacked here: a directory of them is needed"))
             }
             Mount::Directory { path, target, read_only } => {
-                let target = self.target(target, Kind::Directory)?;
-                self.add(target.place, directory_at(path)?, *read_only, &[]);
+                let is_directory = fs::symlink_metadata(path)?.is_dir();
+                let (kind, source) = if is_directory {
+                    (Kind::Directory, directory_at(path)?)
+                } else {
+                    (Kind::File, file_at(path)?)
+                };
+                let target = self.target(target, kind)?;
+                self.add(target.place, source, *read_only, &[]);
                 Ok(())
             }
             Mount::Tmpfs { target, .. } => {
