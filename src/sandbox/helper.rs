@@ -25,7 +25,7 @@ use super::mapping::{self, IdRange};
 use super::reaper::{self, Spared};
 use super::root::{Stub, remove_stubs};
 use super::spec::{Network, RootPlace, RunSpec};
-use super::supervisor::JournalEntry;
+use super::supervisor::{self, JournalEntry};
 use super::sys::{self, namespaces};
 use super::unspaced::SPACES;
 use super::wire::{Failure, Message, Step};
@@ -64,6 +64,9 @@ fn run(spec: &RunSpec, socket: &UnixStream, null: &fs::File) -> Result<Message, 
         let own = |text: String| mapping::nested(&mapping::parse_map(&text));
         vec![("uid_map", own(read("/proc/self/uid_map")?)), ("gid_map", own(read("/proc/self/gid_map")?))]
     } else {
+        if spec.isolation == Isolation::Ptrace {
+            supervisor::end_with_parent().step("prctl")?;
+        }
         reaper::adopt(true).step("prctl")?;
         Vec::new()
     };

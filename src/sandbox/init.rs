@@ -71,6 +71,9 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
     let own = rustix::fs::readlink("/proc/self", Vec::new()).step("/proc/self")?;
     let own = own.to_str().ok().and_then(|text| text.parse().ok());
     let own = own.ok_or_else(|| io::Error::other("not a number")).step("/proc/self")?;
+    if spec.isolation == Isolation::Ptrace {
+        supervisor::end_with_parent().step("prctl")?;
+    }
     Message::Started(own).send(helper).step("answering")?;
     if Message::receive(helper).is_err() {
         // The helper says why, unless it is gone.

@@ -120,6 +120,12 @@ impl Attended {
     }
 }
 
+/// Ends this process when the one that forked it ends, by whatever signal. With the tracer the kernel ends
+/// every process of a command that is traced from its first program on.
+pub(in crate::sandbox) fn end_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?)
+}
+
 /// Waits for the end of a child, and reaps others.
 pub(super) fn wait_for(command: i32) -> io::Result<Ended> {
     loop {

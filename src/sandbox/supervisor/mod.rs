@@ -63,7 +63,7 @@ mod tracer;
 mod unsupported;
 mod view;
 
-pub(super) use attended::{Attended, join_early, join_late};
+pub(super) use attended::{Attended, end_with_parent, join_early, join_late};
 #[cfg(target_arch = "x86_64")]
 pub(super) use confine::remarks;
 pub use owners::JournalEntry;

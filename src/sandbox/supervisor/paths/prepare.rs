@@ -142,7 +142,8 @@ impl Maker {
                 Err(io::Error::other("layers cannot be stacked here: a directory of them is needed"))
             }
             Mount::Directory { path, target, read_only } => {
-                let (kind, source) = if fs::metadata(path)?.is_dir() {
+                let is_directory = fs::symlink_metadata(path)?.is_dir();
+                let (kind, source) = if is_directory {
                     (Kind::Directory, directory_at(path)?)
                 } else {
                     (Kind::File, file_at(path)?)
