@@ -131,7 +131,7 @@ impl Inspector<'_> {
                 found.opaque = value == b"y";
             } else if self.overlay && UNREADABLE.contains(&&name[..]) {
                 return Err(LayerError::refused(path, "overlayfs keeps its content elsewhere"));
-            } else if name == OWNER_RECORD.to_bytes() {
+            } else if name == OWNER_RECORD.to_bytes() && self.is_trusted(entry) {
                 (entry.uid, entry.gid) = parse_owner_record(&value)
                     .ok_or_else(|| LayerError::refused(path, "its recorded owner is malformed"))?;
             } else if name == MODE_RECORD.to_bytes() && matches!(self.owners, Owners::Simulated { .. }) {
@@ -144,6 +144,12 @@ impl Inspector<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a record of the owner is ours. Where the kernel keeps owners we write one only to a file that
+    /// could not be given away; on a file of another user it is that user's forgery.
+    fn is_trusted(&self, entry: &Entry) -> bool {
+        !matches!(self.owners, Owners::Kernel) || entry.uid == rustix::process::geteuid().as_raw()
     }
 
     /// The owner of a special file that is still what the image has, there or elsewhere.

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use rustix::fs::{FileType, XattrFlags};
+use rustix::io::Errno;
 
 use super::*;
 use crate::layer::build::Builder;
@@ -204,6 +205,22 @@ fn attributes_and_owners() {
     assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-5, 0));
     settle_times(upper.0.path(), &changes, Some(100)).unwrap();
     assert_eq!(fs::metadata(upper.at("f")).unwrap().mtime(), 0);
+}
+
+/// A record stands on files that could not be given away. On one that has another owner a command wrote it.
+#[test]
+fn owners_cannot_be_forged() {
+    let upper = Upper::new();
+    upper.file("f", b"x");
+    upper.mark("f", "user.containers.override_stat", b"0:0:04755");
+    let other = Some(rustix::fs::Uid::from_raw(7));
+    match rustix::fs::chown(upper.at("f"), other, None) {
+        // Only root gives files away.
+        Err(Errno::PERM | Errno::INVAL) => return,
+        given => given.unwrap(),
+    }
+    let entry = &upper.scan(&Tree::default(), &[])[0].entry;
+    assert_eq!((entry.uid, entry.xattrs.len()), (7, 0));
 }
 
 #[test]

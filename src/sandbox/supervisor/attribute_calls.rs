@@ -1,9 +1,9 @@
-//! Calls that list the extended attributes of a file, where the root is the task's own.
+//! Calls that list or change the extended attributes of a file, where the root is the task's own.
 //!
 //! The one in which an owner is recorded is not shown: a program that copies all that are listed would give
-//! the copy the owner of the original.
+//! the copy the owner of the original. Nor is it a command's to write: it would give its files to others.
 //!
-//! Source: listxattr(2).
+//! Sources: listxattr(2), setxattr(2).
 
 use std::os::fd::AsRawFd;
 
@@ -16,7 +16,26 @@ use super::task::Task;
 use crate::image::OWNER_RECORD;
 
 /// The calls that [`answer`] knows.
-pub(super) const CALLS: [libc::c_long; 3] = [libc::SYS_listxattr, libc::SYS_llistxattr, libc::SYS_flistxattr];
+pub(super) const CALLS: [libc::c_long; 11] = [
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_flistxattr,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+];
+
+/// Numbers of calls that came later than the C library's list of them.
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+
+/// The kernel's bound on a name, in bytes.
+const NAME_LIMIT: usize = 255;
 
 /// The kernel's bound on a list of names, in bytes.
 const LIST_LIMIT: usize = 65_536;
@@ -28,15 +47,26 @@ pub(super) fn answer(
     call: libc::c_long,
     arguments: &[u64; 6],
 ) -> Option<Answer> {
-    let [first, buffer, size, ..] = *arguments;
+    let [first, buffer, size, fourth, ..] = *arguments;
     let target = match call {
         libc::SYS_listxattr => Target::read(task, libc::AT_FDCWD as u64, first, 0),
         libc::SYS_llistxattr => Target::read(task, libc::AT_FDCWD as u64, first, libc::AT_SYMLINK_NOFOLLOW),
         libc::SYS_flistxattr => Ok(Target::descriptor(first)),
+        SETXATTRAT | REMOVEXATTRAT => return Some(change(task, fourth)),
+        call if CALLS.contains(&call) => return Some(change(task, buffer)),
         _ => return None,
     };
     let listed = target.and_then(|target| list(identities, task, &target, buffer, size));
     Some(listed.unwrap_or_else(Answer::Failed))
+}
+
+/// A change of the attribute whose name is at this address.
+fn change(task: &Task<'_>, name: u64) -> Answer {
+    match task.string(name, NAME_LIMIT + 1) {
+        Ok(name) if name == OWNER_RECORD.to_bytes() => Answer::Failed(Errno::PERM),
+        // What is wrong with another name is said by the kernel.
+        _ => Answer::Continue,
+    }
 }
 
 fn list(

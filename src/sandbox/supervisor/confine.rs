@@ -2,7 +2,7 @@
 //!
 //! Calls that go through the tracer are made by the command itself, with a path that the tracer has put
 //! into its memory. Another thread could write another path there. With this the kernel refuses whatever
-//! lies outside of the root and of what is bound in it.
+//! lies outside of the root and of what is bound in it, and signals to what is not the command's.
 //!
 //! Limits: it is about files that are opened, executed, made, removed or moved. To change into a directory
 //! and to ask what a file is are not among them; what is found by that is again answered by the supervisor.
@@ -31,6 +31,12 @@ const TRUNCATE: u64 = 1 << 14;
 const DEVICE: u64 = 1 << 15;
 /// Making and removing: all from version 1 that is not above.
 const MAKE: u64 = (1 << 13) - (1 << 4);
+
+/// Signals to processes that are not under the rules (version 6): without a namespace of processes, those
+/// of fanfold and all others of the same user.
+const SIGNALS: u64 = 1 << 1;
+/// The version that knows it.
+const SCOPES: u32 = 6;
 
 /// The rights that only a directory can give.
 const ON_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | DEVICE;
@@ -65,8 +71,10 @@ impl Confinement {
     /// Says why there are none: this kernel has no Landlock, or it was not switched on, or it is too old.
     /// The supervisor then has to be relied on alone.
     pub(in crate::sandbox) fn new(view: &PathView, programs: &[&Path]) -> io::Result<Self> {
-        let known = known(usable_version()?);
-        let confinement = Self { rules: landlock::create(known)? };
+        let version = usable_version()?;
+        let known = known(version);
+        let scoped = if version < SCOPES { 0 } else { SIGNALS };
+        let confinement = Self { rules: landlock::create(known, scoped)? };
         let writable = known;
         let readable = known & READ;
         confinement.allow(&open(view.root_path())?, writable)?;
@@ -123,8 +131,17 @@ fn usable_version() -> io::Result<u32> {
 
 /// What users have to know where commands cannot be confined.
 pub(in crate::sandbox) fn remarks() -> Vec<String> {
-    let said = |reason| format!("no Landlock: {reason}; the supervisor alone keeps commands in their root");
-    usable_version().err().map(said).into_iter().collect()
+    let said = match usable_version() {
+        Ok(version) if version >= SCOPES => return Vec::new(),
+        Ok(_) => "commands can signal other processes of this user: Landlock of this kernel, older than \
+                  Linux 6.12, does not keep them from it"
+            .to_owned(),
+        Err(reason) => format!(
+            "no Landlock: {reason}; the supervisor alone keeps commands in their root, and they can signal \
+             other processes of this user"
+        ),
+    };
+    vec![said]
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {

@@ -18,10 +18,12 @@ const RESTRICT_SELF: libc::c_long = 446;
 const VERSION: libc::c_ulong = 1;
 const PATH_BENEATH: libc::c_ulong = 1;
 
-/// What rules are about; the first field of the kernel's structure, which may be given alone.
+/// What rules are about. The first field of the kernel's structure may be given alone.
 #[repr(C)]
 struct RulesetAttribute {
     handled_access_fs: u64,
+    handled_access_net: u64,
+    scoped: u64,
 }
 
 /// Rights below a directory, or on one file.
@@ -38,13 +40,14 @@ pub(in crate::sandbox) fn version() -> io::Result<u32> {
     Ok(version as u32)
 }
 
-/// A new set of rules: of the rights in `handled`, none is left but those that are added.
-pub(in crate::sandbox) fn create(handled: u64) -> io::Result<OwnedFd> {
-    let attribute = RulesetAttribute { handled_access_fs: handled };
-    // SAFETY: `attribute` outlives the call, and its size is passed along.
-    let raw = check(unsafe {
-        libc::syscall(CREATE_RULESET, &raw const attribute, size_of::<RulesetAttribute>(), 0 as libc::c_ulong)
-    })?;
+/// A new set of rules: of the rights in `handled`, none is left but those that are added. What is named in
+/// `scoped`, which the kernel knows from version 6 on, works among processes under the rules alone.
+pub(in crate::sandbox) fn create(handled: u64, scoped: u64) -> io::Result<OwnedFd> {
+    let attribute = RulesetAttribute { handled_access_fs: handled, handled_access_net: 0, scoped };
+    let size = if scoped == 0 { size_of::<u64>() } else { size_of::<RulesetAttribute>() };
+    // SAFETY: `attribute` outlives the call, and no more than its size is passed along.
+    let raw =
+        check(unsafe { libc::syscall(CREATE_RULESET, &raw const attribute, size, 0 as libc::c_ulong) })?;
     // SAFETY: the kernel has just made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(raw as i32) })
 }

@@ -140,6 +140,8 @@ const UNKNOWN: [c_long; 19] = [
 
 /// The kernel takes the arguments that are looked at as 32 bits.
 const INT: u64 = 0xffff_ffff;
+/// A new process or thread that no tracer gets.
+const UNTRACED: u64 = libc::CLONE_UNTRACED as u64;
 /// The type of a socket, without its flags.
 const SOCKET_TYPE: u64 = 0xf;
 
@@ -182,6 +184,12 @@ pub(in crate::sandbox::supervisor) fn rules() -> Vec<Rule> {
             action: Action::Trace,
         });
     }
+    // A process that is not traced would not end with the tracer.
+    rules.push(Rule {
+        call: libc::SYS_clone,
+        when: vec![is(0, UNTRACED, libc::CLONE_UNTRACED)],
+        action: Action::Errno(libc::EPERM as u16),
+    });
     for (call, _) in HANDLED {
         // Sockets of other families have no paths.
         let when = if call == libc::SYS_socket { vec![local()] } else { Vec::new() };

@@ -248,17 +248,24 @@ impl Tracer<'_> {
         let task = Task::stopped(&self.plan.proc, thread);
         let below = registers.stack().saturating_sub(layout.length());
         let owner = process(&task);
-        let at = if scratch::is_main_stack(&task, registers.stack()) {
-            Some(below)
-        } else {
-            self.scratch.take(thread, owner, layout.length()).map(|slot| slot.address)
+        // A main stack only grows when its own program writes to it: there may be too little of it.
+        let on_stack = scratch::is_main_stack(&task, registers.stack())
+            .then(|| layout.at(below))
+            .filter(|placed| task.write(placed.at, &placed.bytes).is_ok());
+        let placed = match on_stack {
+            Some(placed) => placed,
+            None => {
+                let Some(slot) = self.scratch.take(thread, owner, layout.length()) else {
+                    return self.map(thread, registers, layout.length());
+                };
+                let placed = layout.at(slot.address);
+                if task.write(placed.at, &placed.bytes).is_err() {
+                    registers.failed(libc::ENOMEM).set(thread)?;
+                    return trace::resume(thread, 0);
+                }
+                placed
+            }
         };
-        let Some(at) = at else { return self.map(thread, registers, layout.length()) };
-        let placed = layout.at(at);
-        if task.write(placed.at, &placed.bytes).is_err() {
-            registers.failed(libc::ENOMEM).set(thread)?;
-            return trace::resume(thread, 0);
-        }
         let changed = match becomes {
             Becomes::Execute { environment } => {
                 let arguments = [placed.path, placed.arguments, environment, 0, 0, 0];

@@ -6,7 +6,7 @@
 //!
 //! Sources: elf(5).
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use super::super::task::Task;
 use super::super::view::{Located, View};
 use super::rewrite::Loader;
+use crate::image::Sha256;
 
 /// Programs of this machine, as ELF names it.
 const NATIVE: u16 = 62;
@@ -26,6 +27,8 @@ const NATIVE: u16 = 62;
 const TABLE_LIMIT: u16 = 128;
 /// Bytes of one.
 const ENTRY: u64 = 56;
+/// Longer than two ticks of the kernel's clock, in nanoseconds.
+const TICKS: i128 = 25_000_000;
 
 /// Makes copies of programs.
 pub(in crate::sandbox) struct Patched {
@@ -47,6 +50,10 @@ struct Named {
 impl Loader for Patched {
     fn native(&self, task: &Task<'_>, program: &Located, content: &File) -> Result<Vec<u8>, Errno> {
         let failed = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        // What is in memory alone, as a secret is, is never copied to a disk.
+        if program.path.is_empty() {
+            return Err(Errno::ACCESS);
+        }
         let Some(named) = loader(content).map_err(failed)? else { return Ok(program.path.clone()) };
         // Without a slash it would be looked for where the process stands; nobody writes that.
         let found = self.view.locate(task, libc::AT_FDCWD, &named.path, true)?;
@@ -59,13 +66,15 @@ impl Patched {
     fn copy(&self, program: &Located, content: &File, named: &Named, loader: &[u8]) -> io::Result<PathBuf> {
         let found = content.metadata()?;
         let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
-        let key =
-            format!("{:x}-{:x}-{times:x?}", found.dev(), found.ino()).replace([' ', ',', '[', ']'], "-");
-        let place = self.directory.join(key);
+        let mut key = Sha256::new();
+        key.update(format!("{} {} {times:?} ", found.dev(), found.ino()).as_bytes());
+        // A link may lead to another loader by now.
+        key.update(loader);
+        let place = self.directory.join(key.finish().hex());
         // The kernel calls the process by the last name of the path.
         let name = Path::new(std::ffi::OsStr::from_bytes(&program.inside)).file_name().unwrap_or_default();
         let path = place.join(name);
-        if path.exists() {
+        if fs::metadata(&path).is_ok_and(|copy| is_settled(&found, &copy)) {
             return Ok(path);
         }
         match fs::create_dir(&place) {
@@ -79,6 +88,11 @@ impl Patched {
         let mut content = content.try_clone()?;
         content.seek(SeekFrom::Start(0))?;
         let end = io::copy(&mut content, file.as_file_mut())?;
+        let now = content.metadata()?;
+        if [now.mtime(), now.mtime_nsec(), now.ctime(), now.ctime_nsec()] != times {
+            // Somebody writes to it.
+            return Err(Errno::TXTBSY.into());
+        }
         file.write_all(&[loader, b"\0"].concat())?;
         let length = loader.len() as u64 + 1;
         file.as_file().write_all_at(&end.to_le_bytes(), named.entry + 8)?;
@@ -87,6 +101,13 @@ impl Patched {
         file.into_temp_path().persist(&path)?;
         Ok(path)
     }
+}
+
+/// Whether a copy shows what the original is now: one made within the same tick of the kernel's clock as
+/// the original's last change may be older than that.
+fn is_settled(original: &Metadata, copy: &Metadata) -> bool {
+    let since = |file: &Metadata| i128::from(file.ctime()) * 1_000_000_000 + i128::from(file.ctime_nsec());
+    since(copy) - since(original) > TICKS
 }
 
 /// Finds the loader of a native program; `None` for a static one.
@@ -140,6 +161,33 @@ mod tests {
         if let Some(named) = loader(&file).unwrap() {
             assert!(named.path.starts_with(b"/lib"), "{named:?}");
         }
+    }
+
+    /// Another loader, and content that may have changed since, make another copy.
+    #[test]
+    fn copies_are_of_what_a_program_is_now() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("p");
+        let view = Arc::new(super::super::super::view::OwnRoot);
+        let patched = Patched { directory: base.path().join("copies"), view };
+        fs::create_dir(&patched.directory).unwrap();
+        let named = Named { entry: 0, path: Vec::new() };
+        let write = |text: &str| fs::write(&path, text.repeat(64)).unwrap();
+        let copy = |loader: &[u8]| {
+            let file = File::open(&path).unwrap();
+            let inside = path.as_os_str().as_bytes().to_vec();
+            let located = Located { file: file.try_clone().unwrap().into(), path: inside.clone(), inside };
+            patched.copy(&located, &file, &named, loader).unwrap()
+        };
+        write("a");
+        let first = copy(b"/one");
+        write("b");
+        assert_eq!(fs::read(copy(b"/one")).unwrap()[60], b'b');
+        assert_ne!(first, copy(b"/two"));
+        std::thread::sleep(std::time::Duration::from_nanos(2 * TICKS as u64));
+        let settled = copy(b"/one");
+        let made = fs::metadata(&settled).unwrap().ino();
+        assert_eq!(fs::metadata(copy(b"/one")).unwrap().ino(), made);
     }
 
     #[test]
