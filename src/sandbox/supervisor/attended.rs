@@ -129,7 +129,11 @@ pub(in crate::sandbox) fn end_with_parent() -> io::Result<()> {
 /// Waits for the end of a child, and reaps others.
 pub(super) fn wait_for(command: i32) -> io::Result<Ended> {
     loop {
-        match waitpid(None, None)? {
+        let waited = match waitpid(None, None) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => other?,
+        };
+        match waited {
             WaitStatus::Exited(pid, code) if pid.as_raw() == command => return Ok(Ended::Exited(code)),
             WaitStatus::Signaled(pid, signal, _) if pid.as_raw() == command => {
                 return Ok(Ended::Signaled(signal as i32));
