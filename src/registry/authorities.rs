@@ -11,7 +11,7 @@ use super::config::Config;
 use super::error::{Cause, Failure};
 
 /// Where distributions keep the certificates of all authorities in one file.
-const FILES: [&str; 6] = [
+pub const AUTHORITY_FILES: [&str; 6] = [
     // Debian, Ubuntu, Alpine, Arch, Gentoo
     "/etc/ssl/certs/ca-certificates.crt",
     // Fedora, Red Hat
@@ -39,7 +39,7 @@ impl Authorities {
     /// The machine's, and those that the settings name.
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            usual: FILES.iter().chain(&FOLDERS).map(PathBuf::from).collect(),
+            usual: AUTHORITY_FILES.iter().chain(&FOLDERS).map(PathBuf::from).collect(),
             file: config.ca_file.clone(),
             folders: config.ca_dirs.clone(),
         }

@@ -50,6 +50,7 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
+pub use authorities::AUTHORITY_FILES;
 pub use client::{Client, Pushed, Target};
 pub use config::{Config, RetryCallback, Timeouts};
 pub use credentials::CredentialFiles;

@@ -5,21 +5,12 @@ use std::path::{Path, PathBuf};
 use super::super::environment::Environment;
 use super::finding::Finding;
 use super::read;
-
-/// Where distributions keep the certificates of all authorities in one file.
-const AUTHORITIES: [&str; 6] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/tls/cacert.pem",
-    "/etc/ssl/cert.pem",
-];
+use crate::registry::AUTHORITY_FILES;
 
 /// All findings of this file.
 pub(super) fn find(environment: &Environment) -> Vec<Finding> {
     let named: Vec<_> = environment.ca_file().into_iter().chain(environment.ca_dirs()).collect();
-    let usual = AUTHORITIES.map(PathBuf::from).into_iter().find(|path| path.is_file());
+    let usual = AUTHORITY_FILES.map(PathBuf::from).into_iter().find(|path| path.is_file());
     // Values may hold passwords, so that only the names are shown.
     let network = environment.git().network;
     let proxies = network.iter().map(|(name, _)| name.as_str());
