@@ -5,18 +5,19 @@
 //! that user, also in what it executes. Where root's command becomes another user, only owners follow: it
 //! can still read and write what root can, as looking at each file that root opens would slow down all.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nix::libc;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::credential_sets::CredentialSets;
 use super::identity_calls::Identities;
 use super::notification::{Answer, Handler};
+use super::owners::{Owner, Owners};
 use super::task::Task;
 use super::tracer::Executes;
 use super::view::{OwnRoot, View};
@@ -49,8 +50,8 @@ impl Handler for OneId {
         }
         let [first, second, _, _, fifth, _] = *arguments;
         match call {
-            libc::SYS_execve => self.executes(task, libc::AT_FDCWD, first, 0),
-            libc::SYS_execveat => self.executes(task, first as i32, second, fifth as i32),
+            libc::SYS_execve => self.begins(task, libc::AT_FDCWD, first, 0),
+            libc::SYS_execveat => self.begins(task, first as i32, second, fifth as i32),
             _ => {}
         }
         credential_calls::answer(&self.sets, task, call, arguments)
@@ -62,19 +63,32 @@ impl Handler for OneId {
 }
 
 impl Executes for OneId {
-    fn executes(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) {
-        OneId::executes(self, task, directory, path, flags);
+    fn executes(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) -> Option<Owner> {
+        self.execution(task, directory, path, flags).ok()
+    }
+
+    fn executed(&self, process: i32, _program: Option<&[u8]>, owner: Option<Owner>) {
+        if let Some(owner) = owner {
+            // A process that has just been killed needs no credentials.
+            let _ = self.sets.on_exec(process, owner.uid, owner.gid, owner.mode);
+        }
     }
 }
 
 impl OneId {
     /// A process executes a program: one that is set-id gives it other credentials. What fails here fails
     /// in the kernel as well.
-    fn executes(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) {
-        let _ = self.execution(task, directory, path, flags);
+    fn begins(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) {
+        if let Ok(owner) = self.execution(task, directory, path, flags)
+            && task.is_waiting()
+        {
+            // A process that has just been killed needs no credentials.
+            let _ = self.sets.on_exec(task.thread(), owner.uid, owner.gid, owner.mode);
+        }
     }
 
-    fn execution(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) -> Result<(), Errno> {
+    /// Whose the program is that a task wants to execute.
+    fn execution(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) -> Result<Owner, Errno> {
         let path = task.path(path)?;
         let file = if path.is_empty() && flags & libc::AT_EMPTY_PATH != 0 {
             task.directory(directory)?
@@ -82,19 +96,23 @@ impl OneId {
             OwnRoot.locate(task, directory, &path, flags & libc::AT_SYMLINK_NOFOLLOW == 0)?.file
         };
         let stat = rustix::fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_mode & 0o111 == 0 {
-            return Ok(());
-        }
-        let mut owner = (0, 0, 0);
-        if stat.st_mode & SET_ID != 0 && !is_script(&file)? {
-            let found = self.identities.owners.of(file.as_fd(), &stat);
-            owner = (found.uid, found.gid, found.mode);
-        }
-        if !task.is_waiting() {
-            return Err(Errno::SRCH);
-        }
-        self.sets.on_exec(task.thread(), owner.0, owner.1, owner.2)
+        set_id_owner(&self.identities.owners, &file, &stat)
     }
+}
+
+/// The owner of a program with its mode, as far as its set-id bits matter: elsewhere all is 0.
+///
+/// # Errors
+///
+/// `EACCES` for what is no program.
+pub(super) fn set_id_owner(owners: &Owners, file: &OwnedFd, stat: &Stat) -> Result<Owner, Errno> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_mode & 0o111 == 0 {
+        return Err(Errno::ACCESS);
+    }
+    if stat.st_mode & SET_ID != 0 && !is_script(file)? {
+        return Ok(owners.of(file.as_fd(), stat));
+    }
+    Ok(Owner { uid: 0, gid: 0, mode: 0 })
 }
 
 /// Whether a file is for an interpreter: the kernel pays no attention to the set-id bits of such.

@@ -24,7 +24,8 @@ use super::credential_sets::CredentialSets;
 use super::credentials::Credentials;
 use super::failsafe::{Failsafe, Health};
 use super::notification::{Answer, Handler};
-use super::owners::{JournalEntry, Owners};
+use super::one_id::set_id_owner;
+use super::owners::{JournalEntry, Owner, Owners};
 use super::paths::{self, PathView, Paths, Processes};
 use super::start;
 use super::task::Task;
@@ -218,23 +219,28 @@ impl Answers {
         task.write(address, &text)
     }
 
-    fn execution(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) -> Result<(), Errno> {
+    fn execution(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) -> Result<Owner, Errno> {
         let path = task.path(path)?;
         let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
         let file = self.view.locate(task, directory, &path, follow)?.file;
         let stat = rustix::fs::fstat(&file)?;
-        let owner = self.owners.of(file.as_fd(), &stat);
-        self.sets.on_exec(task.thread(), owner.uid, owner.gid, owner.mode)
+        set_id_owner(&self.owners, &file, &stat)
     }
 }
 
 impl Executes for Answers {
-    fn executes(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) {
+    fn executes(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) -> Option<Owner> {
         // What fails here fails when the call is rewritten as well.
-        let _ = self.execution(task, directory, path, flags);
+        self.execution(task, directory, path, flags).ok()
     }
 
-    fn executed(&self, process: i32, program: &[u8]) {
-        self.view.processes().executed(process, program);
+    fn executed(&self, process: i32, program: Option<&[u8]>, owner: Option<Owner>) {
+        if let Some(program) = program {
+            self.view.processes().executed(process, program);
+        }
+        if let Some(owner) = owner {
+            // A process that has just been killed needs no credentials.
+            let _ = self.sets.on_exec(process, owner.uid, owner.gid, owner.mode);
+        }
     }
 }

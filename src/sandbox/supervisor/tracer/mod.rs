@@ -25,6 +25,7 @@ use rustix::io::Errno;
 
 use super::super::enter::Ended;
 use super::super::sys::trace::{self, Registers, Waited};
+use super::owners::Owner;
 use super::task::Task;
 use super::view::View;
 use arguments::Layout;
@@ -40,11 +41,13 @@ pub(super) const EXECUTING: [libc::c_long; 2] = [libc::SYS_execve, libc::SYS_exe
 
 /// Hears of programs that are executed.
 pub(super) trait Executes: Send + Sync {
-    /// A task is about to make a call with these arguments.
-    fn executes(&self, _task: &Task<'_>, _directory: i32, _path: u64, _flags: i32) {}
+    /// A task is about to make a call with these arguments. Gives whose the program is, where its set-id bits
+    /// may matter: the call can still fail.
+    fn executes(&self, task: &Task<'_>, directory: i32, path: u64, flags: i32) -> Option<Owner>;
 
-    /// The process now runs the program at this path of the root, where the call was rewritten.
-    fn executed(&self, _process: i32, _program: &[u8]) {}
+    /// The process now runs a program of this owner, which is at this path of the root where the call was
+    /// rewritten.
+    fn executed(&self, process: i32, program: Option<&[u8]>, owner: Option<Owner>);
 }
 
 /// How a command is traced.
@@ -73,6 +76,7 @@ pub(super) fn trace(command: i32, plan: &Plan) -> io::Result<Ended> {
         scratch: Scratch::default(),
         mapping: HashMap::new(),
         begun: HashMap::new(),
+        owners: HashMap::new(),
         opening: HashMap::new(),
         opened: HashSet::new(),
     };
@@ -106,6 +110,8 @@ struct Tracer<'a> {
     mapping: HashMap<i32, (Registers, u64)>,
     /// Programs that are about to run.
     begun: HashMap<i32, Vec<u8>>,
+    /// Whose these are.
+    owners: HashMap<i32, Owner>,
     /// Threads that open their process to the tracer, with the registers from before.
     opening: HashMap<i32, Registers>,
     /// Threads that have done so, and make their call again.
@@ -117,6 +123,7 @@ impl Tracer<'_> {
         self.scratch.ended(thread);
         self.mapping.remove(&thread);
         self.begun.remove(&thread);
+        self.owners.remove(&thread);
         self.opening.remove(&thread);
         self.opened.remove(&thread);
     }
@@ -141,8 +148,9 @@ impl Tracer<'_> {
                 // The thread that made the call has become the process.
                 let before = trace::event_message(thread)? as i32;
                 self.scratch.executed(thread, before);
-                if let (Some(program), Some(listener)) = (self.begun.remove(&before), &self.plan.executed) {
-                    listener.executed(thread, &program);
+                let (program, owner) = (self.begun.remove(&before), self.owners.remove(&before));
+                if let Some(listener) = &self.plan.executed {
+                    listener.executed(thread, program.as_deref(), owner);
                 }
                 trace::resume(thread, 0)
             }
@@ -201,8 +209,11 @@ impl Tracer<'_> {
             }
             _ => return Ok(None),
         };
-        if let Some(listener) = &self.plan.executed {
-            listener.executes(&task, directory, path, flags);
+        self.begun.remove(&thread);
+        self.owners.remove(&thread);
+        let heard = self.plan.executed.as_ref();
+        if let Some(owner) = heard.and_then(|listener| listener.executes(&task, directory, path, flags)) {
+            self.owners.insert(thread, owner);
         }
         let path = task.path(path)?;
         if path.is_empty() && flags & libc::AT_EMPTY_PATH == 0 {
