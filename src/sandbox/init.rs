@@ -121,8 +121,13 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
     };
     drop(theirs);
     let Prepared { identity, ready, proc, .. } = prepared;
-    let attended = Attended::begin(spec, &ours, command.as_raw(), &identity, changed, ready, proc)
-        .step("attending to the command")?;
+    let begun = Attended::begin(spec, &ours, command.as_raw(), &identity, changed, ready, proc)
+        .step("attending to the command");
+    if let Err(failure) = &begun {
+        // Said before the command learns of it, which could only say that it was left alone.
+        let _ = Message::Failed(failure.clone()).send(coordinator);
+    }
+    let attended = begun?;
     let ended = attended.wait().step("waiting for the command")?;
     let journal = attended.journal().step("supervising the command")?;
     Message::ended_with(ended, journal).send(helper).step("answering")
