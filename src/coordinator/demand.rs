@@ -136,7 +136,8 @@ fn usable(
             Op::Merge(merge) => grounded && known.contains(&merge.layer),
             _ => {
                 let layer = |id: StepId| records.get(&id).map(|record| record.layer);
-                let fits = |record: &StepRecord| grounds(graph, step, &layer) == Some(record.grounds);
+                let fits =
+                    |record: &StepRecord| grounds(graph, step, &layer).as_ref() == Some(&record.grounds);
                 let record = lookup(id).filter(fits);
                 records.extend(record.clone().map(|record| (id, record)));
                 let record = record.filter(|record| grounded && is_here(record));

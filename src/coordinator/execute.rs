@@ -19,11 +19,10 @@ use super::{BuildError, ErrorKind, Options, Source, Stop};
 use crate::engine::{
     Cancel, Command, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State,
 };
-use crate::image::Digest;
 use crate::plan::{CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
 use crate::progress::{Event, Progress, Stream, Warning, human};
 use crate::registry::Client;
-use crate::store::StepRecord;
+use crate::store::{Grounds, StepRecord};
 
 /// What carrying out needs.
 #[derive(Clone)]
@@ -66,7 +65,7 @@ struct States {
     below: State,
     inputs: BTreeMap<StepId, State>,
     /// What tells them from others that the same steps have made; `None` where a step has no result.
-    grounds: Option<Digest>,
+    grounds: Option<Grounds>,
 }
 
 /// What came out of a task.
@@ -245,7 +244,7 @@ impl Executor {
             Form::Index
         };
         self.progress.send(Event::StepStarted { id: shown(id) });
-        match pull::pull(&self.client, &self.engine, &self.progress, &base.image, form).await {
+        match pull::fetch(&self.client, &self.engine, &self.progress, pull::layers(&base.image), form).await {
             Ok(true) => self.progress.send(Event::StepCached { id: shown(id) }),
             Ok(false) => {
                 let duration = begun.elapsed();
@@ -280,9 +279,17 @@ impl Executor {
                 return Err(BuildError::new(ErrorKind::Step, "an image is pulled, not carried out"));
             }
         };
-        if let Some(grounds) = states.grounds {
+        if let Some(grounds) = states.grounds.clone() {
             let (layer, notes) = (made.layer.id, made.notes.clone());
-            let record = StepRecord { layer, grounds, created: self.engine.now(), notes };
+            let record = StepRecord {
+                layer,
+                grounds,
+                content: step.key,
+                created: self.engine.now(),
+                notes,
+                platform: step.platform.to_string(),
+                text: step.origin.text.clone(),
+            };
             self.engine.store().put_step(&step.key, &record)?;
         }
         Ok(made)

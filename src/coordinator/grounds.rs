@@ -5,29 +5,30 @@
 
 use crate::image::{Digest, Sha256};
 use crate::plan::{Graph, Op, Step, StepId};
-use crate::store::LayerId;
+use crate::store::{Grounds, LayerId};
 
-/// Digest of the results that a step is made on and of; `None` where one of them is not known.
+/// The results that a step is made on and of; `None` where one of them is not known.
 /// `layer` gives the layer that a step made.
 pub(super) fn grounds(
     graph: &Graph,
     step: &Step,
     layer: &dyn Fn(StepId) -> Option<LayerId>,
-) -> Option<Digest> {
-    let mut hasher = Sha256::new();
-    hasher.field(&[u8::from(step.below.is_some())]);
-    for id in step.below.into_iter().chain(step.inputs()) {
-        hasher.field(identity(graph, id, layer)?.raw());
-    }
-    Some(hasher.finish())
+) -> Option<Grounds> {
+    let below = identity(graph, step.below, layer)?;
+    let inputs =
+        step.inputs().into_iter().map(|id| identity(graph, Some(id), layer)).collect::<Option<_>>()?;
+    Some(Grounds { below, inputs })
 }
 
-/// What tells a step's result from others of the same step. An image's is its content.
-fn identity(graph: &Graph, id: StepId, layer: &dyn Fn(StepId) -> Option<LayerId>) -> Option<Digest> {
-    let step = graph.step(id);
-    match &step.op {
-        Op::Base(_) => Some(step.key),
-        Op::Merge(_) => grounds(graph, step, layer),
-        _ => layer(id).map(|layer| *layer.digest()),
+/// The identity of the stack up to a step: a digest of its diff ids.
+fn identity(graph: &Graph, tip: Option<StepId>, layer: &dyn Fn(StepId) -> Option<LayerId>) -> Option<Digest> {
+    let mut hasher = Sha256::new();
+    for id in graph.chain(tip) {
+        match &graph.step(id).op {
+            Op::Base(base) => base.image.config.diff_ids.iter().for_each(|id| hasher.field(id.0.raw())),
+            Op::Merge(merge) => hasher.field(layer(merge.layer)?.digest().raw()),
+            _ => hasher.field(layer(id)?.digest().raw()),
+        }
     }
+    Some(hasher.finish())
 }

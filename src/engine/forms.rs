@@ -86,7 +86,8 @@ impl Engine {
 
     /// The blob that a layer is unpacked from.
     fn blob_record(&self, layer: &Layer) -> Result<BlobRecord, EngineError> {
-        layer.base.clone().or_else(|| self.store().layer_blob(&layer.id)).ok_or(EngineError::NoContent)
+        let elsewhere = layer.elsewhere.as_ref().map(|elsewhere| elsewhere.blob.clone());
+        elsewhere.or_else(|| self.store().layer_blob(&layer.id)).ok_or(EngineError::NoContent)
     }
 
     /// A layer's blob, open, with its encoding.
@@ -128,8 +129,8 @@ impl Engine {
     ///
     /// Fails where the layer's files cannot be read or the blob cannot be written.
     pub fn blob(&self, layer: &Layer) -> Result<BlobRecord, EngineError> {
-        if let Some(base) = &layer.base {
-            return Ok(base.clone());
+        if let Some(elsewhere) = &layer.elsewhere {
+            return Ok(elsewhere.blob.clone());
         }
         if let Some(record) = self.store().layer_blob(&layer.id) {
             return Ok(record);

@@ -45,4 +45,4 @@ pub use engine_core::{Engine, Needs, Settings};
 pub use error::{EngineError, StepFailure};
 pub use output::OutputLine;
 pub use run::Command;
-pub use state::{Layer, State};
+pub use state::{Elsewhere, Layer, State};

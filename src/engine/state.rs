@@ -1,25 +1,36 @@
 //! A stage's file system at one instant: a stack of layers.
 
+use crate::image::Origin;
 use crate::store::{BlobRecord, LayerId};
 
-/// A layer in the store.
+/// A layer, in the store or elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
     /// Its name.
     pub id: LayerId,
-    /// The blob of a base's layer, known before it is here.
-    pub base: Option<BlobRecord>,
+    /// Where else it can be had: layers of images and of remote caches are fetched when a step needs
+    /// their files.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// A layer's blob that may not be here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The blob.
+    pub blob: BlobRecord,
+    /// Who has it.
+    pub origin: Origin,
 }
 
 impl Layer {
     /// A layer that a step made.
     pub fn made(id: LayerId) -> Self {
-        Self { id, base: None }
+        Self { id, elsewhere: None }
     }
 
-    /// A layer of an image.
-    pub fn of_base(blob: BlobRecord) -> Self {
-        Self { id: LayerId::of_base(&blob.diff_id), base: Some(blob) }
+    /// A layer of an image or a remote cache.
+    pub fn from_elsewhere(blob: BlobRecord, origin: Origin) -> Self {
+        Self { id: LayerId::of(&blob.diff_id), elsewhere: Some(Elsewhere { blob, origin }) }
     }
 }
 

@@ -28,8 +28,8 @@ pub struct BlobRecord {
 }
 
 impl LayerId {
-    /// The name of a base's layer.
-    pub fn of_base(diff_id: &DiffId) -> Self {
+    /// The name of the layer with this diff id.
+    pub fn of(diff_id: &DiffId) -> Self {
         Self(diff_id.0)
     }
 
