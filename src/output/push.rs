@@ -96,7 +96,8 @@ async fn push_content(
     Ok(())
 }
 
-async fn push_blob(
+/// Brings one blob to a repository, from the store or from where it is.
+pub(super) async fn push_blob(
     client: &Client,
     store: &Store,
     repository: &Repository,
