@@ -140,7 +140,7 @@ RUN echo hello > /hello"
 RUN echo hello > /hello"
   row onefile 'one-file RUN on busybox, no cache, pushed'
   measure_push onefile onefile '' --no-cache
-  row debian 'the same on Debian'
+  row debian 'one-file RUN on Debian, no cache, pushed'
   measure_push debian debian '' --no-cache
   claim_ratio debian "${wall[onefile fanfold]}" 'that on busybox' ', beside busybox' 1.1
   for tool in "${peers[@]}"; do
