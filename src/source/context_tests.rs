@@ -3,6 +3,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
 use super::*;
+use crate::layer::{Entry, EntryKind};
 
 fn path(path: &str) -> LayerPath {
     LayerPath::new(path).unwrap()
