@@ -70,7 +70,7 @@ impl Bench {
 fn what_did_not_change_is_not_read() {
     let bench = Bench::new();
     assert_eq!(bench.build(later), bench.truth());
-    assert_eq!(bench.known(later), ["/a", "/d", "/d/b", "/d/\\n\u{ff}", "/e", "/z"]);
+    assert_eq!(bench.known(later), ["/a", "/d", "/d/\\n\u{ff}", "/d/b", "/e", "/z"]);
     assert_eq!(bench.build(later), bench.truth());
     // A false record is believed: nobody looks at the file.
     let path = LayerPath::new("e").unwrap();
@@ -127,7 +127,7 @@ fn what_changed_lately_is_not_kept() {
     let times = FileTimes::new().set_modified(SystemTime::now() + Duration::from_secs(3600));
     File::options().write(true).open(bench.folder.path().join("e")).unwrap().set_times(times).unwrap();
     bench.build(later);
-    assert_eq!(bench.known(later), ["/a", "/d", "/d/b", "/d/\\n\u{ff}", "/z"]);
+    assert_eq!(bench.known(later), ["/a", "/d", "/d/\\n\u{ff}", "/d/b", "/z"]);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn it_is_written_when_something_changed_and_forgets_what_is_gone() {
         bench.build(later);
     }
     assert!(written().size() < size);
-    assert_eq!(bench.known(later), ["/d", "/d/b", "/d/\\n\u{ff}", "/e"]);
+    assert_eq!(bench.known(later), ["/d", "/d/\\n\u{ff}", "/d/b", "/e"]);
     // New names sort before, between and after what is known.
     for name in ["A", "d/a", "y", "zz"] {
         fs::write(bench.folder.path().join(name), name).unwrap();
