@@ -82,7 +82,8 @@ fn what_did_not_change_is_not_read() {
 
 #[test]
 fn every_change_is_noticed() {
-    let changes: [(&str, fn(&Path)); 6] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 6] = [
         ("data of the same length under the same modification time", |file| {
             let modified = fs::metadata(file).unwrap().modified().unwrap();
             fs::write(file, "E").unwrap();
