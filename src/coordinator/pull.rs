@@ -1,5 +1,6 @@
-//! Brings a base's layers into the store.
+//! Brings layers of images and remote caches into the store.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
@@ -7,8 +8,8 @@ use tokio::task::spawn_blocking;
 
 use super::BuildError;
 use super::remotes::explain;
-use crate::engine::{Engine, Layer};
-use crate::image::Descriptor;
+use crate::engine::{Elsewhere, Engine, Layer};
+use crate::image::{Descriptor, Origin};
 use crate::plan::{ImageName, ResolvedImage};
 use crate::progress::{Progress, TransferEnd, TransferKind, human};
 use crate::registry::Client;
@@ -28,29 +29,38 @@ pub(super) enum Form {
 
 /// The layers of an image, not necessarily in the store yet.
 pub(super) fn layers(image: &ResolvedImage) -> Vec<Layer> {
+    let origin = match &image.name {
+        ImageName::Registry(reference) => Origin::Registry(reference.repository().clone()),
+        ImageName::Layout(text) => Origin::Layout(layout_path(text)),
+    };
     let pairs = image.layers.iter().zip(&image.config.diff_ids);
     pairs
         .map(|(descriptor, diff_id)| {
-            Layer::of_base(BlobRecord { diff_id: *diff_id, descriptor: descriptor.clone() })
+            let blob = BlobRecord { diff_id: *diff_id, descriptor: descriptor.clone() };
+            Layer::from_elsewhere(blob, origin.clone())
         })
         .collect()
 }
 
-/// Pulls what is missing and makes the wanted form of every layer, all layers at the same time.
+/// The path of a layout that was opened by this name before.
+fn layout_path(text: &str) -> PathBuf {
+    Selector::split(text).map_or_else(|_| PathBuf::from(text), |(path, _)| path)
+}
+
+/// Fetches what is missing of these layers and makes the wanted form of each, all at the same time.
 /// True where there was nothing to do.
-pub(super) async fn pull(
+pub(super) async fn fetch(
     client: &Client,
     engine: &Arc<Engine>,
     progress: &Progress,
-    image: &ResolvedImage,
+    layers: Vec<Layer>,
     form: Form,
 ) -> Result<bool, BuildError> {
-    let name = &image.name;
-    let layers = layers(image).into_iter().map(|layer| async move {
-        let Some(base) = layer.base.clone() else { return Ok(true) };
+    let layers = layers.into_iter().map(|layer| async move {
+        let Some(Elsewhere { blob, origin }) = layer.elsewhere.clone() else { return Ok(true) };
         let unpacked = form == Form::Directory
             && engine.store().layer_directory(&layer.id, engine.ownership()).is_some();
-        let was_here = pull_blob(client, engine, progress, name, &base.descriptor).await?;
+        let was_here = fetch_blob(client, engine, progress, &origin, &blob.descriptor).await?;
         if form != Form::Blob {
             let engine = Arc::clone(engine);
             spawn_blocking(move || match form {
@@ -65,12 +75,12 @@ pub(super) async fn pull(
     Ok(try_join_all(layers).await?.into_iter().all(|was_here| was_here))
 }
 
-/// Pulls one blob, once for all builds that want it. True where it was here already.
-async fn pull_blob(
+/// Fetches one blob, once for all builds that want it. True where it was here already.
+async fn fetch_blob(
     client: &Client,
     engine: &Engine,
     progress: &Progress,
-    name: &ImageName,
+    origin: &Origin,
     descriptor: &Descriptor,
 ) -> Result<bool, BuildError> {
     let store = Arc::clone(engine.store());
@@ -81,10 +91,10 @@ async fn pull_blob(
     if store.has_blob(descriptor) {
         return Ok(true);
     }
-    let repository = match name {
-        ImageName::Registry(reference) => reference.repository(),
-        ImageName::Layout(text) => {
-            copy_blob(engine, text, descriptor)?;
+    let repository = match origin {
+        Origin::Registry(repository) => repository,
+        Origin::Layout(path) => {
+            copy_blob(engine, path, descriptor)?;
             return Ok(false);
         }
     };
@@ -104,15 +114,12 @@ async fn pull_blob(
 }
 
 /// Copies one blob out of an OCI layout.
-fn copy_blob(engine: &Engine, layout: &str, descriptor: &Descriptor) -> Result<(), BuildError> {
+fn copy_blob(engine: &Engine, layout: &Path, descriptor: &Descriptor) -> Result<(), BuildError> {
     let store = engine.store();
     let scratch = store.scratch_dir()?;
     let file = scratch.path().join("blob");
-    let copy = || {
-        let (path, _) = Selector::split(layout)?;
-        Layout::open(&path)?.copy_blob(descriptor, &file)
-    };
-    tokio::task::block_in_place(copy).map_err(|error| explain(error, layout))?;
+    let copy = || Layout::open(layout)?.copy_blob(descriptor, &file);
+    tokio::task::block_in_place(copy).map_err(|error| explain(error, &layout.display().to_string()))?;
     Ok(store.adopt_blob(&file, &descriptor.digest)?)
 }
 

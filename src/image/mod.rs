@@ -18,6 +18,7 @@ mod descriptor;
 mod digest;
 mod manifest;
 pub mod media_type;
+mod origin;
 mod ownership;
 mod reference;
 mod time;
@@ -27,6 +28,7 @@ pub use config::{ConfigError, ContainerConfig, Healthcheck, History, ImageConfig
 pub use descriptor::Descriptor;
 pub use digest::{DiffId, Digest, DigestError, HashingReader, HashingWriter, Sha256};
 pub use manifest::{Document, ImageManifest, Index, ManifestError, RawManifest};
+pub use origin::Origin;
 pub use ownership::{
     MODE_RECORD, OWNER_RECORD, Ownership, mode_record, owner_record, parse_mode_record, parse_owner_record,
     workable_mode,

@@ -111,6 +111,11 @@ impl Context {
         self.known().read().get(path).map(|facts| facts.xattrs.clone()).unwrap_or_default()
     }
 
+    /// The digest of a file's data, where the file was part of a digest before.
+    pub fn known_digest(&self, path: &LayerPath) -> Option<Digest> {
+        self.known().read().get(path)?.digest
+    }
+
     /// Writes what is known of files for the next build, if that is more or less than was known at the
     /// beginning. What cannot be written costs the next build time, and nothing else.
     pub fn keep_stats(&self) {

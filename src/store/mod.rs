@@ -40,6 +40,6 @@ pub use downloads::DownloadRecord;
 pub use error::StoreError;
 pub use layers::{BlobRecord, LayerId, NewLayer};
 pub use lock::Lock;
-pub use records::{ReferenceRecord, StepRecord};
+pub use records::{Grounds, ReferenceRecord, StepRecord};
 pub use root::Store;
 pub use scratch::{Leftovers, ScratchDir, ScratchFile};

@@ -13,14 +13,33 @@ use crate::image::{Descriptor, Digest, Reference};
 pub struct StepRecord {
     /// The layer that the step made.
     pub layer: LayerId,
-    /// Digest of the results that it was made on and of. Where one of them was made anew since, this
-    /// one does not fit any more.
-    pub grounds: Digest,
+    /// The results that it was made on and of. Where one of them was made anew since, this one does not
+    /// fit any more.
+    pub grounds: Grounds,
+    /// The key of the same result by what was really read, beside the key that it is found under by what
+    /// the Dockerfile says.
+    pub content: Digest,
     /// When, in seconds since 1970: the history of later builds says the same.
     pub created: i64,
     /// What is to be said of the step beside its layer: a later build that uses it says it again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The platform that the step was carried out for, e.g. `linux/arm64`: for people.
+    #[serde(default)]
+    pub platform: String,
+    /// The instruction, as the Dockerfile has it: for people.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// Identities of the results that a step was carried out on and of. The identity of a stack of layers is
+/// a digest of their diff ids, so that it is the same on all machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grounds {
+    /// Of the stack below.
+    pub below: Digest,
+    /// Of the stacks that files were read from, in the order of the step's inputs.
+    pub inputs: Vec<Digest>,
 }
 
 /// What an image name stood for when a registry was last asked.
@@ -77,6 +96,7 @@ fn read<T: DeserializeOwned>(path: &std::path::Path) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::DiffId;
 
     #[test]
     fn records_are_found_again_and_damage_is_a_miss() {
@@ -85,10 +105,13 @@ mod tests {
         let key = Digest::of(b"key");
         assert_eq!(store.step(&key), None);
         let mut record = StepRecord {
-            layer: LayerId::fresh(&key),
-            grounds: Digest::of(b"below"),
+            layer: LayerId::of(&DiffId(key)),
+            grounds: Grounds { below: Digest::of(b"below"), inputs: vec![Digest::of(b"input")] },
+            content: Digest::of(b"content"),
             created: 7,
             notes: vec!["no file matches \"x*\"".to_owned()],
+            platform: "linux/arm64".to_owned(),
+            text: "RUN x".to_owned(),
         };
         store.put_step(&key, &record).unwrap();
         assert_eq!(store.step(&key), Some(record.clone()));
