@@ -267,6 +267,8 @@ async fn build(
     let settings = Settings {
         sandbox,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
+        compression: prepared.compression.compression,
+        force_compression: prepared.compression.force,
         epoch: prepared.request.epoch,
         now: now(),
         cpu_models: emulation.cpu_models.clone(),

@@ -1,14 +1,15 @@
 //! The forms of a layer: index, directory, blob. Each is made when somebody needs it.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Engine, EngineError, Layer, Needs, State};
 use crate::image::media_type::{LayerEncoding, layer_encoding, oci_layer};
 use crate::image::{Descriptor, Digest};
 use crate::layer::{
-    Change, Content, EntryKind, LayerIndex, Limits, Seal, Tree, seal, unpack, write_directory,
+    Change, Content, EntryKind, LayerIndex, Limits, Seal, Sealed, Tree, recompress, seal, unpack,
+    write_directory,
 };
 use crate::store::{BlobRecord, LayerId};
 
@@ -86,7 +87,7 @@ impl Engine {
 
     /// The blob that a layer is unpacked from.
     fn blob_record(&self, layer: &Layer) -> Result<BlobRecord, EngineError> {
-        layer.base.clone().or_else(|| self.store().layer_blob(&layer.id)).ok_or(EngineError::NoContent)
+        layer.base.clone().or_else(|| self.store().any_layer_blob(&layer.id)).ok_or(EngineError::NoContent)
     }
 
     /// A layer's blob, open, with its encoding.
@@ -105,11 +106,7 @@ impl Engine {
     }
 
     /// Reads a blob to its end: index, diff id, and the directory where one is wanted.
-    fn unpack_blob(
-        &self,
-        layer: &Layer,
-        into: Option<&std::path::Path>,
-    ) -> Result<Arc<LayerIndex>, EngineError> {
+    fn unpack_blob(&self, layer: &Layer, into: Option<&Path>) -> Result<Arc<LayerIndex>, EngineError> {
         let record = self.blob_record(layer)?;
         let (file, encoding) = self.open_blob(&record)?;
         let into = into.map(|into| (into, self.ownership()));
@@ -128,15 +125,19 @@ impl Engine {
     ///
     /// Fails where the layer's files cannot be read or the blob cannot be written.
     pub fn blob(&self, layer: &Layer) -> Result<BlobRecord, EngineError> {
-        if let Some(base) = &layer.base {
+        let compression = self.settings.compression;
+        if let Some(base) = layer.base.as_ref().filter(|base| !self.must_change(base)) {
             return Ok(base.clone());
         }
-        if let Some(record) = self.store().layer_blob(&layer.id) {
+        if let Some(record) = self.store().layer_blob(&layer.id, compression) {
             return Ok(record);
         }
         let _lock = self.store().lock(layer.id.digest())?;
-        if let Some(record) = self.store().layer_blob(&layer.id) {
+        if let Some(record) = self.store().layer_blob(&layer.id, compression) {
             return Ok(record);
+        }
+        if let Ok(other) = self.blob_record(layer) {
+            return self.recompress(&layer.id, &other);
         }
         let directory =
             self.store().layer_directory(&layer.id, self.ownership()).ok_or(EngineError::NoContent)?;
@@ -160,13 +161,37 @@ impl Engine {
     /// Writes changes as a blob and remembers it.
     fn seal(&self, layer: &LayerId, changes: &[Change]) -> Result<BlobRecord, EngineError> {
         let file = self.store().scratch_file();
-        let encoding = LayerEncoding::Gzip;
-        let options = Seal { clamp: self.settings.epoch, encoding, pool: &self.pool };
+        let compression = self.settings.compression;
+        let options = Seal { clamp: self.settings.epoch, compression, known: None, pool: &self.pool };
         let sealed = seal(changes, &options, file.path())?;
-        self.store().adopt_blob(file.path(), &sealed.digest)?;
-        let descriptor = Descriptor::new(oci_layer(encoding), sealed.digest, sealed.size);
+        self.keep_blob(layer, file.path(), &sealed)
+    }
+
+    /// Whether the blob of a base's layer is to be replaced by one of another encoding.
+    fn must_change(&self, base: &BlobRecord) -> bool {
+        let encoding = layer_encoding(&base.descriptor.media_type);
+        self.settings.force_compression && encoding != Some(self.settings.compression.encoding())
+    }
+
+    /// Makes a blob of a layer out of one with another compression.
+    fn recompress(&self, layer: &LayerId, record: &BlobRecord) -> Result<BlobRecord, EngineError> {
+        let (blob, encoding) = self.open_blob(record)?;
+        let file = self.store().scratch_file();
+        let sealed = recompress(blob, encoding, self.settings.compression, &self.pool, file.path())?;
+        if sealed.diff_id != record.diff_id {
+            self.store().drop_blob(&record.descriptor.digest);
+            return Err(EngineError::WrongDiffId { expected: record.diff_id, found: sealed.diff_id });
+        }
+        self.keep_blob(layer, file.path(), &sealed)
+    }
+
+    /// Takes a blob that was written into the store.
+    fn keep_blob(&self, layer: &LayerId, path: &Path, sealed: &Sealed) -> Result<BlobRecord, EngineError> {
+        let compression = self.settings.compression;
+        self.store().adopt_blob(path, &sealed.digest)?;
+        let descriptor = Descriptor::new(oci_layer(compression.encoding()), sealed.digest, sealed.size);
         let record = BlobRecord { diff_id: sealed.diff_id, descriptor };
-        self.store().put_layer_blob(layer, &record)?;
+        self.store().put_layer_blob(layer, compression, &record)?;
         Ok(record)
     }
 
