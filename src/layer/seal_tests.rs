@@ -29,11 +29,11 @@ fn level(encoding: LayerEncoding, level: u32) -> Compression {
 }
 
 /// The usual compressions, and levels whose blocks or jobs are cut in other ways.
-fn compressions() -> [Compression; 8] {
+fn compressions() -> [Compression; 7] {
     use LayerEncoding::{Gzip, Zstd};
-    let zstd = [1, 3, 9, 19].map(|of| level(Zstd, of));
+    let zstd = [1, 3, 9].map(|of| level(Zstd, of));
     let gzip = [0, 1, 6].map(|of| level(Gzip, of));
-    [Compression::NONE, gzip[0], gzip[1], gzip[2], zstd[0], zstd[1], zstd[2], zstd[3]]
+    [Compression::NONE, gzip[0], gzip[1], gzip[2], zstd[0], zstd[1], zstd[2]]
 }
 
 fn options(compression: Compression, pool: &Pool) -> Seal<'_> {
@@ -106,12 +106,14 @@ impl Read for Pieces {
 #[test]
 fn golden_digests() {
     let small = [file("etc/os-release", b"ID=test\n")];
+    let large = [small[0].clone(), file("data", &noise(5 << 20))];
     let changes = [small[0].clone(), file("data", &noise(2 << 20))];
     for (changes, compression, want) in [
         (&changes[..], "tar", "sha256:0f4da075e59812bf30d48cb278d5c04db9522781f6514f25554b691b09cf7e7c"),
         (&changes, "gzip-6", "sha256:129644f64ea1cfca4c983840a9939e3c0728624d0dbbdae1236b12d9d2d1bff3"),
         (&changes, "zstd-3", "sha256:800f3a759ee3afbdfdb3e3cd9272667170c5b8cd6995fe0fce6a5df372bea2b1"),
         (&small, "zstd-3", "sha256:0f2edbc60ec91b579063e43094ec566c1f8ea038415c926e8ccd1f0db8365b7f"),
+        (&large, "zstd-3", "sha256:28579f6c9ec65c165bf3a4b0180c6aca4e506cdd8801d7ebeec0a0c0becc19a0"),
     ] {
         let found = sealed(changes, compression.parse().unwrap(), 2).0.digest.to_string();
         assert_eq!(found, want, "{compression}");

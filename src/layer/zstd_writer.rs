@@ -76,13 +76,14 @@ impl Effort {
         const MIB: u32 = 1 << 20;
         let level = compression.level().unwrap_or_default();
         let (job, threads) = match level {
-            // Windows of up to 2 MiB: 60 MB with eight threads, more than one thread can read and hash for.
+            // Windows of up to 2 MiB: 40 MB with two threads and 80 with eight, which are more than one
+            // thread can read and hash for.
             0..=8 => (2 * MIB, 8),
-            // Windows of 4 MiB.
-            9..=17 => (8 * MIB, 8),
-            // Windows of 8 MiB.
-            18 | 19 => (16 * MIB, 8),
-            // Windows of 32, 64 and 128 MiB, and tables of several times that for each thread.
+            // Windows of 4 MiB: 100 MB with two threads, up to 300 with eight.
+            9..=17 => (4 * MIB, 8),
+            // Windows of 8 MiB: 300 MB with two threads.
+            18 | 19 => (16 * MIB, 4),
+            // Windows of 32, 64 and 128 MiB, and tables of several times that for each thread: gigabytes.
             20 => (32 * MIB, 2),
             21 => (64 * MIB, 2),
             _ => (128 * MIB, 2),
