@@ -18,7 +18,7 @@ use super::{contexts, secrets, values};
 use crate::coordinator::{Annotation, ContextAt, Scope};
 use crate::dockerfile::{self, CheckOptions, Dockerfile, Kind, SyntaxError};
 use crate::image::Reference;
-use crate::output::{OutputSpec, check_destinations};
+use crate::output::{self, OutputSpec, check_destinations};
 use crate::plan::{NamedContext, Network, Request};
 use crate::progress::Mode;
 use crate::sandbox::Limits;
@@ -46,6 +46,7 @@ pub(super) struct Prepared {
     pub(super) index: bool,
     pub(super) names: Vec<Reference>,
     pub(super) outputs: Vec<OutputSpec>,
+    pub(super) compression: output::Chosen,
     pub(super) root: PathBuf,
     pub(super) mode: Mode,
     pub(super) jobs: usize,
@@ -72,6 +73,9 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         begun.parse().map_err(|error| Failure::rendered(render_syntax(&error, &begun.source)))?;
     let names = arguments.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let outputs = outputs(arguments, &names)?;
+    let compression = output::compression(&outputs).map_err(|error| {
+        Failure::usage(format!("--output: {error}")).with_hint("give all outputs of a build the same one")
+    })?;
     let asked = request(input, environment, &begun, &dockerfile, arguments.timestamp)?;
     let request = for_build(arguments, asked)?;
     let index = index(&request)?;
@@ -101,6 +105,7 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         index,
         names,
         outputs,
+        compression,
     })
 }
 
@@ -192,7 +197,7 @@ fn outputs(arguments: &BuildArgs, names: &[Reference]) -> Result<Vec<OutputSpec>
         })
         .collect::<Result<Vec<_>, _>>()?;
     if arguments.push && !outputs.iter().any(|output| matches!(output, OutputSpec::Registry { .. })) {
-        outputs.push(OutputSpec::Registry { names: Vec::new(), by_digest: false });
+        outputs.push(OutputSpec::Registry { names: Vec::new(), by_digest: false, compression: None });
     }
     let nameless =
         |output: &OutputSpec| matches!(output, OutputSpec::Registry { names, .. } if names.is_empty());

@@ -23,6 +23,8 @@ impl Bench {
         let settings = Settings {
             sandbox: None,
             workers: 1,
+            compression: crate::image::Compression::DEFAULT,
+            force_compression: false,
             epoch: None,
             now: NOW,
             cpu_models: Vec::new(),

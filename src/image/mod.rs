@@ -13,6 +13,7 @@
 //! OCI distribution-spec 1.1 (references).
 
 mod accounts;
+mod compression;
 mod config;
 mod descriptor;
 mod digest;
@@ -24,6 +25,7 @@ mod reference;
 mod time;
 
 pub use accounts::{AccountError, Accounts, Identity};
+pub use compression::{Compression, CompressionError};
 pub use config::{ConfigError, ContainerConfig, Healthcheck, History, ImageConfig};
 pub use descriptor::Descriptor;
 pub use digest::{DiffId, Digest, DigestError, HashingReader, HashingWriter, Sha256};

@@ -6,7 +6,7 @@
 //! blobs/sha256/<hex>       what registries hold: manifests, configs, compressed layers
 //! layers/<hex>/index       a layer's entries, without contents
 //! layers/<hex>/fs/         the layer as a lower directory of an overlay mount
-//! layers/<hex>/blob.json   diff id and descriptor of the layer's blob
+//! layers/<hex>/blob-<compression>.json   diff id and descriptor of the layer's blob
 //! steps/<hex>              cache record: step key -> layer
 //! refs/<hex>               an image name and the digest that it stood for when last asked
 //! downloads/<hex>          what a URL gave: digest and validators, under the digest of the URL
