@@ -14,6 +14,7 @@
 
 mod accounts;
 mod config;
+mod csv;
 mod descriptor;
 mod digest;
 mod manifest;
@@ -25,6 +26,7 @@ mod time;
 
 pub use accounts::{AccountError, Accounts, Identity};
 pub use config::{ConfigError, ContainerConfig, Healthcheck, History, ImageConfig};
+pub use csv::split_csv;
 pub use descriptor::Descriptor;
 pub use digest::{DiffId, Digest, DigestError, HashingReader, HashingWriter, Sha256};
 pub use manifest::{Document, ImageManifest, Index, ManifestError, RawManifest};

@@ -46,7 +46,7 @@ mod web;
 mod web_url;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
