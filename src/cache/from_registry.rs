@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
 
+use super::codec::LIMIT;
 use super::imports::{Records, Source, found};
 use super::place::{prefix, tag};
 use super::statement::Damage;
-use super::{CacheError, codec, inline, wire};
+use super::{CacheError, codec, inline};
 use crate::image::media_type::{DOCKER_MANIFEST, OCI_CONFIG, OCI_MANIFEST};
 use crate::image::{Descriptor, Digest, Document, ImageManifest, Origin, RawManifest, Reference, Repository};
 use crate::registry::Client;
@@ -20,6 +21,8 @@ const PARALLEL: usize = 64;
 /// Images of an index whose configs are looked into, and how many of them at the same time.
 const MOST_IMAGES: usize = 64;
 const PARALLEL_IMAGES: usize = 8;
+/// Largest manifest or index of an image, in bytes.
+const LARGEST_MANIFEST: u64 = 4 << 20;
 /// Largest config, in bytes.
 const LARGEST_CONFIG: u64 = 4 << 20;
 /// The longest that all images of a reference may take.
@@ -41,7 +44,11 @@ pub(super) async fn records(
         .try_for_each_concurrent(PARALLEL, |key| {
             let all = &all;
             async move {
-                let raw = match wire::find_record(client, repository, &tag(prefix, key)).await {
+                let raw = match client
+                    .find_record(repository, &tag(prefix, key), LIMIT)
+                    .await
+                    .map_err(CacheError::from)
+                {
                     Ok(Some(raw)) => raw,
                     Ok(None) => return Ok(()),
                     Err(error) if error.is_of_one_record() => {
@@ -90,7 +97,7 @@ pub(super) async fn images(source: &Source, client: &Client, reference: &Referen
 async fn read_images(source: &Source, client: &Client, reference: &Reference) -> Result<Records, CacheError> {
     let repository = reference.repository();
     let top = match (reference.digest(), reference.tag()) {
-        (None, Some(tag)) => match wire::find_record(client, repository, tag).await? {
+        (None, Some(tag)) => match client.find_record(repository, tag, LARGEST_MANIFEST).await? {
             Some(raw) => raw,
             None => return Ok(Records::new()),
         },

@@ -39,7 +39,6 @@ mod spec;
 mod statement;
 mod to_layout;
 mod to_registry;
-mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::export::{Brought, Exported, keys_of};
 use super::place::{prefix, tag};
-use super::{CacheError, Entry, codec, wire};
+use super::{CacheError, Entry, codec};
 use crate::image::{Descriptor, Digest, Origin, RawManifest, Reference, Repository};
 use crate::progress::{Progress, TransferEnd, TransferKind, human};
-use crate::registry::{Client, Pushed};
+use crate::registry::{Client, ErrorKind, Pushed};
 use crate::source::Layout;
 use crate::store::Store;
 
@@ -109,8 +109,7 @@ impl<'a> Export<'a> {
             Err(error) => return self.keep(error).map(|()| None),
         };
         let asked = all.iter().map(|key| async move { Ok((*key, self.has(entry, key).await?)) });
-        let asked: Vec<(Digest, bool)> =
-            futures::future::try_join_all(asked).await.map_err(|error: CacheError| error)?;
+        let asked: Vec<(Digest, bool)> = futures::future::try_join_all(asked).await?;
         let keys: Vec<Digest> = asked.into_iter().filter(|(_, has)| !has).map(|(key, _)| key).collect();
         if keys.is_empty() {
             self.count(|exported| exported.known += 1);
@@ -120,10 +119,11 @@ impl<'a> Export<'a> {
     }
 
     async fn has(&self, entry: &Entry, key: &Digest) -> Result<bool, CacheError> {
-        match wire::find_record(self.client, self.repository(), &tag(self.prefix, key)).await {
+        let tag = tag(self.prefix, key);
+        match self.client.find_record(self.repository(), &tag, codec::LIMIT).await {
             Ok(Some(raw)) => Ok(codec::decode(&raw, Some(key)).is_ok_and(|known| known.is_of(entry))),
             Ok(None) => Ok(false),
-            Err(error) if error.is_retryable() && !self.target.patient => Err(error),
+            Err(error) if error.kind() == ErrorKind::Retryable && !self.target.patient => Err(error.into()),
             // Writing tells what is wrong, and may be allowed where reading is not.
             Err(_) => Ok(false),
         }
@@ -151,7 +151,7 @@ impl<'a> Export<'a> {
                     let manifest = &one.manifest;
                     async move {
                         let tag = tag(self.prefix, key);
-                        wire::put_record(self.client, self.repository(), manifest, &tag).await
+                        self.client.put_record(self.repository(), manifest, &tag).await
                     }
                 });
                 futures::future::try_join_all(puts).await?;
@@ -188,7 +188,7 @@ impl<'a> Export<'a> {
         let pushed = if self.store.has_blob(descriptor) {
             self.client.push_blob(repository, descriptor, &source, &from, &reached).await?
         } else if let Some(origin) = origins.iter().find_map(|origin| origin.repository()) {
-            wire::copy_blob(self.client, self.store, origin, repository, descriptor, &reached).await?
+            self.client.copy_blob(origin, repository, descriptor, &reached).await?
         } else if let Some(Origin::Layout(path)) = origins.iter().next() {
             let scratch = self.store.scratch_dir()?;
             let file = scratch.path().join("blob");

@@ -16,7 +16,10 @@ use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
 use super::process::{Umask, exit_code};
 use super::{check, inputs, limits, report, result_files, signals, sites};
-use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome, Remotes, Way, stopped};
+use crate::cache::Imports;
+use crate::coordinator::{
+    Build, BuildError, Emulator, ErrorKind, Options, Outcome, Publish, Remotes, Way, stopped,
+};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self};
@@ -298,6 +301,7 @@ async fn build(
         index,
         names,
         outputs,
+        cache_from,
         jobs,
         step_timeout,
         ..
@@ -313,6 +317,7 @@ async fn build(
         context,
         named,
         no_cache: arguments.no_cache,
+        blobs_here: outputs.is_empty() || outputs.iter().any(|output| !output.is_push()),
         pull: arguments.input.pull,
         jobs,
         step_timeout,
@@ -330,6 +335,8 @@ async fn build(
         client: client.clone(),
         remotes,
         progress: progress.clone(),
+        imports: Arc::new(Imports::new(cache_from, client.clone(), progress.clone())),
+        publish: output::publisher(&client, engine.store(), &progress, &outputs, &names).map(Publish),
         remarks,
     };
     let outcome = match build.run(interrupted.clone()).await {

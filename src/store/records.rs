@@ -96,6 +96,7 @@ fn read<T: DeserializeOwned>(path: &std::path::Path) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::DiffId;
 
     #[test]
     fn records_are_found_again_and_damage_is_a_miss() {
@@ -104,7 +105,7 @@ mod tests {
         let key = Digest::of(b"key");
         assert_eq!(store.step(&key), None);
         let mut record = StepRecord {
-            layer: LayerId::fresh(&key),
+            layer: LayerId::of(&DiffId(key)),
             grounds: Grounds { below: Digest::of(b"below"), inputs: vec![Digest::of(b"input")] },
             content: Digest::of(b"content"),
             created: 7,
