@@ -13,7 +13,7 @@
 //! |---|---|
 //! | 6 | [`cli`] |
 //! | 5 | [`coordinator`], [`output`] |
-//! | 4 | [`engine`] |
+//! | 4 | [`engine`], [`cache`] |
 //! | 3 | [`plan`], [`store`], [`source`] |
 //! | 2 | [`dockerfile`], [`layer`], [`sandbox`], [`registry`] |
 //! | 1 | [`image`], [`progress`], [`secrets`], and the crates `fanfold-platforms` and `fanfold-qemu` |
@@ -21,6 +21,7 @@
 //! A room imports only from lower floors; `tests/floors.rs` keeps that so. ARCHITECTURE.md is the
 //! map, with where to begin for common changes.
 
+pub mod cache;
 pub mod cli;
 pub mod coordinator;
 pub mod dockerfile;

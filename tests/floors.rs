@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["image", "progress", "secrets"],
     &["dockerfile", "layer", "sandbox", "registry"],
     &["store", "source", "plan"],
-    &["engine"],
+    &["engine", "cache"],
     &["coordinator", "output"],
     &["cli"],
 ];

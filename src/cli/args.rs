@@ -312,6 +312,12 @@ pub(super) struct BuildArgs {
     /// Write the digest of the image, or of the index where there are several
     #[arg(long, value_name = "FILE", env = "FANFOLD_IIDFILE", help_heading = "Where to")]
     pub(super) iidfile: Option<PathBuf>,
+    /// Take results from this cache, too: type=registry,ref=NAME or type=local,src=DIR[,tag=TAG|,digest=DIGEST], or a NAME alone; repeatable
+    #[arg(long, value_name = "CACHE", env = "FANFOLD_CACHE_FROM", help_heading = "Cache")]
+    pub(super) cache_from: Vec<String>,
+    /// Write results into this cache: type=registry,ref=NAME, type=local,dest=DIR or type=inline; then [,mode=min|max][,ignore-error=false]; repeatable
+    #[arg(long, value_name = "CACHE", env = "FANFOLD_CACHE_TO", help_heading = "Cache")]
+    pub(super) cache_to: Vec<String>,
     /// Cache mount that all platforms share, by its id; repeatable
     #[arg(long, value_name = "ID", env = "FANFOLD_SHARED_CACHE_MOUNT", help_heading = "Cache")]
     pub(super) shared_cache_mount: Vec<String>,

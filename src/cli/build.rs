@@ -10,12 +10,14 @@ use fanfold_platforms::Platform;
 
 use super::agents::Agents;
 use super::args::{BuildArgs, InputArgs};
+use super::deliver::Delivery;
 use super::environment::Environment;
-use super::errors::{self, Failure, Kind};
+use super::errors::{Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
 use super::process::{Umask, exit_code};
-use super::{check, inputs, limits, report, result_files, signals, sites};
+use super::{check, inputs, limits, report, signals, sites};
+use crate::cache::{CacheTarget, Imports};
 use crate::coordinator::{
     Build, BuildError, Emulator, ErrorKind, Options, Outcome, Publish, Remotes, Way, stopped,
 };
@@ -302,6 +304,8 @@ async fn build(
         index,
         names,
         outputs,
+        cache_from,
+        cache_to,
         jobs,
         step_timeout,
         ..
@@ -317,7 +321,10 @@ async fn build(
         context,
         named,
         no_cache: arguments.no_cache,
-        blobs_here: compression.force || outputs.is_empty() || outputs.iter().any(|output| !output.is_push()),
+        inline_cache: cache_to.iter().any(|cache| cache.target == CacheTarget::Inline),
+        blobs_here: prepared.compression.force
+            || outputs.is_empty()
+            || outputs.iter().any(|output| !output.is_push()),
         pull: arguments.input.pull,
         jobs,
         step_timeout,
@@ -335,7 +342,7 @@ async fn build(
         client: client.clone(),
         remotes,
         progress: progress.clone(),
-        imports: Arc::default(),
+        imports: Arc::new(Imports::new(cache_from, client.clone(), progress.clone())),
         publish: output::publisher(&client, engine.store(), &progress, &outputs, &names).map(Publish),
         remarks,
     };
@@ -345,16 +352,20 @@ async fn build(
         Err(failures) => return Ok(Ending::Code(report::end(&progress, &failures, Some(&source)))),
     };
     umask.restore();
-    let context = output::Context { engine: &engine, client: &client, progress: &progress, names: &names };
+    let delivery = Delivery {
+        arguments,
+        engine: &engine,
+        client: &client,
+        progress: &progress,
+        names: &names,
+        outputs: &outputs,
+        caches: &cache_to,
+    };
     let mut interrupted = interrupted;
     let written = tokio::select! {
-        written = output::write(&context, &outcome.built, &outputs) => written.map_err(errors::build_error),
+        written = delivery.deliver(&outcome) => written,
         stop = stopped(&mut interrupted) => Err(stop.error("while the result was being handed over")),
     };
-    let written = written.and_then(|written| {
-        result_files::write(arguments, &outcome, &names).map_err(errors::build_error)?;
-        Ok(written)
-    });
     let written = match written {
         Ok(written) => written,
         Err(failure) => return Ok(Ending::Code(report::end(&progress, &[failure], Some(&source)))),

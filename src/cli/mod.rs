@@ -13,6 +13,7 @@ mod args;
 mod build;
 mod check;
 mod contexts;
+mod deliver;
 mod doctor;
 mod environment;
 mod errors;

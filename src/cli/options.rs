@@ -15,6 +15,7 @@ use super::errors::{Failure, Source, render_syntax};
 use super::inputs::{self, Inputs};
 use super::signals::Deadline;
 use super::{contexts, secrets, values};
+use crate::cache::{CacheFrom, CacheSpecError, CacheTo};
 use crate::coordinator::{Annotation, ContextAt, Scope};
 use crate::dockerfile::{self, CheckOptions, Dockerfile, Kind, SyntaxError};
 use crate::image::Reference;
@@ -47,6 +48,8 @@ pub(super) struct Prepared {
     pub(super) names: Vec<Reference>,
     pub(super) outputs: Vec<OutputSpec>,
     pub(super) compression: output::Chosen,
+    pub(super) cache_from: Vec<CacheFrom>,
+    pub(super) cache_to: Vec<CacheTo>,
     pub(super) root: PathBuf,
     pub(super) mode: Mode,
     pub(super) jobs: usize,
@@ -76,6 +79,8 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     let compression = output::compression(&outputs).map_err(|error| {
         Failure::usage(format!("--output: {error}")).with_hint("give all outputs of a build the same one")
     })?;
+    let cache_from = caches("--cache-from", &arguments.cache_from, CacheFrom::parse)?;
+    let cache_to = caches("--cache-to", &arguments.cache_to, CacheTo::parse)?;
     let asked = request(input, environment, &begun, &dockerfile, arguments.timestamp)?;
     let request = for_build(arguments, asked)?;
     let index = index(&request)?;
@@ -106,6 +111,8 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         names,
         outputs,
         compression,
+        cache_from,
+        cache_to,
     })
 }
 
@@ -208,6 +215,23 @@ fn outputs(arguments: &BuildArgs, names: &[Reference]) -> Result<Vec<OutputSpec>
         return Err(Failure::usage("only one output can go to standard output"));
     }
     Ok(outputs)
+}
+
+/// The values of `--cache-from` or `--cache-to`.
+fn caches<T>(
+    flag: &str,
+    texts: &[String],
+    parse: impl Fn(&str) -> Result<T, CacheSpecError>,
+) -> Result<Vec<T>, Failure> {
+    let parse = |text: &String| {
+        parse(text).map_err(|error| {
+            Failure::usage(format!("{flag} {text}: {error}")).with_hint(match flag {
+                "--cache-from" => "write type=registry,ref=NAME or type=local,src=DIR",
+                _ => "write type=registry,ref=NAME, type=local,dest=DIR or type=inline",
+            })
+        })
+    };
+    texts.iter().map(parse).collect()
 }
 
 fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {

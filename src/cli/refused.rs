@@ -17,10 +17,6 @@ pub(super) struct RefusedArgs {
     #[arg(long, hide = true)]
     cgroup_parent: Option<String>,
     #[arg(long, hide = true)]
-    cache_from: Vec<String>,
-    #[arg(long, hide = true)]
-    cache_to: Vec<String>,
-    #[arg(long, hide = true)]
     attest: Vec<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
@@ -37,7 +33,7 @@ impl RefusedArgs {
     pub(super) fn refuse(&self) -> Result<(), Failure> {
         let off =
             |value: &Option<String>| value.as_deref().is_some_and(|value| !matches!(value, "false" | "0"));
-        let table: [(bool, &str, &str, &str); 11] = [
+        let table: [(bool, &str, &str, &str); 9] = [
             (
                 off(&self.load),
                 "--load",
@@ -56,18 +52,6 @@ impl RefusedArgs {
                 "--cgroup-parent",
                 "steps run in the cgroup of the caller",
                 "start fanfold in the cgroup that you want",
-            ),
-            (
-                !self.cache_from.is_empty(),
-                "--cache-from",
-                "the cache is the local store",
-                "keep the folder that --root names between builds",
-            ),
-            (
-                !self.cache_to.is_empty(),
-                "--cache-to",
-                "the cache is the local store",
-                "keep the folder that --root names between builds",
             ),
             (!self.attest.is_empty(), "--attest", "attestations are not supported", "drop the flag"),
             (

@@ -13,6 +13,7 @@ use super::bases::{Bases, or_stage};
 use super::demand::Demand;
 use super::execute::{Done, Executor, shown};
 use super::known::{Found, Hit, known};
+use super::results::Results;
 use super::{BuildError, ErrorKind, Options, Publish, Remotes, Source, Stop, fold, stopped};
 use crate::cache::Imports;
 use crate::dockerfile::Dockerfile;
@@ -66,6 +67,8 @@ pub struct Finished {
     pub built: Built,
     /// What is said of each platform at the end.
     pub platforms: Vec<PlatformSummary>,
+    /// What caches elsewhere can be told.
+    pub results: Results,
 }
 
 impl Build {
@@ -116,11 +119,19 @@ impl Build {
             publish: self.publish.clone(),
         };
         let results = executor.execute(interrupted).await?;
-        let built = tokio::task::block_in_place(|| fold::fold(&graph, &results, &self.engine, &self.options))
-            .map_err(|error| vec![error])?;
+        let all = Results::new(&graph, &demand, &known, &results);
+        let folding = fold::Folding {
+            graph: &graph,
+            demand: &demand,
+            results: &results,
+            all: &all,
+            engine: &self.engine,
+            options: &self.options,
+        };
+        let built = tokio::task::block_in_place(|| folding.fold()).map_err(|error| vec![error])?;
         self.warn_of_foreign_programs(&graph, &results);
         let platforms = self.summarise(&graph, &demand, &results, &built, begun.elapsed());
-        Ok(Outcome::Built(Finished { built, platforms }))
+        Ok(Outcome::Built(Finished { built, platforms, results: all }))
     }
 
     /// All warnings on the Dockerfile, in the order of its lines.

@@ -2,6 +2,7 @@
 
 use fanfold_platforms::Platform;
 
+use crate::cache::CacheError;
 use crate::dockerfile::Span;
 use crate::engine::{EngineError, StepFailure};
 use crate::plan::{PlanError, PlanErrorKind};
@@ -207,6 +208,22 @@ impl From<EngineError> for BuildError {
             _ => (ErrorKind::Step, "build again; --no-cache leaves out earlier results"),
         };
         Self { whole, ..Self::new(kind, text) }.with_hint(hint)
+    }
+}
+
+impl From<CacheError> for BuildError {
+    fn from(error: CacheError) -> Self {
+        let hint = error.hint();
+        let text = format!("the cache was not written: {}", Self::describe(&error));
+        match error {
+            CacheError::Registry(error) => {
+                let inner = Self::from(error);
+                Self { hint: inner.hint.clone(), ..Self::new(inner.kind, text) }
+            }
+            error if error.is_disk_full() => Self::new(ErrorKind::Retryable, text).with_hint(DISK_FULL),
+            error if error.is_retryable() => Self { hint, ..Self::new(ErrorKind::Retryable, text) },
+            _ => Self { hint, ..Self::new(ErrorKind::Invalid, text) },
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Options {
     pub named: Vec<Option<ContextAt>>,
     /// Do not use earlier results.
     pub no_cache: bool,
+    /// Whether the images carry what is known of their steps (`--cache-to type=inline`).
+    pub inline_cache: bool,
     /// Whether an output takes the images' blobs from the store.
     pub blobs_here: bool,
     /// Ask registries for images even where the store knows them.

@@ -206,6 +206,16 @@ impl ImageConfig {
         })
     }
 
+    /// Sets a member that the specification does not have, or takes it away.
+    ///
+    /// A member of the specification cannot be set so: it would be written twice.
+    pub fn set_extension(&mut self, key: &str, value: Option<Value>) {
+        match value {
+            Some(value) => drop(self.other.insert(key.to_owned(), value)),
+            None => drop(self.other.shift_remove(key)),
+        }
+    }
+
     /// Writes the config: compact, members in the specification's order, maps sorted.
     pub fn to_json(&self) -> Vec<u8> {
         let mut map = Map::new();

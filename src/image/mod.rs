@@ -15,6 +15,7 @@
 mod accounts;
 mod compression;
 mod config;
+mod csv;
 mod descriptor;
 mod digest;
 mod manifest;
@@ -27,6 +28,7 @@ mod time;
 pub use accounts::{AccountError, Accounts, Identity};
 pub use compression::{Compression, CompressionError};
 pub use config::{ConfigError, ContainerConfig, Healthcheck, History, ImageConfig};
+pub use csv::split_csv;
 pub use descriptor::Descriptor;
 pub use digest::{DiffId, Digest, DigestError, HashingReader, HashingWriter, Sha256};
 pub use manifest::{Document, ImageManifest, Index, ManifestError, RawManifest};

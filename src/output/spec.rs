@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::compression::CompressionSpec;
-use crate::image::{CompressionError, Reference, ReferenceError};
+use crate::image::{CompressionError, Reference, ReferenceError, split_csv};
 
 /// One `--output`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,20 +252,6 @@ impl Fields {
             _ => Err(SpecError::NoDestination(kind)),
         }
     }
-}
-
-/// Splits one CSV record; a field in double quotes may hold commas.
-fn split_csv(text: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    for character in text.chars() {
-        match character {
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            other => fields.last_mut().expect("there is always a field").push(other),
-        }
-    }
-    fields
 }
 
 #[cfg(test)]

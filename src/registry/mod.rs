@@ -50,7 +50,7 @@ mod web;
 mod web_url;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 

@@ -23,6 +23,8 @@ use crate::layer::{Content, LayerError};
 const LARGEST_MARKER: u64 = 4 << 10;
 /// Largest manifest or index, in bytes; registries allow no more either.
 const LARGEST_MANIFEST: u64 = 4 << 20;
+/// Largest `index.json`, in bytes: a cache has an entry for each of its records.
+const LARGEST_INDEX: u64 = 64 << 20;
 /// Names that an error lists.
 const LISTED: usize = 10;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -129,7 +131,7 @@ impl Layout {
             let version = shown(&marker.image_layout_version);
             return Err(layout.fail(format!("it has the version {version}, but only 1.0.0 is known")));
         }
-        let bytes = layout.read_small("index.json", LARGEST_MANIFEST)?;
+        let bytes = layout.read_small("index.json", LARGEST_INDEX)?;
         let media_type = RawManifest::said_type(&bytes).unwrap_or_else(|| OCI_INDEX.to_owned());
         layout.manifests = match (RawManifest { media_type, bytes }).parse() {
             Ok(Document::Index(index)) => index.manifests,
@@ -137,6 +139,11 @@ impl Layout {
             Err(error) => return Err(layout.fail(format!("its file `index.json` is not usable: {error}"))),
         };
         Ok(layout)
+    }
+
+    /// The entries of its index, as they stand there.
+    pub fn manifests(&self) -> &[Descriptor] {
+        &self.manifests
     }
 
     /// Finds an image: an index or a manifest.

@@ -16,8 +16,8 @@ pub(super) use replies::{File, basic};
 use replies::{Reply, Store};
 
 /// A running registry on a loopback port; ends with the test.
-pub(super) struct Fake {
-    pub(super) address: SocketAddr,
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
     state: Arc<State>,
 }
 
@@ -32,7 +32,7 @@ struct State {
 
 /// Who may do what.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     Open,
     /// User `user`, password `pass:word`.
     Basic,
@@ -42,17 +42,17 @@ pub(super) enum Access {
 
 /// A request that was made.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) method: String,
+pub(crate) struct Seen {
+    pub(crate) method: String,
     /// With the query.
-    pub(super) path: String,
+    pub(crate) path: String,
     headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// Which of the matching requests a rule is for.
 #[derive(Clone, Copy)]
-pub(super) enum When {
+pub(crate) enum When {
     Always,
     /// The first so many.
     First(usize),
@@ -62,7 +62,7 @@ pub(super) enum When {
 
 /// What happens instead of, or with, the usual answer.
 #[derive(Clone)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// This status, headers and body.
     Answer(u16, Vec<(&'static str, String)>, String),
     /// The connection is closed before the answer.
@@ -90,13 +90,13 @@ struct Rule {
 }
 
 impl Seen {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
 impl Fake {
-    pub(super) async fn start(access: Access) -> Self {
+    pub(crate) async fn start(access: Access) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (rules, seen, store, connections) = Default::default();
@@ -112,11 +112,11 @@ impl Fake {
     }
 
     /// Adds a rule: for requests by `method` (empty for any) whose path holds `path`.
-    pub(super) fn rule(&self, method: &'static str, path: &'static str, when: When, act: Act) {
+    pub(crate) fn rule(&self, method: &'static str, path: &'static str, when: When, act: Act) {
         self.state.rules.lock().unwrap().push(Rule { method, path, when, act, hits: 0 });
     }
 
-    pub(super) fn add_blob(&self, repository: &str, bytes: &[u8]) {
+    pub(crate) fn add_blob(&self, repository: &str, bytes: &[u8]) {
         let key = (repository.to_owned(), Digest::of(bytes).to_string());
         self.state.store.lock().unwrap().blobs.insert(key, bytes.to_vec());
     }
@@ -126,19 +126,19 @@ impl Fake {
         self.state.store.lock().unwrap().files.insert(path.to_owned(), file);
     }
 
-    pub(super) fn add_manifest(&self, repository: &str, name: &str, media_type: &str, bytes: &[u8]) {
+    pub(crate) fn add_manifest(&self, repository: &str, name: &str, media_type: &str, bytes: &[u8]) {
         let mut store = self.state.store.lock().unwrap();
         for name in [name.to_owned(), Digest::of(bytes).to_string()] {
             store.manifests.insert((repository.to_owned(), name), (media_type.to_owned(), bytes.to_vec()));
         }
     }
 
-    pub(super) fn blob(&self, repository: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn blob(&self, repository: &str, bytes: &[u8]) -> Option<Vec<u8>> {
         let key = (repository.to_owned(), Digest::of(bytes).to_string());
         self.state.store.lock().unwrap().blobs.get(&key).cloned()
     }
 
-    pub(super) fn manifest(&self, repository: &str, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn manifest(&self, repository: &str, name: &str) -> Option<Vec<u8>> {
         let key = (repository.to_owned(), name.to_owned());
         self.state.store.lock().unwrap().manifests.get(&key).map(|(_, bytes)| bytes.clone())
     }
@@ -148,17 +148,17 @@ impl Fake {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    pub(super) fn open_uploads(&self) -> usize {
+    pub(crate) fn open_uploads(&self) -> usize {
         self.state.store.lock().unwrap().uploads.len()
     }
 
     /// The requests by `method` (empty for any) whose path holds `path`.
-    pub(super) fn seen(&self, method: &str, path: &str) -> Vec<Seen> {
+    pub(crate) fn seen(&self, method: &str, path: &str) -> Vec<Seen> {
         let matches = |seen: &&Seen| (method.is_empty() || seen.method == method) && seen.path.contains(path);
         self.state.seen.lock().unwrap().iter().filter(matches).cloned().collect()
     }
 
-    pub(super) fn count(&self, method: &str, path: &str) -> usize {
+    pub(crate) fn count(&self, method: &str, path: &str) -> usize {
         self.seen(method, path).len()
     }
 }

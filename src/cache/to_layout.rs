@@ -1,0 +1,268 @@
+//! Records into OCI layouts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
+use tokio::task::block_in_place;
+
+use super::codec::{self, ARTIFACT_TYPE, EMPTY};
+use super::export::{Brought, Exported, keys_of};
+use super::place::REF_NAME;
+use super::{CacheError, Entry, from_layout};
+use crate::image::media_type::OCI_INDEX;
+use crate::image::{Descriptor, Digest, Origin, RawManifest, Sha256};
+use crate::progress::{Progress, TransferEnd, TransferKind, human};
+use crate::registry::Client;
+use crate::source::Layout;
+use crate::store::Store;
+
+const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// A record that the layout does not have under these keys.
+struct Pending<'a> {
+    entry: &'a Entry,
+    manifest: RawManifest,
+    keys: Vec<Digest>,
+}
+
+/// Writes what the layout does not have. Its index changes last, and what others wrote into it stays.
+pub(super) async fn write(
+    directory: &Path,
+    entries: &[Entry],
+    store: &Store,
+    client: &Client,
+    progress: &Progress,
+    exported: &mut Exported,
+) -> Result<(), CacheError> {
+    let mut failed = None;
+    let pending = block_in_place(|| begin(directory, entries, exported, &mut failed))?;
+    let mut layers: BTreeSet<Digest> = BTreeSet::new();
+    let mut written = BTreeMap::new();
+    for one in pending {
+        let layer = one.entry.blob.descriptor.digest;
+        if !layers.contains(&layer) {
+            match bring(directory, one.entry, store, client, progress).await {
+                Ok(brought) => exported.count(brought),
+                Err(error) if error.is_of_one_record() => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            layers.insert(layer);
+        }
+        block_in_place(|| keep_small(directory, &one.manifest.bytes))?;
+        let descriptor = one.manifest.descriptor();
+        written.extend(one.keys.iter().map(|key| (*key, descriptor.clone())));
+        exported.written += 1;
+    }
+    if !written.is_empty() {
+        block_in_place(|| finish(directory, &written)).inspect_err(|_| exported.written = 0)?;
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Makes the directories, and finds out which records are not there.
+fn begin<'a>(
+    directory: &Path,
+    entries: &'a [Entry],
+    exported: &mut Exported,
+    failed: &mut Option<CacheError>,
+) -> Result<Vec<Pending<'a>>, CacheError> {
+    let blobs = directory.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(CacheError::at("create", &blobs))?;
+    let index = directory.join("index.json");
+    let marker = directory.join("oci-layout");
+    if !marker.exists() {
+        write_whole(directory, &marker, MARKER)?;
+    }
+    let layout = if index.exists() { Some(Layout::open(directory)?) } else { None };
+    let known = layout.as_ref().map(from_layout::keys).unwrap_or_default();
+    let has = |entry: &Entry, key: &Digest| {
+        let (Some(layout), Some(descriptor)) = (&layout, known.get(key)) else { return false };
+        from_layout::read(layout, descriptor, key).is_ok_and(|known| known.is_of(entry))
+            && is_here(&blobs, &entry.blob.descriptor)
+    };
+    let mut pending = Vec::new();
+    for entry in entries {
+        let (manifest, keys) = match codec::encode(entry).and_then(|it| Ok((it, keys_of(entry)?))) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                failed.get_or_insert(error);
+                continue;
+            }
+        };
+        let keys: Vec<Digest> = keys.into_iter().filter(|key| !has(entry, key)).collect();
+        if keys.is_empty() {
+            exported.known += 1;
+        } else {
+            pending.push(Pending { entry, manifest, keys });
+        }
+    }
+    if !pending.is_empty() {
+        keep_small(directory, EMPTY)?;
+    }
+    Ok(pending)
+}
+
+fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
+    directory.join("blobs/sha256").join(digest.hex())
+}
+
+fn is_here(blobs: &Path, descriptor: &Descriptor) -> bool {
+    let found = fs::symlink_metadata(blobs.join(descriptor.digest.hex()));
+    found.is_ok_and(|metadata| metadata.is_file() && metadata.len() == descriptor.size)
+}
+
+/// Brings a layer's blob, from the store or from where it is.
+async fn bring(
+    directory: &Path,
+    entry: &Entry,
+    store: &Store,
+    client: &Client,
+    progress: &Progress,
+) -> Result<Brought, CacheError> {
+    let descriptor = &entry.blob.descriptor;
+    let path = blob_path(directory, &descriptor.digest);
+    if is_here(&directory.join("blobs/sha256"), descriptor) {
+        return Ok(Brought::Present);
+    }
+    let file = block_in_place(|| beside(directory, &path))?;
+    if store.has_blob(descriptor) {
+        block_in_place(|| copy(store, descriptor, file.as_file(), &path))?;
+    } else {
+        match &entry.origin {
+            Some(Origin::Registry(repository)) => {
+                let digest = descriptor.digest.to_string();
+                let transfer = progress.transfer(
+                    TransferKind::Pull,
+                    human::short_digest(&digest),
+                    repository.registry(),
+                    Some(descriptor.size),
+                );
+                let reached = |bytes: u64| transfer.reached(bytes);
+                client.pull_blob(repository, descriptor, file.path(), &reached).await?;
+                transfer.finish(TransferEnd::Transferred);
+            }
+            Some(Origin::Layout(layout)) => {
+                block_in_place(|| Layout::open(layout)?.copy_blob(descriptor, file.path()))?;
+            }
+            None => return Err(CacheError::Missing(descriptor.digest)),
+        }
+    }
+    block_in_place(|| keep(file, &path))?;
+    Ok(Brought::Sent)
+}
+
+/// Copies a blob out of the store; a cache must not spread what is damaged here.
+fn copy(store: &Store, descriptor: &Descriptor, mut to: &File, path: &Path) -> Result<(), CacheError> {
+    let source = store.blob_path(&descriptor.digest);
+    let mut from = File::open(&source).map_err(CacheError::at("read", &source))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                to.write_all(&buffer[..count]).map_err(CacheError::at("write", path))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(CacheError::at("read", &source)(error)),
+        }
+    }
+    if hasher.finish() == descriptor.digest {
+        return Ok(());
+    }
+    store.drop_blob(&descriptor.digest);
+    Err(CacheError::Damaged(descriptor.digest))
+}
+
+/// Adds the records to the index. Whoever else writes into the layout meanwhile waits, or is waited for.
+fn finish(directory: &Path, records: &BTreeMap<Digest, Descriptor>) -> Result<(), CacheError> {
+    let whole = File::open(directory).map_err(CacheError::at("open", directory))?;
+    loop {
+        match flock(&whole, FlockOperation::LockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(CacheError::at("lock", directory)(errno.into())),
+        }
+    }
+    let path = directory.join("index.json");
+    let index = merged(&path, records)?;
+    write_whole(directory, &path, &index)
+}
+
+/// The index with the entries of these records in the place of those of the same keys.
+fn merged(path: &Path, records: &BTreeMap<Digest, Descriptor>) -> Result<Vec<u8>, CacheError> {
+    let damaged = |reason: String| CacheError::NoIndex { path: path.to_owned(), reason };
+    let mut document: Map<String, Value> = match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
+        Err(error) => return Err(CacheError::at("read", path)(error)),
+    };
+    let mut manifests = match document.remove("manifests") {
+        None => Vec::new(),
+        Some(Value::Array(manifests)) => manifests,
+        Some(_) => return Err(damaged("`manifests` is no list".to_owned())),
+    };
+    let names: BTreeSet<String> = records.keys().map(Digest::hex).collect();
+    let is_replaced = |entry: &Value| {
+        let name = entry["annotations"][REF_NAME].as_str();
+        entry["artifactType"] == ARTIFACT_TYPE && name.is_some_and(|name| names.contains(name))
+    };
+    manifests.retain(|entry| !is_replaced(entry));
+    for (key, descriptor) in records {
+        let mut entry = descriptor.clone();
+        entry.artifact_type = Some(ARTIFACT_TYPE.to_owned());
+        entry.annotations.insert(REF_NAME.to_owned(), key.hex());
+        manifests.push(json!(entry));
+    }
+    let mut index = Map::new();
+    index.insert("schemaVersion".to_owned(), json!(2));
+    index.insert("mediaType".to_owned(), json!(OCI_INDEX));
+    index.insert("manifests".to_owned(), Value::Array(manifests));
+    for (key, value) in document {
+        index.entry(key).or_insert(value);
+    }
+    Ok(serde_json::to_vec(&index).expect("JSON values can be written"))
+}
+
+fn keep_small(directory: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    let digest = Digest::of(bytes);
+    let path = blob_path(directory, &digest);
+    if fs::read(&path).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    write_whole(directory, &path, bytes)
+}
+
+/// Writes a file that appears whole or not at all.
+fn write_whole(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    let mut file = beside(directory, path)?;
+    file.write_all(bytes).map_err(CacheError::at("write", path))?;
+    keep(file, path)
+}
+
+/// A file of the layout on its way to its name, with the rights that new files have.
+fn beside(directory: &Path, path: &Path) -> Result<NamedTempFile, CacheError> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".fanfold-").suffix(".tmp").permissions(Permissions::from_mode(0o666));
+    builder.tempfile_in(directory).map_err(CacheError::at("write", path))
+}
+
+fn keep(file: NamedTempFile, path: &Path) -> Result<(), CacheError> {
+    match file.persist(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(CacheError::at("write", path)(error.error)),
+    }
+}
