@@ -33,6 +33,7 @@ mod lock;
 mod records;
 mod root;
 mod scratch;
+mod sweeper;
 
 pub use caches::{CacheDirectory, CacheSharing};
 pub use downloads::DownloadRecord;
