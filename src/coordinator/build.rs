@@ -98,6 +98,9 @@ impl Build {
         }
         self.say(warnings);
         self.announce(&graph, &demand);
+        if !sites.is_empty() {
+            self.warm_up();
+        }
         let executor = Executor {
             graph: Arc::clone(&graph),
             demand: Arc::clone(&demand),
@@ -195,6 +198,17 @@ impl Build {
             return None;
         }
         self.engine.store().step(&graph.step(id).key)
+    }
+
+    /// Has the engine make itself ready for commands while bases are fetched.
+    fn warm_up(&self) {
+        let (engine, progress) = (Arc::clone(&self.engine), self.progress.clone());
+        tokio::task::spawn_blocking(move || {
+            // A failure is the first command's as well.
+            if let Ok(Some(text)) = engine.warm_up() {
+                progress.send(Event::Note { text });
+            }
+        });
     }
 
     fn announce(&self, graph: &Graph, demand: &Demand) {
