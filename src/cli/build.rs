@@ -28,7 +28,7 @@ use crate::plan::{RunSite, foresee_runs};
 use crate::progress::{Event, Progress, Summary};
 use crate::registry::{self, Client, RetryCallback};
 use crate::sandbox::{self, Entered, Interpreter, Isolation, Sandbox, remove_tree};
-use crate::store::Store;
+use crate::store::{ScratchDir, Store};
 
 /// Threads for waiting on networks and children; work that takes a core has threads of its own.
 const WAITING_THREADS: usize = 2;
@@ -164,6 +164,8 @@ struct Emulation {
     interpreters: Vec<(Platform, Interpreter)>,
     /// Handlers last as long as this.
     _machine: Option<Machine>,
+    /// Where programs were tried: removed when nobody waits for that.
+    _probes: Option<ScratchDir>,
 }
 
 /// Builds, in namespaces of its own where there are commands to run.
@@ -246,6 +248,7 @@ fn prove(
         }
     }
     emulation._machine = Some(machine);
+    emulation._probes = Some(scratch);
     Ok(emulation)
 }
 
@@ -291,7 +294,7 @@ async fn build(
         .map_err(|error| Failure::from(BuildError::from(error)))?;
     let engine = Arc::new(engine);
     let places = match &isolated {
-        Some(sandbox) => surroundings(sandbox, &engine, &emulation)?,
+        Some(sandbox) => surroundings(sandbox, &emulation),
         None => Vec::new(),
     };
     let Prepared {
@@ -387,16 +390,14 @@ async fn build(
 }
 
 /// What people should know of how commands are run here.
-fn surroundings(sandbox: &Sandbox, engine: &Engine, emulation: &Emulation) -> Result<Vec<String>, Failure> {
+fn surroundings(sandbox: &Sandbox, emulation: &Emulation) -> Vec<String> {
     let mut told = vec![format!("RUN in a {sandbox} ({})", sandbox.isolation())];
     told.extend(sandbox.refused().iter().map(|refused| format!("not {refused}")));
     told.extend(sandbox.remarks().iter().cloned());
-    let remark = engine.storage_remark().map_err(|error| Failure::from(BuildError::from(error)))?;
-    told.extend(remark);
     told.extend(emulation.emulators.iter().map(|(platform, emulator)| {
         format!("{platform} is emulated by {} ({})", emulator.path().display(), emulator.way().name())
     }));
-    Ok(told)
+    told
 }
 
 /// Seconds since 1970.
@@ -433,8 +434,9 @@ pub(super) fn client(
     .map_err(|error| BuildError::from(error).into())
 }
 
-/// Removes what killed builds left behind, without keeping anybody waiting.
+/// Removes what killed builds left behind, and what this one needs no more, without keeping anybody waiting.
 fn remove_leftovers(store: &Store) {
+    store.sweep_in_background();
     let leftovers = store.leftovers();
     std::thread::spawn(move || {
         // What cannot be removed now is tried again by the next build.

@@ -105,6 +105,9 @@ impl Build {
         }
         self.say(warnings);
         self.announce(&graph, &demand);
+        if !sites.is_empty() {
+            self.warm_up();
+        }
         let executor = Executor {
             graph: Arc::clone(&graph),
             demand: Arc::clone(&demand),
@@ -235,6 +238,17 @@ impl Build {
         let here = record.clone().filter(|record| self.engine.can_use(&record.layer));
         let hits = here.map(|record| Hit { layer: Layer::made(record.layer), record });
         Found { record, hits: hits.into_iter().collect() }
+    }
+
+    /// Has the engine make itself ready for commands while bases are fetched.
+    fn warm_up(&self) {
+        let (engine, progress) = (Arc::clone(&self.engine), self.progress.clone());
+        tokio::task::spawn_blocking(move || {
+            // A failure is the first command's as well.
+            if let Ok(Some(text)) = engine.warm_up() {
+                progress.send(Event::Note { text });
+            }
+        });
     }
 
     fn announce(&self, graph: &Graph, demand: &Demand) {

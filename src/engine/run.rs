@@ -166,7 +166,7 @@ impl Engine {
 
     /// A directory with what all commands share: a lower directory with mount points and one with
     /// nothing, the directories that roots and parts of them are mounted on, and copies of the host's files. Made once for each build.
-    fn mount_points(&self) -> Result<PathBuf, EngineError> {
+    pub(super) fn mount_points(&self) -> Result<PathBuf, EngineError> {
         let mut known = self.mounts.lock().map_err(|_| EngineError::Cancelled)?;
         if let Some(scratch) = known.as_ref() {
             return Ok(scratch.path().to_owned());

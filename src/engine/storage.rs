@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Engine, EngineError, Layer, State};
 use crate::image::{Digest, Sha256};
 use crate::layer::{Content, LayerPath, Tree, materialise};
-use crate::sandbox::{RootPlace, probe_overlay};
+use crate::sandbox::{RootPlace, probe_overlay_in};
 use crate::store::LayerId;
 
 /// Lower directories that an overlay gets at most; the kernel takes 500, and some are ours.
@@ -28,6 +28,10 @@ impl Engine {
         if let Some(known) = self.storage.get() {
             return Ok(known);
         }
+        let _alone = self.mounts.lock().map_err(|_| EngineError::Cancelled)?;
+        if let Some(known) = self.storage.get() {
+            return Ok(known);
+        }
         let scratch = self.store().scratch_dir()?;
         let found = self.find_storage(scratch.path());
         Ok(self.storage.get_or_init(|| found))
@@ -40,19 +44,28 @@ impl Engine {
         }
         // Where the store lies on an overlay itself, changes of commands could go to another file system, but the
         // directories of layers could not: an overlay does not take the marks of what is deleted.
-        match probe_overlay(scratch) {
+        match probe_overlay_in(scratch) {
             Ok(()) => Storage::Overlay,
             Err(reason) => Storage::Copies(reason.to_string()),
         }
     }
 
-    /// What people should know of how files are stored; nothing where all is as it should be.
+    /// Makes ready what all commands need. Call it as soon as it is known that there will be one, on a thread
+    /// that may wait: until the first comes, a base is fetched.
+    ///
+    /// Gives what people should know of how files are stored; nothing where all is as it should be.
     ///
     /// # Errors
     ///
-    /// Fails where the store cannot be written to.
-    pub fn storage_remark(&self) -> Result<Option<String>, EngineError> {
-        Ok(match self.storage()? {
+    /// Fails where the store cannot be written to or no process can be started, as the first command would.
+    pub fn warm_up(&self) -> Result<Option<String>, EngineError> {
+        let storage = self.storage()?;
+        self.mount_points()?;
+        if let Some(sandbox) = &self.settings.sandbox {
+            // Only now: what is mounted for trying would be copied into the namespaces of a command.
+            sandbox.warm_up().map_err(EngineError::io("start the sandbox launcher"))?;
+        }
+        Ok(match storage {
             Storage::Overlay => None,
             Storage::Copies(reason) => Some(format!("{reason}: files are copied for each stage")),
         })

@@ -1,8 +1,9 @@
 //! The helper process of one command, forked by the launcher.
 //!
-//! It has one thread. It makes process 1 of the command in new namespaces, maps its ids, waits
-//! for its end, and removes the mount points that had to be made from the upper directory. Without
-//! namespaces it furnishes the root, ends all that the command has left, and puts the root back.
+//! It has one thread. It makes process 1 of the command in new namespaces and maps its ids, all before it
+//! hears of the command, hands the description on, waits for the end, and removes the mount points that had
+//! to be made from the upper directory. Without namespaces it furnishes the root, ends all that the command
+//! has left, and puts the root back.
 
 use std::fs;
 use std::io;
@@ -18,6 +19,7 @@ use nix::unistd::Pid;
 use super::enter::Ended;
 use super::filtered::OFFLINE_NOTE;
 use super::furnished::{Furnished, Restored};
+use super::hidden::Hidden;
 use super::idmap::write_map;
 use super::init;
 use super::isolation::Isolation;
@@ -33,22 +35,35 @@ use super::wire::{Failure, Message, Step};
 /// Exit code of a helper that nobody is there to listen to.
 const UNHEARD: i32 = 125;
 
-/// Does the helper's work in a process that was just forked for it, and gives the exit code to end
-/// with.
-pub(super) fn main(socket: &UnixStream, null: &fs::File, stdout: &OwnedFd, stderr: &OwnedFd) -> i32 {
-    if help(socket, null, stdout, stderr).is_ok() { 0 } else { UNHEARD }
+/// Process 1 of a command.
+struct First {
+    child: Pid,
+    /// To speak with it.
+    socket: UnixStream,
+    /// Whether it has the namespaces of mounts and processes that it is to have where they can be had.
+    apart: bool,
 }
 
-fn help(socket: &UnixStream, null: &fs::File, stdout: &OwnedFd, stderr: &OwnedFd) -> io::Result<()> {
-    nix::unistd::dup2_stdout(stdout)?;
-    nix::unistd::dup2_stderr(stderr)?;
-    let Message::Spec(spec) = Message::receive(socket)? else {
+/// Does the helper's work in a process that was just forked for it, and gives the exit code to end
+/// with. `spaces` says that commands have user namespaces.
+pub(super) fn main(socket: &UnixStream, null: &fs::File, spaces: bool) -> i32 {
+    if help(socket, null, spaces).is_ok() { 0 } else { UNHEARD }
+}
+
+fn help(socket: &UnixStream, null: &fs::File, spaces: bool) -> io::Result<()> {
+    let first = spaces.then(|| start_ahead(socket));
+    let Ok((Message::Spec(text), outputs)) = Message::receive_with(socket) else {
+        // No command has come.
+        if let Some(Ok(first)) = first {
+            drop(first.socket);
+            waitpid(first.child, None)?;
+        }
         return Err(io::Error::other("not a step description"));
     };
-    let result = RunSpec::decode(spec.bytes())
+    let result = RunSpec::decode(text.bytes())
         .map_err(io::Error::other)
         .step("reading the step description")
-        .and_then(|spec| run(&spec, socket, null));
+        .and_then(|spec| run(&spec, &text, outputs, socket, null, first));
     match result {
         Ok(message) => message.send(socket),
         Err(failure) => {
@@ -58,27 +73,64 @@ fn help(socket: &UnixStream, null: &fs::File, stdout: &OwnedFd, stderr: &OwnedFd
     }
 }
 
-fn run(spec: &RunSpec, socket: &UnixStream, null: &fs::File) -> Result<Message, Failure> {
-    let maps = if spec.isolation.has_namespaces() {
-        let read = |file| fs::read_to_string(file).step(file);
-        let own = |text: String| mapping::nested(&mapping::parse_map(&text));
-        vec![("uid_map", own(read("/proc/self/uid_map")?)), ("gid_map", own(read("/proc/self/gid_map")?))]
-    } else {
-        if spec.isolation == Isolation::Ptrace {
-            supervisor::end_with_parent().step("prctl")?;
-        }
-        reaper::adopt(true).step("prctl")?;
-        Vec::new()
-    };
+/// Makes process 1 in namespaces of its own before it is known what for.
+fn start_ahead(socket: &UnixStream) -> Result<First, Failure> {
+    let read = |file| fs::read_to_string(file).step(file);
+    let own = |text: String| mapping::nested(&mapping::parse_map(&text));
+    let maps = [("uid_map", own(read("/proc/self/uid_map")?)), ("gid_map", own(read("/proc/self/gid_map")?))];
     let (ours, theirs) = UnixStream::pair().step("socketpair")?;
-    let (child, apart) = start(spec)?;
-    let Some(child) = child else {
+    let Some(child) = sys::clone_process(namespaces::USER | SPACES).step("clone")? else {
         drop(ours);
-        sys::exit_now(init::main(spec, apart, socket, &theirs));
+        sys::exit_now(init::main(None, true, socket, &theirs));
     };
     drop(theirs);
+    let first = First { child, socket: ours, apart: true };
+    match map_ids(&first, &maps)
+        .and_then(|()| Message::Started(child.as_raw()).send(socket).step("answering"))
+    {
+        Ok(()) => Ok(first),
+        Err(failure) => {
+            drop(first.socket);
+            waitpid(child, None).step("waiting for process 1")?;
+            Err(failure)
+        }
+    }
+}
+
+/// Maps the ids of process 1, once it has said under which number it is found.
+fn map_ids(first: &First, maps: &[(&str, Vec<IdRange>)]) -> Result<(), Failure> {
+    let Message::Started(pid) = Message::receive(&first.socket).step("starting process 1")? else {
+        return Err(io::Error::other("unexpected message")).step("starting process 1");
+    };
+    for (file, ranges) in maps {
+        write_map(pid, file, ranges).step(file)?;
+    }
+    Ok(())
+}
+
+fn run(
+    spec: &RunSpec,
+    text: &Hidden,
+    outputs: Vec<OwnedFd>,
+    socket: &UnixStream,
+    null: &fs::File,
+    first: Option<Result<First, Failure>>,
+) -> Result<Message, Failure> {
+    let first = match first {
+        Some(first) => {
+            let first = first?;
+            let borrowed: Vec<_> = outputs.iter().map(AsFd::as_fd).collect();
+            // Process 1 may have been killed: then it is found ended below.
+            let _ = Message::Spec(text.clone()).send_with(&first.socket, &borrowed);
+            // The command's output ends when the command does, not when this process does.
+            drop(outputs);
+            first
+        }
+        None => start_for(spec, outputs, socket, null)?,
+    };
+    let First { child, socket: ours, apart } = first;
     let mut furnished = None;
-    let released = release(socket, &ours, null, child, &maps, || {
+    let released = release(socket, &ours, || {
         if let (Isolation::Chroot, RootPlace::Directory { path }) = (spec.isolation, &spec.root) {
             furnished = Some(Furnished::new(spec, path)?);
         }
@@ -106,14 +158,38 @@ fn run(spec: &RunSpec, socket: &UnixStream, null: &fs::File) -> Result<Message, 
     Ok(Message::Ended { ended, stubs_left, untouched, notes, journal })
 }
 
+/// Makes process 1 of a command without a user namespace.
+fn start_for(
+    spec: &RunSpec,
+    outputs: Vec<OwnedFd>,
+    socket: &UnixStream,
+    null: &fs::File,
+) -> Result<First, Failure> {
+    if spec.isolation == Isolation::Ptrace {
+        supervisor::end_with_parent().step("prctl")?;
+    }
+    reaper::adopt(true).step("prctl")?;
+    init::take_outputs(&outputs)?;
+    drop(outputs);
+    let (ours, theirs) = UnixStream::pair().step("socketpair")?;
+    let (child, apart) = start(spec)?;
+    let Some(child) = child else {
+        drop(ours);
+        sys::exit_now(init::main(Some(spec), apart, socket, &theirs));
+    };
+    // As above.
+    nix::unistd::dup2_stdout(null).step("dup2")?;
+    nix::unistd::dup2_stderr(null).step("dup2")?;
+    let first = First { child, socket: ours, apart };
+    map_ids(&first, &[])?;
+    Message::Started(child.as_raw()).send(socket).step("answering")?;
+    Ok(first)
+}
+
 /// Forks process 1, and says whether it has the namespaces that it is to have where they can be had: of
 /// mounts and processes, and of the network where the command is to have none.
 fn start(spec: &RunSpec) -> Result<(Option<Pid>, bool), Failure> {
     let network = if spec.network == Network::None { namespaces::NETWORK } else { 0 };
-    if spec.isolation.has_namespaces() {
-        let kinds = namespaces::USER | SPACES | network;
-        return Ok((sys::clone_process(kinds).step("clone")?, true));
-    }
     if spec.isolation == Isolation::Chroot
         && let Ok(child) = sys::clone_process(SPACES | network)
     {
@@ -123,25 +199,12 @@ fn start(spec: &RunSpec) -> Result<(Option<Pid>, bool), Failure> {
     Ok((sys::clone_process(0).step("fork")?, false))
 }
 
-/// Maps the ids of process 1, and has it go on once the coordinator can kill it and all else is ready.
+/// Has process 1 go on once the coordinator can kill it and all else is ready.
 fn release(
     socket: &UnixStream,
     ours: &UnixStream,
-    null: &fs::File,
-    child: Pid,
-    maps: &[(&str, Vec<IdRange>)],
     ready: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    // The command's output ends when the command does, not when this process does.
-    nix::unistd::dup2_stdout(null).step("dup2")?;
-    nix::unistd::dup2_stderr(null).step("dup2")?;
-    Message::Started(child.as_raw()).send(socket).step("answering")?;
-    let Message::Started(pid) = Message::receive(ours).step("starting process 1")? else {
-        return Err(io::Error::other("unexpected message")).step("starting process 1");
-    };
-    for (file, ranges) in maps {
-        write_map(pid, file, ranges).step(file)?;
-    }
     Message::receive(socket).step("waiting for the coordinator")?;
     ready()?;
     Message::Go.send(ours).step("starting process 1")

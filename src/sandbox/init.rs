@@ -42,10 +42,24 @@ use super::wire::{Failure, Message, Step};
 /// Exit code of a process that has reported a failure.
 pub(super) const FAILED: i32 = 125;
 
-/// Runs until the command has ended; gives the exit code. `apart` says that this process is the first of
-/// a process namespace, and has namespaces of mounts and of the host name.
-pub(super) fn main(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStream) -> i32 {
-    match run(spec, apart, coordinator, helper) {
+/// Runs until the command has ended; gives the exit code. Without a `spec` this process was made before there
+/// was a command: the helper sends the description. `apart` says that this process is the first of a process
+/// namespace, and has namespaces of mounts and of the host name.
+pub(super) fn main(
+    spec: Option<&RunSpec>,
+    apart: bool,
+    coordinator: &UnixStream,
+    helper: &UnixStream,
+) -> i32 {
+    let result = introduce(spec, helper).and_then(|()| match spec {
+        Some(spec) => run(spec, apart, coordinator, helper),
+        None => match receive(helper)? {
+            Some(spec) => run(&spec, apart, coordinator, helper),
+            // No command has come.
+            None => Ok(()),
+        },
+    });
+    match result {
         Ok(()) => 0,
         Err(failure) => {
             // Nobody listens any more when the build was killed.
@@ -53,6 +67,34 @@ pub(super) fn main(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper
             FAILED
         }
     }
+}
+
+/// Says under which number this process is found: whatever /proc is mounted, its entry for this process
+/// has the number that the helper needs to find it there.
+fn introduce(spec: Option<&RunSpec>, helper: &UnixStream) -> Result<(), Failure> {
+    let own = rustix::fs::readlink("/proc/self", Vec::new()).step("/proc/self")?;
+    let own = own.to_str().ok().and_then(|text| text.parse().ok());
+    let own = own.ok_or_else(|| io::Error::other("not a number")).step("/proc/self")?;
+    if spec.is_some_and(|spec| spec.isolation == Isolation::Ptrace) {
+        supervisor::end_with_parent().step("prctl")?;
+    }
+    Message::Started(own).send(helper).step("answering")
+}
+
+/// Waits for the description of the command, and takes on its output. `None` where there is to be none.
+fn receive(helper: &UnixStream) -> Result<Option<RunSpec>, Failure> {
+    let Ok((Message::Spec(text), outputs)) = Message::receive_with(helper) else { return Ok(None) };
+    take_outputs(&outputs)?;
+    RunSpec::decode(text.bytes()).map_err(io::Error::other).step("reading the step description").map(Some)
+}
+
+/// Makes the command's output and errors this process's own.
+pub(super) fn take_outputs(outputs: &[OwnedFd]) -> Result<(), Failure> {
+    let [stdout, stderr] = outputs else {
+        return Err(io::Error::other("a description without descriptors")).step("output");
+    };
+    nix::unistd::dup2_stdout(stdout).step("dup2")?;
+    nix::unistd::dup2_stderr(stderr).step("dup2")
 }
 
 /// A root that this process has moved into.
@@ -66,15 +108,6 @@ pub(super) struct Prepared {
 }
 
 fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStream) -> Result<(), Failure> {
-    // Whatever /proc is mounted, its entry for this process has the number that the helper needs
-    // to find it there.
-    let own = rustix::fs::readlink("/proc/self", Vec::new()).step("/proc/self")?;
-    let own = own.to_str().ok().and_then(|text| text.parse().ok());
-    let own = own.ok_or_else(|| io::Error::other("not a number")).step("/proc/self")?;
-    if spec.isolation == Isolation::Ptrace {
-        supervisor::end_with_parent().step("prctl")?;
-    }
-    Message::Started(own).send(helper).step("answering")?;
     if Message::receive(helper).is_err() {
         // The helper says why, unless it is gone.
         return Ok(());
@@ -89,6 +122,10 @@ fn run(spec: &RunSpec, apart: bool, coordinator: &UnixStream, helper: &UnixStrea
     }
     // Elsewhere a filter keeps the command from the network.
     if spec.network == Network::None && apart {
+        if spec.isolation.has_namespaces() {
+            // Of this one alone it was not known whether it would be needed.
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).step("network namespace")?;
+        }
         sys::bring_up_loopback().step("loopback device")?;
     }
     let changed = open_changed(spec)?;

@@ -4,25 +4,27 @@
 //! memory costs a tenth of that. The launcher is this executable, started once for each build from
 //! where nobody can write to it and with an empty environment, so a helper holds nothing of the build's memory.
 //!
-//! A request is one byte with three descriptors: the helper's socket, and the command's standard
-//! output and error. The answer is one byte with a descriptor of the helper's process.
+//! A request is one byte with the helper's socket. The answer is one byte with a descriptor of the
+//! helper's process.
+//!
+//! A helper does all that is the same for every command before it hears of one. So that no command waits for
+//! that, the helper of the next is asked for as soon as one is given out.
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use nix::cmsg_space;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::filter;
 use super::helper;
 use super::isolation::Isolation;
+use super::rights;
 use super::sys;
 use super::unspaced;
 
@@ -32,14 +34,22 @@ const ENTRY: &str = "__launch";
 /// Name of the entry for a launcher that commands have no namespace around them to keep out of.
 const GUARDED: &str = "__launch_guarded";
 
-/// Descriptors of a request.
-const REQUEST: usize = 3;
-
 /// A launcher that runs. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Launcher {
     socket: UnixStream,
     process: Child,
+    /// The socket of a helper that was asked for, and whose process is still to be received.
+    next: Option<UnixStream>,
+}
+
+/// A helper that waits for its command.
+#[derive(Debug)]
+pub(super) struct Launched {
+    /// To speak with it.
+    pub(super) socket: UnixStream,
+    /// Its process.
+    pub(super) process: OwnedFd,
 }
 
 impl Launcher {
@@ -54,23 +64,41 @@ impl Launcher {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { socket, process })
+        Ok(Self { socket, process, next: None })
     }
 
-    /// Starts a helper, and gives a descriptor of its process.
-    pub(super) fn launch(&self, descriptors: [BorrowedFd<'_>; REQUEST]) -> io::Result<OwnedFd> {
-        send(&self.socket, &descriptors)?;
-        receive(&self.socket)?.pop().ok_or_else(|| io::Error::other("the launcher could not start a helper"))
+    /// Asks for the next helper, if that was not done yet, and does not wait for it.
+    pub(super) fn ask(&mut self) -> io::Result<()> {
+        if self.next.is_none() {
+            let (ours, theirs) = UnixStream::pair()?;
+            rights::send(&self.socket, REQUEST, &[theirs.as_fd()])?;
+            self.next = Some(ours);
+        }
+        Ok(())
+    }
+
+    /// Gives a helper, and has the next one made.
+    pub(super) fn launch(&mut self) -> io::Result<Launched> {
+        self.ask()?;
+        let process = receive(&self.socket)?;
+        let socket = self.next.take().ok_or_else(|| io::Error::other("no helper was asked for"))?;
+        self.ask()?;
+        Ok(Launched { socket, process })
     }
 }
 
 impl Drop for Launcher {
     fn drop(&mut self) {
+        // The helper that no command came for ends without its socket.
+        self.next = None;
         // It ends without its socket; a process that has ended already needs no ending.
         drop(self.socket.shutdown(std::net::Shutdown::Both));
         drop(self.process.wait());
     }
 }
+
+/// What a request and its answer consist of beside a descriptor.
+const REQUEST: &[u8] = b"f";
 
 /// Exit code of a launcher that lost its build.
 const LOST: i32 = 125;
@@ -102,8 +130,8 @@ fn serve(guarded: bool) -> io::Result<()> {
     // Every helper has it from here, and need not make it.
     filter::default_program();
     loop {
-        let mut descriptors = match receive(&socket) {
-            Ok(descriptors) => descriptors,
+        let theirs = match receive(&socket) {
+            Ok(theirs) => theirs,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -114,65 +142,21 @@ fn serve(guarded: bool) -> io::Result<()> {
                 break;
             }
         }
-        let (Some(stderr), Some(stdout), Some(theirs)) =
-            (descriptors.pop(), descriptors.pop(), descriptors.pop())
-        else {
-            return Err(io::Error::other("malformed request"));
-        };
         let Some(child) = sys::clone_process(0)? else {
             drop(socket);
-            sys::exit_now(helper::main(&UnixStream::from(theirs), &null, &stdout, &stderr));
+            sys::exit_now(helper::main(&UnixStream::from(theirs), &null, !guarded));
         };
         let process = Pid::from_raw(child.as_raw()).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
         let process = process.ok_or_else(|| io::Error::other("a process without id"))??;
-        send(&socket, &[process.as_fd()])?;
+        rights::send(&socket, REQUEST, &[process.as_fd()])?;
     }
 }
 
-fn send(socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let raw: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&raw)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b"f")], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
-    Ok(())
-}
-
-/// Receives one message's descriptors; `UnexpectedEof` when the other side is gone.
-fn receive(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
-    let mut byte = [0];
-    let mut buffer = [IoSliceMut::new(&mut byte)];
-    let mut space = cmsg_space!([std::os::fd::RawFd; REQUEST]);
-    let message =
-        recvmsg::<()>(socket.as_raw_fd(), &mut buffer, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-    if message.bytes == 0 {
+/// Receives one message's descriptor; `UnexpectedEof` when the other side is gone.
+fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
+    let (count, mut descriptors) = rights::receive(socket, &mut [0])?;
+    if count == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let mut descriptors = Vec::new();
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(raw) = part {
-            descriptors.extend(raw.into_iter().map(sys::own_received));
-        }
-    }
-    Ok(descriptors)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-
-    use super::*;
-
-    #[test]
-    fn descriptors_travel() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut end, other) = UnixStream::pair().unwrap();
-        send(&ours, &[other.as_fd()]).unwrap();
-        drop(other);
-        let received = receive(&theirs).unwrap().pop().unwrap();
-        UnixStream::from(received).write_all(b"x").unwrap();
-        let mut text = String::new();
-        end.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "x");
-        drop(ours);
-        assert_eq!(receive(&theirs).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
+    descriptors.pop().ok_or_else(|| io::Error::other("a message without descriptor"))
 }

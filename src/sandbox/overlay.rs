@@ -117,10 +117,19 @@ fn mount_by_options(lowers: &[PathBuf], changes: Changes<'_>, merged: &Path) -> 
 /// Says which of the three failed. A kernel before 5.11 fails the first, an overlay without
 /// `userxattr` the second.
 pub fn probe_overlay(directory: &Path) -> Result<(), OverlayError> {
+    let base = tempfile::TempDir::new_in(directory)
+        .map_err(|source| OverlayError::Broken { step: "temporary directory", source })?;
+    probe_overlay_in(base.path())
+}
+
+/// The same in an empty directory, in which something is left.
+///
+/// # Errors
+///
+/// As [`probe_overlay`].
+pub fn probe_overlay_in(base: &Path) -> Result<(), OverlayError> {
     let broken = |step| move |source: io::Error| OverlayError::Broken { step, source };
-    let base = tempfile::TempDir::new_in(directory).map_err(broken("temporary directory"))?;
-    let [lower, upper, work, merged] =
-        ["lower", "upper", "work", "merged"].map(|name| base.path().join(name));
+    let [lower, upper, work, merged] = ["lower", "upper", "work", "merged"].map(|name| base.join(name));
     for path in [&lower.join("dir/sub"), &upper, &work, &merged] {
         fs::create_dir_all(path).map_err(broken("temporary directory"))?;
     }

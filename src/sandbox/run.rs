@@ -15,7 +15,7 @@ use rustix::process::{
 use super::cgroup::{CgroupError, Cgroups, Group, Usage};
 use super::enter::{Ended, Sandbox};
 use super::hidden::Hidden;
-use super::launcher::Launcher;
+use super::launcher::{Launched, Launcher};
 use super::mount::Mount;
 use super::overlay::LOWER_LIMIT;
 use super::spec::{RootPlace, RunSpec};
@@ -89,6 +89,8 @@ pub struct Running {
     killer: Killer,
     /// Removed when nothing of the command runs any more.
     group: Option<Group>,
+    /// The helper has said that nothing of the command runs any more.
+    over: bool,
 }
 
 /// Kills a command and all that it started. Can be cloned and used from any thread, also after
@@ -155,14 +157,18 @@ impl Sandbox {
             return Err(RunError::TooManyLayers(most));
         }
         let group = self.cgroups.as_ref().map(Cgroups::group).transpose()?;
-        let (socket, theirs) = UnixStream::pair().map_err(RunError::Helper)?;
         let (stdout, their_stdout) = pipe().map_err(RunError::Helper)?;
         let (stderr, their_stderr) = pipe().map_err(RunError::Helper)?;
-        let descriptors = [theirs.as_fd(), their_stdout.as_fd(), their_stderr.as_fd()];
-        let helper = self.launch(descriptors).map_err(RunError::Helper)?;
-        drop((theirs, their_stdout, their_stderr));
-        match begin(&socket, spec, group.as_ref()) {
-            Ok(killer) => Ok(Spawned { running: Running { helper, socket, killer, group }, stdout, stderr }),
+        let Launched { socket, process: helper } =
+            self.with_launcher(Launcher::launch).map_err(RunError::Helper)?;
+        let begun = begin(&socket, spec, [their_stdout.as_fd(), their_stderr.as_fd()], group.as_ref());
+        drop((their_stdout, their_stderr));
+        match begun {
+            Ok(killer) => Ok(Spawned {
+                running: Running { helper, socket, killer, group, over: false },
+                stdout,
+                stderr,
+            }),
             Err(error) => {
                 // Without the socket the helper ends by itself, and process 1 with it.
                 drop(socket);
@@ -172,14 +178,23 @@ impl Sandbox {
         }
     }
 
-    /// Starts a helper, and the launcher before the first one.
-    fn launch(&self, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<OwnedFd> {
+    /// Begins with what the first command would have to wait for, and does not wait for it: call it as soon
+    /// as it is known that there will be a command.
+    ///
+    /// # Errors
+    ///
+    /// Fails where no process can be started.
+    pub fn warm_up(&self) -> io::Result<()> {
+        self.with_launcher(Launcher::ask)
+    }
+
+    /// Does something with the launcher, which is started where that has not been done yet.
+    fn with_launcher<T>(&self, action: impl FnOnce(&mut Launcher) -> io::Result<T>) -> io::Result<T> {
         let mut launcher = self.launcher.lock().map_err(|_| io::Error::other("the launcher is lost"))?;
-        let launcher = match launcher.as_ref() {
-            Some(launcher) => launcher,
-            None => launcher.insert(Launcher::start(&self.executable, self.isolation())?),
-        };
-        launcher.launch(descriptors)
+        match launcher.as_mut() {
+            Some(launcher) => action(launcher),
+            None => action(launcher.insert(Launcher::start(&self.executable, self.isolation())?)),
+        }
     }
 }
 
@@ -201,8 +216,14 @@ fn wait_for_exit(process: &OwnedFd) -> io::Result<()> {
 }
 
 /// Hands over the description, takes hold of process 1, and limits it before it starts anything.
-fn begin(socket: &UnixStream, spec: &RunSpec, group: Option<&Group>) -> Result<Killer, RunError> {
-    Message::Spec(Hidden::new(spec.encode())).send(socket).map_err(RunError::Helper)?;
+fn begin(
+    socket: &UnixStream,
+    spec: &RunSpec,
+    outputs: [BorrowedFd<'_>; 2],
+    group: Option<&Group>,
+) -> Result<Killer, RunError> {
+    let description = Message::Spec(Hidden::new(spec.encode()));
+    description.send_with(socket, &outputs).map_err(RunError::Helper)?;
     let pid = match Message::receive(socket).map_err(RunError::Helper)? {
         Message::Started(pid) => pid,
         Message::Failed(failure) => return Err(failure.into()),
@@ -252,6 +273,7 @@ impl Running {
             match Message::receive(&self.socket) {
                 Ok(Message::Failed(found)) => failure = failure.or(Some(found)),
                 Ok(Message::Ended { ended, stubs_left, untouched, notes, journal }) => {
+                    self.over = failure.is_none();
                     break Ok(RunEnd { ended, stubs_left, usage: None, untouched, notes, journal });
                 }
                 Ok(_) | Err(_) => break Err(RunError::Lost),
@@ -265,8 +287,12 @@ impl Running {
         }
     }
 
-    /// Makes sure that nothing runs any more, also when the helper is gone.
+    /// Makes sure that nothing runs any more, also when the helper is gone. Of one that has said so there is
+    /// nothing to wait for but its own end.
     fn end(&mut self) -> io::Result<()> {
+        if self.over {
+            return Ok(());
+        }
         self.killer.kill()?;
         wait_for_exit(&self.helper)?;
         // Process 1 of a helper that was killed has become a child of this process.

@@ -1,15 +1,18 @@
 //! Messages between the coordinator, the helper of a step, and process 1 of the step.
 //!
 //! A message is a kind, a 32-bit length and that many bytes. The coordinator sends the
-//! description of the step; the helper answers with the id of process 1, and when all is over with
-//! how it ended. In between, a failure to set up may come from any of the processes.
+//! description of the step with the command's output; the helper, which may not have waited for that,
+//! sends the id of process 1, and when all is over how it ended. In between, a failure to set up may
+//! come from any of the processes.
 
 use std::io::{self, Read, Write};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::codec::{Reader, Writer};
 use super::enter::Ended;
 use super::hidden::Hidden;
+use super::rights;
 use super::root::Stub;
 use super::supervisor::JournalEntry;
 
@@ -45,7 +48,8 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// The encoded description of a step, which may hold secrets.
+    /// The encoded description of a step, which may hold secrets. Along with it go the descriptors that
+    /// the command writes its output and its errors to.
     Spec(Hidden),
     /// The id of the step's process 1, as the coordinator sees it.
     Started(i32),
@@ -152,19 +156,44 @@ impl Message {
         })
     }
 
-    pub(super) fn send(&self, mut socket: &UnixStream) -> io::Result<()> {
+    pub(super) fn send(&self, socket: &UnixStream) -> io::Result<()> {
+        self.send_with(socket, &[])
+    }
+
+    /// The same, along with open descriptors.
+    pub(super) fn send_with(
+        &self,
+        mut socket: &UnixStream,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let (kind, bytes) = self.encode();
         if bytes.len() > LENGTH_LIMIT {
             return Err(io::Error::other("step description too long"));
         }
         let length = (bytes.len() as u32).to_le_bytes();
-        socket.write_all(&[&[kind][..], &length, &bytes].concat())
+        let whole = [&[kind][..], &length, &bytes].concat();
+        let sent = rights::send(socket, &whole, descriptors)?;
+        socket.write_all(&whole[sent..])
     }
 
     /// Receives a message; `UnexpectedEof` when the other side is gone.
-    pub(super) fn receive(mut socket: &UnixStream) -> io::Result<Self> {
+    pub(super) fn receive(socket: &UnixStream) -> io::Result<Self> {
+        Self::receive_with(socket).map(|(message, _)| message)
+    }
+
+    /// The same, with the descriptors that came along.
+    pub(super) fn receive_with(mut socket: &UnixStream) -> io::Result<(Self, Vec<OwnedFd>)> {
         let mut head = [0; 5];
-        socket.read_exact(&mut head)?;
+        let (count, descriptors) = loop {
+            match rights::receive(socket, &mut head) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        socket.read_exact(&mut head[count..])?;
         let [kind, length @ ..] = head;
         let length = u32::from_le_bytes(length) as usize;
         if length > LENGTH_LIMIT {
@@ -172,7 +201,8 @@ impl Message {
         }
         let mut bytes = vec![0; length];
         socket.read_exact(&mut bytes)?;
-        Self::decode(kind, bytes).ok_or_else(|| io::Error::other("malformed message"))
+        let message = Self::decode(kind, bytes).ok_or_else(|| io::Error::other("malformed message"))?;
+        Ok((message, descriptors))
     }
 }
 

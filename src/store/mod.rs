@@ -34,6 +34,7 @@ mod lock;
 mod records;
 mod root;
 mod scratch;
+mod sweeper;
 
 pub use caches::{CacheDirectory, CacheSharing};
 pub use downloads::DownloadRecord;

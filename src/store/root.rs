@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags};
+
 use super::scratch::Scratch;
 use super::{Leftovers, Lock, ScratchDir, ScratchFile, StoreError};
 use crate::image::Digest;
@@ -33,8 +35,12 @@ impl Store {
             fs::create_dir_all(&path).map_err(StoreError::at("create", &path))?;
             // Images hold programs that run as their owner, and layers are unpacked with real owners:
             // nobody else may reach them.
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
-                .map_err(StoreError::at("protect", &path))?;
+            let found = fs::metadata(&path).map_err(StoreError::at("open", &path))?;
+            // Changing nothing is a write to the disk all the same.
+            if found.permissions().mode() & 0o7777 != 0o700 {
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
+                    .map_err(StoreError::at("protect", &path))?;
+            }
         }
         let blobs = root.join(BLOBS);
         fs::create_dir_all(&blobs).map_err(StoreError::at("create", &blobs))?;
@@ -94,6 +100,12 @@ impl Store {
         self.scratch.file()
     }
 
+    /// From now on, removes what is dropped in scratch space on a thread of its own. Call it once the process
+    /// forks no more.
+    pub fn sweep_in_background(&self) {
+        self.scratch.sweep_in_background();
+    }
+
     /// What killed builds left behind.
     pub fn leftovers(&self) -> Leftovers {
         self.scratch.leftovers()
@@ -103,6 +115,12 @@ impl Store {
     pub(super) fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let temporary = self.scratch.file_path();
         fs::write(&temporary, bytes).map_err(StoreError::at("write", &temporary))?;
+        // Renaming over a file makes some file systems write out the new one first, which takes milliseconds;
+        // changing places is as good, and a name without a file is the usual case.
+        if rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::EXCHANGE).is_ok() {
+            self.scratch.discard(temporary);
+            return Ok(());
+        }
         fs::rename(&temporary, path).map_err(StoreError::at("rename", path))
     }
 }

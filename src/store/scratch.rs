@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::sweeper::Sweeper;
 use super::{Lock, StoreError};
 
 /// One build's scratch space: a directory, and beside it a lock that shows that its owner lives.
@@ -12,6 +14,7 @@ pub(super) struct Scratch {
     places: PathBuf,
     directory: PathBuf,
     next: AtomicU64,
+    sweeper: Arc<Sweeper>,
     _alive: Lock,
 }
 
@@ -19,6 +22,7 @@ pub(super) struct Scratch {
 #[derive(Debug)]
 pub struct ScratchDir {
     path: PathBuf,
+    sweeper: Arc<Sweeper>,
 }
 
 /// A name for a file in scratch space; the file is removed when this is dropped.
@@ -43,6 +47,7 @@ impl Scratch {
                         places: places.to_owned(),
                         directory,
                         next: AtomicU64::new(0),
+                        sweeper: Arc::default(),
                         _alive: alive,
                     });
                 }
@@ -60,11 +65,20 @@ impl Scratch {
     pub(super) fn directory(&self) -> Result<ScratchDir, StoreError> {
         let path = self.file_path();
         fs::create_dir(&path).map_err(StoreError::at("create", &path))?;
-        Ok(ScratchDir { path })
+        Ok(ScratchDir { path, sweeper: Arc::clone(&self.sweeper) })
     }
 
     pub(super) fn file(&self) -> ScratchFile {
         ScratchFile { path: self.file_path() }
+    }
+
+    /// Removes what is in this scratch space, or has it removed.
+    pub(super) fn discard(&self, path: PathBuf) {
+        self.sweeper.remove(path);
+    }
+
+    pub(super) fn sweep_in_background(&self) {
+        self.sweeper.start();
     }
 
     pub(super) fn leftovers(&self) -> Leftovers {
@@ -102,6 +116,7 @@ impl Leftovers {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        self.sweeper.finish();
         // What cannot be removed now is removed by a later build.
         drop(fs::remove_dir_all(&self.directory));
         let mut lock = self.directory.clone().into_os_string();
@@ -133,7 +148,7 @@ impl ScratchDir {
 
 impl Drop for ScratchDir {
     fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.path));
+        self.sweeper.remove(std::mem::take(&mut self.path));
     }
 }
 
@@ -159,5 +174,23 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         drop(Scratch::new(root.path()).unwrap());
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_dropped_is_removed_in_the_background_and_at_the_end() {
+        let root = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(root.path()).unwrap();
+        scratch.sweep_in_background();
+        let [dropped, kept] = [scratch.directory().unwrap(), scratch.directory().unwrap()];
+        let path = dropped.path().to_owned();
+        fs::create_dir_all(path.join("a/b")).unwrap();
+        drop(dropped);
+        while path.exists() {
+            std::thread::yield_now();
+        }
+        assert!(kept.path().exists());
+        drop(scratch);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        drop(kept);
     }
 }
