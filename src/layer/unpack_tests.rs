@@ -1,6 +1,7 @@
 //! Tests of unpacking, with a canary outside that no archive may touch.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
