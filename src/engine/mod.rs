@@ -34,6 +34,7 @@ mod run;
 mod staging;
 mod state;
 mod storage;
+mod unpacking;
 mod workdir;
 mod working_root;
 
@@ -46,3 +47,4 @@ pub use error::{EngineError, StepFailure};
 pub use output::OutputLine;
 pub use run::Command;
 pub use state::{Elsewhere, Layer, State};
+pub use unpacking::FreshLayer;
