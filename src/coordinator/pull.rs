@@ -54,9 +54,15 @@ fn layout_path(text: &str) -> PathBuf {
 /// Layers that are fetched at a time, from all registries: the bound on files and threads. How many
 /// connections one registry gets is the client's to decide.
 static FETCHES: Semaphore = Semaphore::const_new(16);
-/// Layers that are unpacked at a time. Each has threads enough to keep two cores busy.
-static UNPACKINGS: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+/// Layers that are unpacked at a time while they arrive. Each has threads enough to keep two cores busy.
+static ARRIVALS: LazyLock<Semaphore> = LazyLock::new(one_for_each_core);
+/// Layers that are unpacked at a time out of blobs in the store. Apart from the others: these wait for a
+/// layer's lock, which may be held by one who waits for room to unpack what arrives.
+static STORED: LazyLock<Semaphore> = LazyLock::new(one_for_each_core);
+
+fn one_for_each_core() -> Semaphore {
+    Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))
+}
 
 /// Fetches what is missing of these layers and makes the wanted form of each, all at the same time.
 /// True where there was nothing to do.
@@ -184,7 +190,7 @@ impl Fetch<'_> {
         }
         // A layer that has not begun to arrive takes no other's place.
         let blob = blocking(move || blob.begun()).await;
-        let room = UNPACKINGS.acquire().await.expect("the semaphore is never closed");
+        let room = ARRIVALS.acquire().await.expect("the semaphore is never closed");
         let (engine, layer, held) = (Arc::clone(self.engine), self.layer.clone(), Arc::clone(held));
         let directory = self.form == Form::Directory;
         let unpacked = blocking(move || {
@@ -196,7 +202,7 @@ impl Fetch<'_> {
 
     /// Makes the form out of a blob in the store.
     async fn unpack_stored(&self) -> Result<(), BuildError> {
-        let room = UNPACKINGS.acquire().await.expect("the semaphore is never closed");
+        let room = STORED.acquire().await.expect("the semaphore is never closed");
         let (engine, layer, form) = (Arc::clone(self.engine), self.layer.clone(), self.form);
         let unpacked = blocking(move || {
             let _room = room;
