@@ -57,6 +57,20 @@ fn connections_that_are_cut() {
 }
 
 #[test]
+fn blobs_that_break_off_while_they_are_unpacked() {
+    let registry = shared_registry();
+    push(&World::new(), &registry.name("busybox"), &registry.name("faults/unbroken")).run().success();
+    for ranges in [true, false] {
+        let proxy = Proxy::start(registry.port(), Fault::BreakBlobs { after: 100_000, ranges });
+        let name = format!("faults/broken-{ranges}");
+        let world = World::new();
+        push(&world, &proxy.name("busybox"), &registry.name(&name)).run().success();
+        assert!(proxy.failed() >= 2, "{:?}", proxy.seen());
+        assert_eq!(registry.tag(&name, "latest"), registry.tag("faults/unbroken", "latest"), "{ranges}");
+    }
+}
+
+#[test]
 fn statuses_that_do_not_go_away() {
     let registry = shared_registry();
     for (fault, code) in [

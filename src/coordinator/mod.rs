@@ -10,6 +10,7 @@
 //!   step), everything that runs has ended before the build returns, and there is no result.
 
 mod answers;
+mod arriving;
 mod bases;
 mod build;
 mod carry;

@@ -8,8 +8,7 @@ use super::{Engine, EngineError, Layer, Needs, State};
 use crate::image::media_type::{LayerEncoding, layer_encoding, oci_layer};
 use crate::image::{Descriptor, DiffId};
 use crate::layer::{
-    Change, Content, EntryKind, LayerIndex, Limits, Seal, Sealed, Tree, diff_id, recompress, seal, unpack,
-    write_directory,
+    Change, Content, EntryKind, LayerIndex, Seal, Sealed, Tree, diff_id, recompress, seal, write_directory,
 };
 use crate::store::{BlobRecord, LayerId};
 
@@ -35,7 +34,7 @@ impl Engine {
         let _lock = self.store().lock(layer.id.digest())?;
         match self.stored_index(&layer.id) {
             Some(index) => Ok(self.remember(&layer.id, index)),
-            None => self.unpack_blob(layer, None),
+            None => self.unpack_blob(layer, false),
         }
     }
 
@@ -78,11 +77,8 @@ impl Engine {
         if let Some(path) = self.store().layer_directory(&layer.id, self.ownership()) {
             return Ok(path);
         }
-        let scratch = self.store().scratch_dir()?;
-        let tree = scratch.path().join("fs");
-        fs::create_dir(&tree).map_err(EngineError::io("create a layer's directory"))?;
-        self.unpack_blob(layer, Some(&tree))?;
-        Ok(self.store().adopt_layer_directory(&layer.id, self.ownership(), &tree)?)
+        self.unpack_blob(layer, true)?;
+        self.store().layer_directory(&layer.id, self.ownership()).ok_or(EngineError::NoContent)
     }
 
     /// The blob that a layer is unpacked from.
@@ -106,18 +102,16 @@ impl Engine {
         self.blob_record(layer)
     }
 
-    /// Reads a blob to its end: index, diff id, and the directory where one is wanted.
-    fn unpack_blob(&self, layer: &Layer, into: Option<&Path>) -> Result<Arc<LayerIndex>, EngineError> {
+    /// Makes the index of a layer whose blob is in the store, and the directory where one is wanted.
+    fn unpack_blob(&self, layer: &Layer, directory: bool) -> Result<Arc<LayerIndex>, EngineError> {
         let record = self.blob_record(layer)?;
-        let (file, encoding) = self.open_blob(&record)?;
-        let into = into.map(|into| (into, self.ownership()));
-        let unpacked = unpack(file, encoding, into, &Limits::default()).map_err(EngineError::BadLayer)?;
-        if unpacked.diff_id != record.diff_id {
+        let (file, _) = self.open_blob(&record)?;
+        let kept =
+            self.unpack_from(layer, file, directory).and_then(|fresh| self.keep_unpacked(layer, fresh));
+        if let Err(EngineError::WrongDiffId { .. }) = &kept {
             self.store().drop_blob(&record.descriptor.digest);
-            return Err(EngineError::WrongDiffId { expected: record.diff_id, found: unpacked.diff_id });
         }
-        self.store().put_layer_index(&layer.id, &unpacked.index.encode())?;
-        Ok(self.remember(&layer.id, unpacked.index))
+        kept
     }
 
     /// A layer as a blob.

@@ -35,6 +35,7 @@ mod run;
 mod staging;
 mod state;
 mod storage;
+mod unpacking;
 mod workdir;
 mod working_root;
 
@@ -47,3 +48,4 @@ pub use error::{EngineError, StepFailure};
 pub use output::OutputLine;
 pub use run::Command;
 pub use state::{Elsewhere, Layer, State};
+pub use unpacking::FreshLayer;

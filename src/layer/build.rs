@@ -54,7 +54,17 @@ impl Builder {
     /// # Errors
     ///
     /// Fails for an entry below something that is not a directory, and for impossible hard links.
-    pub(super) fn place(&mut self, mut entry: Entry) -> Result<Option<Entry>, LayerError> {
+    pub(super) fn place(&mut self, entry: Entry) -> Result<Option<Entry>, LayerError> {
+        Ok(self.place_over(entry)?.map(|(entry, _)| entry))
+    }
+
+    /// As [`Builder::place`]; also says whether the entry takes the place of another one, with all that
+    /// is below that. A directory that is named again takes nobody's place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::place`].
+    pub(super) fn place_over(&mut self, mut entry: Entry) -> Result<Option<(Entry, bool)>, LayerError> {
         match entry.kind {
             EntryKind::Whiteout => {
                 if entry.path.is_root() {
@@ -76,7 +86,8 @@ impl Builder {
         }
         let target = self.link(&mut entry)?;
         let stood = self.placed.get(&entry.path).map(Placed::is_directory);
-        if stood.is_some() && !(stood == Some(true) && entry.is_directory()) {
+        let replaces = stood.is_some() && !(stood == Some(true) && entry.is_directory());
+        if replaces {
             // What is replaced may be a link or directory on the way that was looked up last.
             self.known.clear();
             self.clear(&entry.path);
@@ -84,7 +95,7 @@ impl Builder {
         self.next += 1;
         let placed = Placed { entry: Some(entry.clone()), number: self.next, target };
         self.placed.insert(entry.path.clone(), placed);
-        Ok(Some(entry))
+        Ok(Some((entry, replaces)))
     }
 
     /// Removes what stands at `path` and below.

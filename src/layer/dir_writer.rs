@@ -11,14 +11,14 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RawMode, Stat, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, XattrFlags};
 use rustix::io::Errno;
 
-use crate::image::{MODE_RECORD, OWNER_RECORD, Ownership, mode_record, owner_record, workable_mode};
+use crate::image::Ownership;
 
+use super::attributes::Attributes;
 use super::beneath;
 use super::content::Content;
 use super::copy::Copier;
@@ -37,15 +37,13 @@ type Make<'a, T> = dyn Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno> + 'a;
 type Fill<'a> = dyn FnMut(&mut Copier, &Entry, u64, &mut File) -> Result<(), LayerError> + 'a;
 
 /// Writes entries below one directory.
+#[derive(Debug)]
 pub(super) struct DirWriter {
     root: OwnedFd,
     /// The directory that was written to last.
-    current: (LayerPath, OwnedFd),
-    /// The owner that new files have by themselves; `None` when the directory passes its group on.
-    own: Option<(u32, u32)>,
-    ownership: Ownership,
+    current: (LayerPath, Arc<OwnedFd>),
+    attributes: Attributes,
     copier: Copier,
-    unwritten: Vec<LayerPath>,
 }
 
 fn private() -> Mode {
@@ -60,12 +58,9 @@ impl DirWriter {
         let root = rustix::fs::openat(CWD, into, flags, Mode::empty()).map_err(failed)?;
         let again =
             root.try_clone().map_err(|error| LayerError::io("open", into.as_os_str().as_bytes(), error))?;
-        let group = rustix::process::getegid().as_raw();
-        let stat = rustix::fs::fstat(&root).map_err(failed)?;
-        let inherits = stat.st_mode & Mode::SGID.as_raw_mode() != 0;
-        let own = (!inherits).then(|| (rustix::process::geteuid().as_raw(), group));
-        let current = (LayerPath::root(), again);
-        Ok(Self { root, current, own, ownership, copier: Copier::default(), unwritten: Vec::new() })
+        let attributes = Attributes::new(root.as_fd(), ownership).map_err(failed)?;
+        let current = (LayerPath::root(), Arc::new(again));
+        Ok(Self { root, current, attributes, copier: Copier::default() })
     }
 
     /// Writes one entry with the bytes that `content` names.
@@ -88,11 +83,11 @@ impl DirWriter {
         };
         self.enter(&parent)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o600);
+        let mode = self.attributes.first_mode(entry);
         let file = self.fresh(&entry.path, name, &|at, name| rustix::fs::openat(at, name, flags, mode));
         let mut file = File::from(file?);
         fill(&mut self.copier, entry, size, &mut file)?;
-        self.describe(file.as_fd(), entry)
+        self.attributes.describe_new(file.as_fd(), entry)
     }
 
     /// Writes one entry; a directory gets its metadata in [`DirWriter::finish`].
@@ -129,7 +124,7 @@ impl DirWriter {
             }
             EntryKind::Symlink { target } => {
                 self.fresh(&entry.path, &name, &|at, name| rustix::fs::symlinkat(&target[..], at, name))?;
-                self.describe_by_name(&name, entry)?;
+                self.attributes.describe_by_name(self.current.1.as_fd(), &name, entry)?;
             }
             EntryKind::Fifo => self.node(entry, &name, FileType::Fifo, 0)?,
             EntryKind::Char { major, minor } => {
@@ -147,7 +142,7 @@ impl DirWriter {
 
     /// Writes deletions and the metadata of directories, and gives back what the file system
     /// refused: devices, and extended attributes of the named files.
-    pub(super) fn finish(mut self, index: &LayerIndex) -> Result<Vec<LayerPath>, LayerError> {
+    pub(super) fn finish(&mut self, index: &LayerIndex) -> Result<Vec<LayerPath>, LayerError> {
         for slot in index.slots() {
             if slot.shape == Shape::Deleted {
                 self.enter(&slot.path.parent().unwrap_or_default())?;
@@ -179,22 +174,27 @@ impl DirWriter {
                 rustix::fs::fsetxattr(&directory, OPAQUE_MARK, b"y", XattrFlags::empty())
                     .map_err(|error| LayerError::io("mark as opaque", &slot.path, error))?;
             }
-            self.describe(directory.as_fd(), entry)?;
+            self.attributes.describe(directory.as_fd(), entry)?;
         }
-        Ok(self.into_unwritten())
+        Ok(self.take_unwritten())
     }
 
     /// The paths that the file system or the user namespace refused a part of.
     pub(super) fn into_unwritten(mut self) -> Vec<LayerPath> {
-        self.unwritten.sort();
-        self.unwritten.dedup();
-        self.unwritten
+        self.take_unwritten()
+    }
+
+    fn take_unwritten(&mut self) -> Vec<LayerPath> {
+        let mut unwritten = self.attributes.take_unwritten();
+        unwritten.sort();
+        unwritten.dedup();
+        unwritten
     }
 
     /// For a directory in which files stand already: every file is given its owner, since none has
     /// it by itself.
     pub(super) fn over_others(self) -> Self {
-        Self { own: None, ..self }
+        Self { attributes: self.attributes.over_others(), ..self }
     }
 
     /// Gives a directory its metadata, after all that stands in it; what `renew` finds there of
@@ -210,7 +210,7 @@ impl DirWriter {
                 rustix::fs::fremovexattr(&fd, &name[..]).map_err(failed)?;
             }
         }
-        self.describe(fd.as_fd(), entry)
+        self.attributes.describe(fd.as_fd(), entry)
     }
 
     /// Removes everything in the directory `path`.
@@ -244,6 +244,22 @@ impl DirWriter {
         self.current.1.as_fd()
     }
 
+    /// The directory `path`, made where it is missing, as a base for making files in it.
+    pub(super) fn directory_at(&mut self, path: &LayerPath) -> Result<Arc<OwnedFd>, LayerError> {
+        self.enter(path)?;
+        Ok(Arc::clone(&self.current.1))
+    }
+
+    /// Writes something by itself with the way in which files get their attributes here.
+    pub(super) fn write_with<T>(&mut self, write: impl FnOnce(&mut Attributes) -> T) -> T {
+        write(&mut self.attributes)
+    }
+
+    /// The way in which files get their attributes here, for another thread.
+    pub(super) fn attributes(&self) -> Attributes {
+        self.attributes.another()
+    }
+
     /// Makes `path` the current directory, creating it where it is missing.
     fn enter(&mut self, path: &LayerPath) -> Result<(), LayerError> {
         if self.current.0 != *path {
@@ -269,7 +285,7 @@ impl DirWriter {
             result => result,
         };
         let opened = opened.map_err(|error| LayerError::io("open", path, error))?;
-        self.current = (path.clone(), opened);
+        self.current = (path.clone(), Arc::new(opened));
         Ok(())
     }
 
@@ -350,100 +366,9 @@ impl DirWriter {
             result => result.map(|()| true),
         });
         if !made? {
-            self.unwritten.push(entry.path.clone());
+            self.attributes.lacks(&entry.path);
             return Ok(());
         }
-        self.describe_by_name(name, entry)
+        self.attributes.describe_by_name(self.current.1.as_fd(), name, entry)
     }
-
-    /// Sets owner, extended attributes, mode and time, in the order in which none undoes another: a
-    /// change of owner clears capabilities, and a file that its owner cannot write takes no attribute.
-    fn describe(&mut self, file: BorrowedFd<'_>, entry: &Entry) -> Result<(), LayerError> {
-        let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
-        self.own(file, entry)?;
-        for (name, value) in &entry.xattrs {
-            // What means something to us or to overlayfs is never taken from an entry.
-            let set = if is_reserved(name) {
-                Err(Errno::PERM)
-            } else {
-                rustix::fs::fsetxattr(file, &name[..], value, XattrFlags::empty())
-            };
-            match set {
-                Ok(()) => {}
-                Err(Errno::PERM | Errno::OPNOTSUPP) => self.unwritten.push(entry.path.clone()),
-                Err(error) => return Err(failed("set an extended attribute of", error)),
-            }
-        }
-        let mut on_disk = entry.mode & 0o7777;
-        if self.ownership == Ownership::Simulated {
-            on_disk = workable_mode(entry.mode, entry.is_directory());
-        }
-        rustix::fs::fchmod(file, Mode::from_raw_mode(on_disk as RawMode))
-            .map_err(|error| failed("set the mode of", error))?;
-        if self.ownership == Ownership::Simulated {
-            if on_disk & 0o7000 != 0 {
-                // The kernel drops setgid silently for users outside of the group.
-                let stat = rustix::fs::fstat(file).map_err(|error| failed("set the mode of", error))?;
-                on_disk = stat.st_mode & 0o7777;
-            }
-            if on_disk != entry.mode & 0o7777 {
-                let record = mode_record(entry.mode);
-                rustix::fs::fsetxattr(file, MODE_RECORD, record.as_bytes(), XattrFlags::empty())
-                    .map_err(|error| failed("record the mode of", error))?;
-            }
-        }
-        rustix::fs::futimens(file, &times(entry)).map_err(|error| failed("set the time of", error))
-    }
-
-    /// Gives a file its owner, or records it.
-    fn own(&self, file: BorrowedFd<'_>, entry: &Entry) -> Result<(), LayerError> {
-        let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
-        let owner = (entry.uid, entry.gid);
-        let as_it_is = if self.ownership == Ownership::Kernel { self.own } else { Some((0, 0)) };
-        if as_it_is == Some(owner) {
-            return Ok(());
-        }
-        if self.ownership == Ownership::Kernel {
-            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            match rustix::fs::fchown(file, Some(uid), Some(gid)) {
-                Ok(()) => return Ok(()),
-                // The namespace has no such id: keep it where the scan of an upper finds it.
-                Err(Errno::PERM | Errno::INVAL) => {}
-                Err(error) => return Err(failed("set the owner of", error)),
-            }
-        }
-        let record = owner_record(entry.uid, entry.gid, entry.mode);
-        rustix::fs::fsetxattr(file, OWNER_RECORD, record.as_bytes(), XattrFlags::empty())
-            .map_err(|error| failed("record the owner of", error))
-    }
-
-    /// As [`DirWriter::describe`], for what cannot be opened. The name was made by this writer in a
-    /// directory of its own, so it is what the entry says.
-    fn describe_by_name(&mut self, name: &[u8], entry: &Entry) -> Result<(), LayerError> {
-        let failed = |action, error: Errno| LayerError::io(action, &entry.path, error);
-        let symlink = matches!(entry.kind, EntryKind::Symlink { .. });
-        // Nothing can be recorded on these: their owner stands in the index.
-        if self.ownership == Ownership::Kernel && self.own != Some((entry.uid, entry.gid)) {
-            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            match rustix::fs::chownat(self.at(), name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(()) => {}
-                // No user attribute can stand here; the index knows the owner.
-                Err(Errno::PERM | Errno::INVAL) => self.unwritten.push(entry.path.clone()),
-                Err(error) => return Err(failed("set the owner of", error)),
-            }
-        }
-        if !symlink {
-            let mode = Mode::from_raw_mode(entry.mode as RawMode);
-            rustix::fs::chmodat(self.at(), name, mode, AtFlags::empty())
-                .map_err(|error| failed("set the mode of", error))?;
-        }
-        rustix::fs::utimensat(self.at(), name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| failed("set the time of", error))
-    }
-}
-
-/// Both times from the entry: the time of access must not tell when a layer was unpacked.
-fn times(entry: &Entry) -> Timestamps {
-    let time = Timespec { tv_sec: entry.mtime, tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
 }

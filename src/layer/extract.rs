@@ -10,7 +10,7 @@ use super::entry::EntryKind;
 use super::error::LayerError;
 use super::limits::Limits;
 use super::path::LayerPath;
-use super::unpack::read_blob;
+use super::stream::read_blob;
 
 /// Content is copied in pieces of this size.
 const PIECE: usize = 128 << 10;

@@ -21,6 +21,7 @@
 //! Sources: OCI image-spec 1.1 `layer.md`; POSIX.1-2017 `pax`; RFC 1952; Linux `overlayfs.rst`.
 
 mod advance;
+mod attributes;
 mod beneath;
 mod blocks;
 mod build;
@@ -48,11 +49,13 @@ mod scan;
 mod seal;
 mod snapshot;
 mod sparse;
+mod stream;
 mod tar_header;
 mod tar_reader;
 mod tar_writer;
 mod tree;
 mod unpack;
+mod writers;
 mod zstd_writer;
 
 pub use advance::advance;

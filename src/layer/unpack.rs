@@ -1,27 +1,23 @@
 //! [`unpack`]: reads a layer blob once, for its diff id, its index and, if asked, its directory.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use crate::image::{DiffId, Ownership, Sha256};
+use crate::image::{DiffId, Ownership};
 
 use super::build::Builder;
 use super::content::{Change, in_order};
-use super::decode::{Compression, decoder};
+use super::decode::Compression;
 use super::dir_writer::DirWriter;
 use super::error::LayerError;
 use super::index::LayerIndex;
 use super::limits::Limits;
 use super::path::LayerPath;
-use super::tar_reader::{Mode, OnEntry, read_tar_within};
+use super::stream::read_blob;
+use super::writers::Writers;
 
-/// Uncompressed bytes travel from the decoder in pieces of this size.
-const PIECE: usize = 256 << 10;
-/// Pieces that may wait between the decoder and the writer: enough to bridge a burst of small
-/// files on one side or a stretch of zeros on the other, 2 MiB in all.
-const PIECES: usize = 8;
+/// Most threads that write files of one layer. More wait for each other in the file system.
+const MOST_THREADS: usize = 4;
 
 /// What was found in a layer blob.
 #[derive(Debug)]
@@ -45,27 +41,42 @@ pub struct Unpacked {
 /// devices 0:0, opaque directories carry `user.overlay.opaque`. Hard links to files of lower layers
 /// and directories without an entry of their own need [`super::Tree::repairs`].
 ///
+/// `blob` may be a file that grows while it is read. Memory is bounded for layers of any size, but for
+/// the index.
+///
 /// # Errors
 ///
 /// Fails as [`super::read_tar`] does, for impossible links, and when the directory cannot be
 /// written. What was written by then is left for the caller to remove.
 pub fn unpack(
-    blob: File,
+    blob: impl Read + Send + 'static,
     encoding: impl Into<Compression>,
     into: Option<(&Path, Ownership)>,
     limits: &Limits,
 ) -> Result<Unpacked, LayerError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    unpack_on(blob, encoding, into, limits, cores.min(MOST_THREADS))
+}
+
+/// As [`unpack`], with up to `threads` threads that write files beside the one that reads the entries.
+fn unpack_on(
+    blob: impl Read + Send + 'static,
+    encoding: impl Into<Compression>,
+    into: Option<(&Path, Ownership)>,
+    limits: &Limits,
+    threads: usize,
+) -> Result<Unpacked, LayerError> {
     let mut builder = Builder::new();
-    let mut writer = into.map(|(into, ownership)| DirWriter::new(into, ownership)).transpose()?;
+    let mut writers = into.map(|(into, ownership)| Writers::new(into, ownership, threads)).transpose()?;
     let (diff_id, size) = read_blob(blob, encoding, limits, &mut |entry, content| {
-        let placed = builder.place(entry)?;
-        match (&mut writer, placed) {
-            (Some(writer), Some(entry)) => writer.write(&entry, content),
+        let placed = builder.place_over(entry)?;
+        match (&mut writers, placed) {
+            (Some(writers), Some((entry, replaces))) => writers.write(entry, replaces, content),
             _ => Ok(()),
         }
     })?;
     let index = builder.finish()?;
-    let unwritten = writer.map(|writer| writer.finish(&index)).transpose()?.unwrap_or_default();
+    let unwritten = writers.map(|writers| writers.finish(&index)).transpose()?.unwrap_or_default();
     Ok(Unpacked { diff_id, index, size, unwritten })
 }
 
@@ -89,72 +100,6 @@ pub fn write_directory(
     }
     let index = builder.finish()?;
     writer.finish(&index)
-}
-
-/// Reads all entries of a blob, and gives the diff id and the uncompressed size.
-///
-/// Decompression and hashing run on a thread of their own, beside what `each` does.
-pub(super) fn read_blob(
-    blob: File,
-    encoding: impl Into<Compression>,
-    limits: &Limits,
-    each: &mut OnEntry<'_>,
-) -> Result<(DiffId, u64), LayerError> {
-    let plain = decoder(BufReader::with_capacity(PIECE, blob), encoding, limits)?;
-    let (sender, receiver) = sync_channel(PIECES);
-    let decoding = std::thread::Builder::new().name("decode".to_owned());
-    let decoding = decoding.spawn(move || decode(plain, &sender)).map_err(LayerError::Stream)?;
-    let read = read_tar_within(Pieces { receiver, piece: Vec::new(), at: 0 }, Mode::Layer, limits, each);
-    // The receiver is gone by now, so that after a failure the decoder ends as well.
-    let decoded = decoding.join();
-    read?;
-    decoded.map_err(|_| LayerError::Stream(io::Error::other("the decoder panicked")))
-}
-
-fn decode(mut plain: Box<dyn Read + Send>, sender: &SyncSender<io::Result<Vec<u8>>>) -> (DiffId, u64) {
-    let mut hasher = Sha256::new();
-    let mut size = 0;
-    loop {
-        let mut piece = Vec::with_capacity(PIECE);
-        let message = match (&mut plain).take(PIECE as u64).read_to_end(&mut piece) {
-            Ok(0) => break,
-            Ok(_) => {
-                hasher.update(&piece);
-                size += piece.len() as u64;
-                Ok(piece)
-            }
-            Err(error) => Err(error),
-        };
-        let failed = message.is_err();
-        // Nobody listens any more when reading the entries has failed.
-        if sender.send(message).is_err() || failed {
-            break;
-        }
-    }
-    (DiffId(hasher.finish()), size)
-}
-
-/// The decoder's output as a stream.
-struct Pieces {
-    receiver: Receiver<io::Result<Vec<u8>>>,
-    piece: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.piece.len() {
-            match self.receiver.recv() {
-                Ok(piece) => (self.piece, self.at) = (piece?, 0),
-                // The decoder has reached the end.
-                Err(_) => return Ok(0),
-            }
-        }
-        let count = buffer.len().min(self.piece.len() - self.at);
-        buffer[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Tests of unpacking, with a canary outside that no archive may touch.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -279,4 +280,109 @@ fn owners_are_real_or_recorded() {
     }
     let scanned = scan_upper(&place.layer(), &Tree::default(), &[]).unwrap();
     assert_eq!(scanned[0].entry, entry);
+}
+
+/// An archive of many small files in many directories, with all that has to wait for something.
+fn crowded() -> Vec<u8> {
+    let mut writer = TarWriter::new(Vec::new());
+    let mut append = |entry: Entry, content: &[u8]| {
+        let mut entry = entry;
+        if let EntryKind::File { size } = &mut entry.kind {
+            *size = content.len() as u64;
+        }
+        writer.append(&entry, &mut &content[..]).unwrap();
+    };
+    for number in 0..600_u32 {
+        let mut named = file(&format!("d{}/f{number}", number % 40));
+        named.mode = [0o644, 0o600, 0o4755, 0o444, 0o777][number as usize % 5];
+        if number % 50 == 7 {
+            named.xattrs.insert(b"user.k".to_vec(), b"v".to_vec());
+        }
+        append(named, &vec![number as u8; number as usize * 7]);
+        if number % 40 == 0 {
+            append(link(&format!("l{number}"), &format!("d0/f{number}")), b"");
+        }
+        if number % 97 == 3 {
+            append(symlink(&format!("d{}/s{number}", number % 40), "nowhere"), b"");
+            // A name that a file has is taken by another one, and by a directory.
+            append(file(&format!("d{}/f{number}", number % 40)), b"again");
+            append(own(&format!("t{number}"), EntryKind::File { size: 0 }, 0o644), b"short-lived");
+            append(directory(&format!("t{number}")), b"");
+            append(file(&format!("t{number}/below")), b"below");
+        }
+    }
+    append(file("large"), &vec![9; 700 << 10]);
+    append(own("d1", EntryKind::Directory, 0o555), b"");
+    writer.finish().unwrap()
+}
+
+#[test]
+fn any_number_of_threads_writes_the_same() {
+    let archive = crowded();
+    let pool = Pool::new(1).unwrap();
+    let place = Place::new();
+    let mut found = Vec::new();
+    for threads in [0, 1, 2, 8] {
+        let into = place.0.path().join(threads.to_string());
+        fs::create_dir(&into).unwrap();
+        let blob = io::Cursor::new(archive.clone());
+        let unpacked = unpack_on(
+            blob,
+            LayerEncoding::Tar,
+            Some((&into, Ownership::Kernel)),
+            &Limits::default(),
+            threads,
+        )
+        .unwrap();
+        assert_eq!(unpacked.diff_id, DiffId(crate::image::Digest::of(&archive)));
+        assert_eq!(fs::metadata(into.join("l0")).unwrap().nlink(), 2);
+        assert_eq!(fs::read(into.join("t100/below")).unwrap(), b"below");
+        assert_eq!(fs::read(into.join("d3/f3")).unwrap(), b"again");
+        assert_eq!(fs::metadata(into.join("d2/f2")).unwrap().mode() & 0o7777, 0o4755);
+        let scanned = scan_upper(&into, &Tree::default(), &[]).unwrap();
+        let encoding = LayerEncoding::Tar;
+        let blob = place.0.path().join("blob");
+        found.push(seal(&scanned, &Seal { clamp: None, encoding, pool: &pool }, &blob).unwrap());
+        fs::set_permissions(into.join("d1"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    assert!(found.iter().all(|sealed| *sealed == found[0]));
+}
+
+#[test]
+fn a_stream_that_breaks_leaves_no_thread_behind() {
+    /// Fails after so many bytes, as a pull that is given up.
+    struct Broken(io::Cursor<Vec<u8>>);
+    impl io::Read for Broken {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(io::Error::other("given up")),
+                count => Ok(count),
+            }
+        }
+    }
+    let mut archive = crowded();
+    archive.truncate(archive.len() / 2);
+    let place = Place::new();
+    let blob = Broken(io::Cursor::new(archive));
+    let into = Some((&*place.layer(), Ownership::Kernel));
+    let error = unpack_on(blob, LayerEncoding::Tar, into, &Limits::default(), 2)
+        .map(|unpacked| unpacked.size)
+        .unwrap_err();
+    assert!(matches!(&error, LayerError::Stream(source) if source.to_string() == "given up"), "{error:?}");
+    // Nothing is written any more.
+    fs::remove_dir_all(place.layer()).unwrap();
+    assert!(!place.layer().exists());
+}
+
+#[test]
+fn new_files_get_their_modes_under_any_mask() {
+    // The mask of the process is not changed here, since other tests run beside this one: what it takes
+    // away is set afterwards.
+    let place = Place::new();
+    let modes = [0o777, 0o666, 0o640, 0o022, 0o2755, 0o1644];
+    let entries: Vec<_> = modes.iter().map(|&mode| Entry { mode, ..file(&format!("f{mode:o}")) }).collect();
+    place.unpack(&entries).unwrap();
+    for mode in modes {
+        assert_eq!(fs::metadata(place.at(&format!("f{mode:o}"))).unwrap().mode() & 0o7777, mode);
+    }
 }

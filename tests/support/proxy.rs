@@ -18,6 +18,9 @@ pub(crate) enum Fault {
     Always(u16),
     /// Uploads are refused with this status; reading works.
     Uploads(u16),
+    /// The first answer with each blob is cut off after so many bytes. Without `ranges` the registry
+    /// does not go on where it ended.
+    BreakBlobs { after: u64, ranges: bool },
 }
 
 /// A running proxy. It serves until the test program ends.
@@ -72,13 +75,32 @@ fn serve(
     let mut reader = BufReader::new(client.try_clone().ok()?);
     let (head, request) = read_head(&mut reader)?;
     let method = request.split(' ').next()?.to_owned();
-    let number = {
+    let is_blob = method == "GET" && request.contains("/blobs/");
+    let (number, first) = {
         let mut seen = seen.lock().ok()?;
+        let first = !seen.contains(&request);
         seen.push(request);
-        seen.len() - 1
+        (seen.len() - 1, first)
     };
+    let (mut head, mut most) = (head, u64::MAX);
+    if let Fault::BreakBlobs { after, ranges } = fault
+        && is_blob
+    {
+        if !ranges {
+            let lines = head.split_inclusive(|&byte| byte == b'\n');
+            let ranged = |line: &[u8]| {
+                let line = line.to_ascii_lowercase();
+                line.starts_with(b"range:") || line.starts_with(b"if-range:")
+            };
+            head = lines.filter(|line| !ranged(line)).flatten().copied().collect();
+        }
+        if first {
+            failed.fetch_add(1, Ordering::SeqCst);
+            most = after;
+        }
+    }
     let status = match fault {
-        Fault::None => None,
+        Fault::None | Fault::BreakBlobs { .. } => None,
         Fault::EverySecond(spared) => (number >= spared && (number - spared) % 2 == 0).then_some(503),
         Fault::CutFirst(count) => (number < count).then_some(0),
         Fault::Always(status) => Some(status),
@@ -105,7 +127,7 @@ fn serve(
         // The client's body; it ends when the connection does.
         let _ = std::io::copy(&mut reader, &mut upstream_out);
     });
-    let _ = std::io::copy(&mut upstream, &mut client_out);
+    let _ = std::io::copy(&mut (&mut upstream).take(most), &mut client_out);
     let _ = upstream.shutdown(Shutdown::Both);
     let _ = client.shutdown(Shutdown::Both);
     Some(())
