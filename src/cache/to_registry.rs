@@ -108,7 +108,8 @@ impl<'a> Export<'a> {
             Ok(encoded) => encoded,
             Err(error) => return self.keep(error).map(|()| None),
         };
-        let asked = all.iter().map(|key| async move { Ok::<_, CacheError>((*key, self.has(entry, key).await?)) });
+        let asked =
+            all.iter().map(|key| async move { Ok::<_, CacheError>((*key, self.has(entry, key).await?)) });
         let asked: Vec<(Digest, bool)> = futures::future::try_join_all(asked).await?;
         let keys: Vec<Digest> = asked.into_iter().filter(|(_, has)| !has).map(|(key, _)| key).collect();
         if keys.is_empty() {

@@ -270,6 +270,8 @@ async fn build(
     let settings = Settings {
         sandbox,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
+        compression: prepared.compression.compression,
+        force_compression: prepared.compression.force,
         epoch: prepared.request.epoch,
         now: now(),
         cpu_models: emulation.cpu_models.clone(),
@@ -317,7 +319,7 @@ async fn build(
         context,
         named,
         no_cache: arguments.no_cache,
-        blobs_here: outputs.is_empty() || outputs.iter().any(|output| !output.is_push()),
+        blobs_here: compression.force || outputs.is_empty() || outputs.iter().any(|output| !output.is_push()),
         pull: arguments.input.pull,
         jobs,
         step_timeout,

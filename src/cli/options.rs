@@ -19,7 +19,7 @@ use crate::cache::{CacheFrom, CacheSpecError, CacheTo};
 use crate::coordinator::{Annotation, ContextAt, Scope};
 use crate::dockerfile::{self, CheckOptions, Dockerfile, Kind, SyntaxError};
 use crate::image::Reference;
-use crate::output::{OutputSpec, check_destinations};
+use crate::output::{self, OutputSpec, check_destinations};
 use crate::plan::{NamedContext, Network, Request};
 use crate::progress::Mode;
 use crate::sandbox::Limits;
@@ -49,6 +49,7 @@ pub(super) struct Prepared {
     pub(super) outputs: Vec<OutputSpec>,
     pub(super) cache_from: Vec<CacheFrom>,
     pub(super) cache_to: Vec<CacheTo>,
+    pub(super) compression: output::Chosen,
     pub(super) root: PathBuf,
     pub(super) mode: Mode,
     pub(super) jobs: usize,
@@ -77,6 +78,9 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
     let outputs = outputs(arguments, &names)?;
     let cache_from = caches("--cache-from", &arguments.cache_from, CacheFrom::parse)?;
     let cache_to = caches("--cache-to", &arguments.cache_to, CacheTo::parse)?;
+    let compression = output::compression(&outputs).map_err(|error| {
+        Failure::usage(format!("--output: {error}")).with_hint("give all outputs of a build the same one")
+    })?;
     let asked = request(input, environment, &begun, &dockerfile, arguments.timestamp)?;
     let request = for_build(arguments, asked)?;
     let index = index(&request)?;
@@ -108,6 +112,7 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         outputs,
         cache_from,
         cache_to,
+        compression,
     })
 }
 
@@ -199,7 +204,7 @@ fn outputs(arguments: &BuildArgs, names: &[Reference]) -> Result<Vec<OutputSpec>
         })
         .collect::<Result<Vec<_>, _>>()?;
     if arguments.push && !outputs.iter().any(|output| matches!(output, OutputSpec::Registry { .. })) {
-        outputs.push(OutputSpec::Registry { names: Vec::new(), by_digest: false });
+        outputs.push(OutputSpec::Registry { names: Vec::new(), by_digest: false, compression: None });
     }
     let nameless =
         |output: &OutputSpec| matches!(output, OutputSpec::Registry { names, .. } if names.is_empty());

@@ -14,7 +14,6 @@ const NOW: i64 = 5000;
 
 struct Bench {
     engine: Engine,
-    steps: u32,
     _store: tempfile::TempDir,
 }
 
@@ -24,6 +23,8 @@ impl Bench {
         let settings = Settings {
             sandbox: None,
             workers: 1,
+            compression: crate::image::Compression::DEFAULT,
+            force_compression: false,
             epoch: None,
             now: NOW,
             cpu_models: Vec::new(),

@@ -12,7 +12,7 @@ use super::cancel::Cancel;
 use super::output::Masking;
 use super::storage::Storage;
 use super::working_root::WorkingRoot;
-use crate::image::Ownership;
+use crate::image::{Compression, Ownership};
 use crate::layer::{LayerIndex, Pool};
 use crate::sandbox::{Interpreter, Isolation, Sandbox};
 use crate::secrets::Secrets;
@@ -25,6 +25,10 @@ pub struct Settings {
     pub sandbox: Option<Arc<Sandbox>>,
     /// Threads that compress.
     pub workers: usize,
+    /// How the layers of this build's steps are compressed.
+    pub compression: Compression,
+    /// Whether the layers of bases are written again where their encoding is another.
+    pub force_compression: bool,
     /// Seconds since 1970 that no new file may be younger than.
     pub epoch: Option<i64>,
     /// Seconds since 1970: the time of what steps create.
@@ -137,7 +141,7 @@ impl Engine {
     pub fn can_use(&self, layer: &LayerId) -> bool {
         let store = self.store();
         store.layer_index(layer).is_some()
-            && (store.layer_blob(layer).is_some()
+            && (store.any_layer_blob(layer).is_some()
                 || (self.is_inside() && store.layer_directory(layer, self.ownership()).is_some()))
     }
 }

@@ -1,14 +1,15 @@
 //! The forms of a layer: index, directory, blob. Each is made when somebody needs it.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Engine, EngineError, Layer, Needs, State};
 use crate::image::media_type::{LayerEncoding, layer_encoding, oci_layer};
 use crate::image::{Descriptor, DiffId};
 use crate::layer::{
-    Change, Content, EntryKind, LayerIndex, Limits, Seal, Tree, diff_id, seal, unpack, write_directory,
+    Change, Content, EntryKind, LayerIndex, Limits, Seal, Sealed, Tree, diff_id, recompress, seal, unpack,
+    write_directory,
 };
 use crate::store::{BlobRecord, LayerId};
 
@@ -87,7 +88,7 @@ impl Engine {
     /// The blob that a layer is unpacked from.
     fn blob_record(&self, layer: &Layer) -> Result<BlobRecord, EngineError> {
         let elsewhere = layer.elsewhere.as_ref().map(|elsewhere| elsewhere.blob.clone());
-        elsewhere.or_else(|| self.store().layer_blob(&layer.id)).ok_or(EngineError::NoContent)
+        elsewhere.or_else(|| self.store().any_layer_blob(&layer.id)).ok_or(EngineError::NoContent)
     }
 
     /// A layer's blob, open, with its encoding.
@@ -106,11 +107,7 @@ impl Engine {
     }
 
     /// Reads a blob to its end: index, diff id, and the directory where one is wanted.
-    fn unpack_blob(
-        &self,
-        layer: &Layer,
-        into: Option<&std::path::Path>,
-    ) -> Result<Arc<LayerIndex>, EngineError> {
+    fn unpack_blob(&self, layer: &Layer, into: Option<&Path>) -> Result<Arc<LayerIndex>, EngineError> {
         let record = self.blob_record(layer)?;
         let (file, encoding) = self.open_blob(&record)?;
         let into = into.map(|into| (into, self.ownership()));
@@ -129,15 +126,20 @@ impl Engine {
     ///
     /// Fails where the layer's files cannot be read or the blob cannot be written.
     pub fn blob(&self, layer: &Layer) -> Result<BlobRecord, EngineError> {
-        if let Some(elsewhere) = &layer.elsewhere {
-            return Ok(elsewhere.blob.clone());
+        let compression = self.settings.compression;
+        let elsewhere = layer.elsewhere.as_ref().map(|elsewhere| &elsewhere.blob);
+        if let Some(blob) = elsewhere.filter(|blob| !self.must_change(blob)) {
+            return Ok(blob.clone());
         }
-        if let Some(record) = self.store().layer_blob(&layer.id) {
+        if let Some(record) = self.store().layer_blob(&layer.id, compression) {
             return Ok(record);
         }
         let _lock = self.store().lock(layer.id.digest())?;
-        if let Some(record) = self.store().layer_blob(&layer.id) {
+        if let Some(record) = self.store().layer_blob(&layer.id, compression) {
             return Ok(record);
+        }
+        if let Ok(other) = self.blob_record(layer) {
+            return self.recompress(&layer.id, &other);
         }
         let directory =
             self.store().layer_directory(&layer.id, self.ownership()).ok_or(EngineError::NoContent)?;
@@ -162,18 +164,44 @@ impl Engine {
                 found: record.diff_id,
             });
         }
-        self.store().put_layer_blob(&layer.id, &record)?;
+        self.store().put_layer_blob(&layer.id, compression, &record)?;
         Ok(record)
     }
 
     /// Writes changes as a blob and remembers it.
     fn seal(&self, changes: &[Change]) -> Result<BlobRecord, EngineError> {
         let file = self.store().scratch_file();
-        let encoding = LayerEncoding::Gzip;
-        let options = Seal { clamp: self.settings.epoch, encoding, pool: &self.pool };
+        let compression = self.settings.compression;
+        let options = Seal { clamp: self.settings.epoch, compression, known: None, pool: &self.pool };
         let sealed = seal(changes, &options, file.path())?;
-        self.store().adopt_blob(file.path(), &sealed.digest)?;
-        let descriptor = Descriptor::new(oci_layer(encoding), sealed.digest, sealed.size);
+        self.adopt_blob(file.path(), &sealed)
+    }
+
+    /// Whether the blob of a layer from elsewhere is to be replaced by one of another encoding.
+    fn must_change(&self, blob: &BlobRecord) -> bool {
+        let encoding = layer_encoding(&blob.descriptor.media_type);
+        self.settings.force_compression && encoding != Some(self.settings.compression.encoding())
+    }
+
+    /// Makes a blob of a layer out of one with another compression.
+    fn recompress(&self, layer: &LayerId, record: &BlobRecord) -> Result<BlobRecord, EngineError> {
+        let (blob, encoding) = self.open_blob(record)?;
+        let file = self.store().scratch_file();
+        let sealed = recompress(blob, encoding, self.settings.compression, &self.pool, file.path())?;
+        if sealed.diff_id != record.diff_id {
+            self.store().drop_blob(&record.descriptor.digest);
+            return Err(EngineError::WrongDiffId { expected: record.diff_id, found: sealed.diff_id });
+        }
+        let record = self.adopt_blob(file.path(), &sealed)?;
+        self.store().put_layer_blob(layer, self.settings.compression, &record)?;
+        Ok(record)
+    }
+
+    /// Takes a blob that was written into the store.
+    fn adopt_blob(&self, path: &Path, sealed: &Sealed) -> Result<BlobRecord, EngineError> {
+        self.store().adopt_blob(path, &sealed.digest)?;
+        let media_type = oci_layer(self.settings.compression.encoding());
+        let descriptor = Descriptor::new(media_type, sealed.digest, sealed.size);
         Ok(BlobRecord { diff_id: sealed.diff_id, descriptor })
     }
 
@@ -194,7 +222,7 @@ impl Engine {
         let id = LayerId::of(&diff_id);
         self.store().finish_layer(&id, &new, &index.encode())?;
         if let Some(record) = blob {
-            self.store().put_layer_blob(&id, &record)?;
+            self.store().put_layer_blob(&id, self.settings.compression, &record)?;
         }
         self.remember(&id, index);
         Ok(Layer::made(id))

@@ -13,6 +13,7 @@
 //! OCI distribution-spec 1.1 (references).
 
 mod accounts;
+mod compression;
 mod config;
 mod csv;
 mod descriptor;
@@ -25,6 +26,7 @@ mod reference;
 mod time;
 
 pub use accounts::{AccountError, Accounts, Identity};
+pub use compression::{Compression, CompressionError};
 pub use config::{ConfigError, ContainerConfig, Healthcheck, History, ImageConfig};
 pub use csv::split_csv;
 pub use descriptor::Descriptor;

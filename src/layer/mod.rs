@@ -22,7 +22,9 @@
 
 mod advance;
 mod beneath;
+mod blocks;
 mod build;
+mod codec;
 mod compare;
 mod content;
 mod copy;
@@ -32,6 +34,7 @@ mod entry;
 mod error;
 mod extract;
 mod gather;
+mod gzip_writer;
 mod index;
 mod index_codec;
 mod inspect;
@@ -50,8 +53,10 @@ mod tar_reader;
 mod tar_writer;
 mod tree;
 mod unpack;
+mod zstd_writer;
 
 pub use advance::advance;
+pub use beneath::open as open_beneath;
 pub use compare::{Compare, Compared, Original, compare};
 pub use content::{Change, Content, sort_changes};
 pub use decode::{Compression, archive, decoder, detect, is_tar, verify_diff_id};
@@ -67,7 +72,7 @@ pub use materialise::{LayerContent, materialise};
 pub use path::LayerPath;
 pub use pool::Pool;
 pub use scan::{Note, Scan, scan, scan_upper, settle_times};
-pub use seal::{Seal, Sealed, diff_id, seal};
+pub use seal::{Seal, Sealed, diff_id, recompress, seal};
 pub use snapshot::Snapshot;
 pub use tar_reader::{Mode, OnEntry, read_tar, read_tar_within};
 pub use tar_writer::TarWriter;

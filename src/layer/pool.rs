@@ -5,12 +5,12 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use libdeflater::{CompressionLvl, Compressor};
+use crate::image::Compression;
+
+use super::codec::Codecs;
 
 /// Uncompressed bytes of one gzip member; part of what determines a layer's digest.
 pub(super) const MEMBER: usize = 1 << 20;
-/// Level of libdeflate; part of what determines a layer's digest.
-const LEVEL: i32 = 6;
 /// Blocks in flight over all layers, for each worker: one being compressed, one waiting for each of
 /// input and output, and one being filled. This bounds memory, whatever the number of layers.
 const BLOCKS_PER_WORKER: usize = 4;
@@ -25,15 +25,22 @@ pub struct Pool {
 /// A block to compress, and where the member goes.
 pub(super) struct Job {
     pub(super) number: u64,
+    pub(super) compression: Compression,
     pub(super) block: Vec<u8>,
+    /// How many bytes of the block count.
+    pub(super) length: usize,
+    /// Where the member's bytes are put.
+    pub(super) out: Vec<u8>,
     pub(super) reply: Sender<Member>,
 }
 
 /// A compressed block.
 pub(super) struct Member {
     pub(super) number: u64,
-    /// `None` when compressing failed, which for libdeflate means that memory was exhausted.
-    pub(super) bytes: Option<Vec<u8>>,
+    /// How many bytes of `out` count; `None` when compressing failed, which means that memory was exhausted.
+    pub(super) size: Option<usize>,
+    /// The compressed bytes.
+    pub(super) out: Vec<u8>,
     /// The block's buffer, to be filled again.
     pub(super) block: Vec<u8>,
 }
@@ -44,7 +51,9 @@ struct State {
     in_flight: usize,
     closed: bool,
     /// Compressors for layers too small for a thread.
-    spare: Vec<Compressor>,
+    spare: Vec<Codecs>,
+    /// Threads that encoders with threads of their own have now.
+    seated: usize,
 }
 
 #[derive(Default)]
@@ -52,6 +61,7 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     room: Condvar,
+    seats: Condvar,
     limit: usize,
 }
 
@@ -124,13 +134,47 @@ impl Pool {
         self.shared.work.notify_one();
     }
 
-    /// Compresses a block on the caller's thread; `None` as for [`Member::bytes`].
-    pub(super) fn compress_here(&self, block: &[u8]) -> Option<Vec<u8>> {
+    /// Compresses a block on the caller's thread; `None` when memory was exhausted.
+    pub(super) fn compress_here(&self, compression: Compression, block: &[u8]) -> Option<Vec<u8>> {
         let spare = self.shared.lock().spare.pop();
-        let mut compressor = spare.unwrap_or_else(new_compressor);
-        let member = compress(&mut compressor, block);
-        self.shared.lock().spare.push(compressor);
-        member
+        let mut codecs = spare.unwrap_or_default();
+        let mut out = Vec::new();
+        let size = codecs.compress(compression, block, &mut out);
+        self.shared.lock().spare.push(codecs);
+        out.truncate(size?);
+        Some(out)
+    }
+
+    /// Waits until an encoder that makes its own threads may have `most` of them, or all there are where
+    /// the pool has fewer. All encoders together never have more threads, nor the memory of more.
+    pub(super) fn take_seats(&self, most: usize) -> Seats<'_> {
+        let count = most.clamp(1, self.workers());
+        let mut state = self.shared.lock();
+        while state.seated + count > self.workers() {
+            state = self.shared.seats.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.seated += count;
+        Seats { pool: self, count }
+    }
+}
+
+/// Threads that an encoder of its own may have, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Seats<'a> {
+    pool: &'a Pool,
+    count: usize,
+}
+
+impl Seats<'_> {
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl Drop for Seats<'_> {
+    fn drop(&mut self) {
+        self.pool.shared.lock().seated -= self.count;
+        self.pool.shared.seats.notify_all();
     }
 }
 
@@ -146,10 +190,10 @@ impl Drop for Pool {
 }
 
 fn work(shared: &Shared) {
-    let mut compressor = new_compressor();
+    let mut codecs = Codecs::default();
     loop {
         let mut state = shared.lock();
-        let job = loop {
+        let mut job = loop {
             if let Some(job) = state.jobs.pop_front() {
                 break job;
             }
@@ -159,41 +203,15 @@ fn work(shared: &Shared) {
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         drop(state);
-        let bytes = compress(&mut compressor, &job.block);
+        let size = codecs.compress(job.compression, &job.block[..job.length], &mut job.out);
         // The layer may have failed meanwhile; then nobody listens.
-        drop(job.reply.send(Member { number: job.number, bytes, block: job.block }));
+        drop(job.reply.send(Member { number: job.number, size, out: job.out, block: job.block }));
     }
-}
-
-fn new_compressor() -> Compressor {
-    Compressor::new(CompressionLvl::new(LEVEL).expect("the level is within libdeflate's range"))
-}
-
-/// One gzip member: no name, no time, and the bytes that libdeflate writes for an extra flag of 0
-/// and an unknown system, whatever the host.
-fn compress(compressor: &mut Compressor, block: &[u8]) -> Option<Vec<u8>> {
-    let mut member = vec![0; compressor.gzip_compress_bound(block.len())];
-    let size = compressor.gzip_compress(block, &mut member).ok()?;
-    member.truncate(size);
-    debug_assert_eq!(&member[..10], b"\x1f\x8b\x08\0\0\0\0\0\0\xff");
-    Some(member)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn members_have_a_fixed_header() {
-        let pool = Pool::new(1).unwrap();
-        for block in [&b""[..], b"abc", &[0; MEMBER]] {
-            let member = pool.compress_here(block).unwrap();
-            assert_eq!(&member[..10], b"\x1f\x8b\x08\0\0\0\0\0\0\xff");
-            let mut out = Vec::new();
-            std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&member[..]), &mut out).unwrap();
-            assert_eq!(out, block);
-        }
-    }
 
     #[test]
     fn room_is_bounded() {
@@ -203,5 +221,20 @@ mod tests {
         pool.release(1);
         pool.reserve();
         assert!(!pool.try_reserve());
+    }
+
+    #[test]
+    fn seats_are_given_whole() {
+        let pool = Pool::new(3).unwrap();
+        for (most, want) in [(0, 1), (2, 2), (3, 3), (8, 3)] {
+            assert_eq!(pool.take_seats(most).count(), want);
+        }
+        let (first, second) = (pool.take_seats(2), pool.take_seats(1));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| pool.take_seats(8).count());
+            drop(first);
+            drop(second);
+            assert_eq!(waiting.join().unwrap(), 3);
+        });
     }
 }

@@ -1,37 +1,39 @@
-//! [`seal`]: turns changes into a layer blob.
+//! [`seal`]: turns changes into a layer blob; [`recompress`]: turns a blob into another of the same tar.
 //!
-//! The tar is cut into blocks of 1 MiB, each compressed by itself on the shared [`Pool`] and put
-//! together in order: the bytes depend on the tar alone. Rules: RFC 1952.
+//! One pass: content is read straight into blocks of 1 MiB, hashed, and compressed on other threads while
+//! the next is read; the blob is hashed as it is written. The bytes depend on the tar and the compression
+//! alone.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::image::media_type::LayerEncoding;
-use crate::image::{DiffId, Digest, HashingWriter, Sha256};
+use crate::image::{Compression, DiffId, Digest, HashingWriter, Sha256};
 
+use super::blocks::{Blocks, Take, Through, written};
 use super::content::{Change, in_order};
+use super::decode::decoder;
 use super::entry::{Entry, EntryKind};
 use super::error::LayerError;
-use super::pool::{Job, MEMBER, Member, Pool};
-use super::tar_writer::TarWriter;
-
-/// Level of zstd; part of what determines a layer's digest.
-const ZSTD_LEVEL: i32 = 3;
-/// Threads of one zstd layer. Any number but zero gives the same bytes.
-const ZSTD_WORKERS: usize = 4;
+use super::gzip_writer::GzipWriter;
+use super::limits::Limits;
+use super::pool::{MEMBER, Pool};
+use super::tar_writer::{PIECE, append, end};
+use super::zstd_writer::ZstdWriter;
 
 /// How a layer is written.
 #[derive(Debug, Clone, Copy)]
 pub struct Seal<'a> {
     /// Upper bound of all modification times, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub clamp: Option<i64>,
-    /// Compression of the blob: gzip of level 6 or zstd of level 3.
-    pub encoding: LayerEncoding,
-    /// Compresses gzip layers.
+    /// Compression of the blob.
+    pub compression: Compression,
+    /// The diff id, where [`diff_id`] found it for the same changes and their content cannot have changed
+    /// since: the tar is then not hashed again, and what is said here is given back unseen.
+    pub known: Option<DiffId>,
+    /// Compresses.
     pub pool: &'a Pool,
 }
 
@@ -57,10 +59,53 @@ pub struct Sealed {
 /// Fails for a path that stands there twice, a hard link whose file is not among the changes before
 /// it, a file that changed while it was read, and when reading or writing fails.
 pub fn seal(changes: &[Change], options: &Seal<'_>, destination: &Path) -> Result<Sealed, LayerError> {
+    let source = Source::Changes(changes, options.clamp);
+    create(source, options.compression, options.known, options.pool, destination)
+}
+
+/// Writes the tar of the blob `blob`, byte for byte, with another compression to the new file
+/// `destination`, as [`seal`] does.
+///
+/// The diff id that is given back was found on the way: whoever expected one compares it.
+///
+/// # Errors
+///
+/// Fails when the blob cannot be read or decompressed or exceeds the default [`Limits`], and when writing
+/// fails.
+pub fn recompress(
+    blob: impl Read + Send + 'static,
+    encoding: LayerEncoding,
+    compression: Compression,
+    pool: &Pool,
+    destination: &Path,
+) -> Result<Sealed, LayerError> {
+    let plain = decoder(BufReader::with_capacity(PIECE, blob), encoding, &Limits::default())?;
+    create(Source::Tar(plain), compression, None, pool, destination)
+}
+
+/// The digest of the tar that [`seal`] makes of `changes` with the same bound on times; nothing is
+/// compressed or written.
+///
+/// # Errors
+///
+/// As [`seal`].
+pub fn diff_id(changes: &[Change], clamp: Option<i64>) -> Result<DiffId, LayerError> {
+    let source = Source::Changes(changes, clamp);
+    let (Through(plain), last, length) = source.cut(Through(HashingWriter::new(io::sink())), PIECE)?;
+    Ok(DiffId(finish(plain, &last[..length])?.0))
+}
+
+fn create(
+    source: Source<'_>,
+    compression: Compression,
+    known: Option<DiffId>,
+    pool: &Pool,
+    destination: &Path,
+) -> Result<Sealed, LayerError> {
     let shown = destination.as_os_str().as_bytes();
     let failed = |error| LayerError::io("create", shown, error);
     let file = File::options().write(true).create(true).truncate(true).open(destination).map_err(failed)?;
-    let sealed = write(changes, options, file);
+    let sealed = write(source, compression, known, pool, file);
     if sealed.is_err() {
         // The first failure is the one to report.
         drop(std::fs::remove_file(destination));
@@ -68,50 +113,67 @@ pub fn seal(changes: &[Change], options: &Seal<'_>, destination: &Path) -> Resul
     sealed
 }
 
-fn write(changes: &[Change], options: &Seal<'_>, file: File) -> Result<Sealed, LayerError> {
+fn write(
+    source: Source<'_>,
+    compression: Compression,
+    known: Option<DiffId>,
+    pool: &Pool,
+    file: File,
+) -> Result<Sealed, LayerError> {
     let blob = HashingWriter::new(file);
-    match options.encoding {
-        LayerEncoding::Tar => {
-            let (_, digest, size) = tar(changes, options.clamp, blob)?.finish();
-            Ok(Sealed { diff_id: DiffId(digest), digest, size, uncompressed_size: size })
+    if compression.encoding() == LayerEncoding::Tar {
+        let (Through(blob), last, length) = source.cut(Through(blob), PIECE)?;
+        let (digest, size) = finish(blob, &last[..length])?;
+        return Ok(Sealed { diff_id: DiffId(digest), digest, size, uncompressed_size: size });
+    }
+    let hasher = known.is_none().then(Sha256::new);
+    let (hasher, uncompressed_size, blob) = if compression.encoding() == LayerEncoding::Zstd {
+        let plain = Hashed { hasher, size: 0, taker: ZstdWriter::new(pool, compression, blob) };
+        let (mut plain, last, length) = source.cut(plain, MEMBER)?;
+        plain.see(&last[..length]);
+        (plain.hasher, plain.size, plain.taker.finish(&last[..length])?)
+    } else {
+        let plain = Hashed { hasher, size: 0, taker: GzipWriter::new(pool, compression, blob) };
+        let (mut plain, last, length) = source.cut(plain, MEMBER)?;
+        plain.see(&last[..length]);
+        (plain.hasher, plain.size, plain.taker.finish(last, length)?)
+    };
+    let (digest, size) = finish(blob, b"")?;
+    let found = hasher.map(|hasher| DiffId(hasher.finish())).or(known);
+    let diff_id = found.expect("what is not known is hashed");
+    Ok(Sealed { diff_id, digest, size, uncompressed_size })
+}
+
+/// Writes the last bytes; gives digest and size of all.
+fn finish<W: Write>(mut writer: HashingWriter<W>, last: &[u8]) -> Result<(Digest, u64), LayerError> {
+    writer.write_all(last).map_err(written)?;
+    let (_, digest, size) = writer.finish();
+    Ok((digest, size))
+}
+
+/// Where a tar comes from.
+enum Source<'a> {
+    /// It is made of changes, with a bound on their times.
+    Changes(&'a [Change], Option<i64>),
+    /// It is there.
+    Tar(Box<dyn Read + Send>),
+}
+
+impl Source<'_> {
+    /// Cuts the tar into blocks; the last, which is not full, is given back.
+    fn cut<T: Take>(self, taker: T, size: usize) -> Result<(T, Vec<u8>, usize), LayerError> {
+        let mut blocks = Blocks::new(taker, size);
+        match self {
+            Self::Changes(changes, clamp) => tar(changes, clamp, &mut blocks)?,
+            Self::Tar(mut plain) => blocks.drain(&mut plain)?,
         }
-        LayerEncoding::Gzip => tar(changes, options.clamp, GzipWriter::new(options.pool, blob))?.finish(),
-        LayerEncoding::Zstd => {
-            let encoder = zstd_encoder(blob, options.pool.workers()).map_err(LayerError::stream)?;
-            let plain = tar(changes, options.clamp, HashingWriter::new(encoder))?;
-            let (encoder, diff_id, uncompressed_size) = plain.finish();
-            let (_, digest, size) = encoder.finish().map_err(written)?.finish();
-            Ok(Sealed { diff_id: DiffId(diff_id), digest, size, uncompressed_size })
-        }
+        Ok(blocks.finish())
     }
 }
 
-/// The digest of the tar that [`seal`] writes of `changes`, without compressing it.
-///
-/// # Errors
-///
-/// As [`seal`].
-pub fn diff_id(changes: &[Change], clamp: Option<i64>) -> Result<DiffId, LayerError> {
-    let (_, digest, _) = tar(changes, clamp, HashingWriter::new(io::sink()))?.finish();
-    Ok(DiffId(digest))
-}
-
-fn written(error: io::Error) -> LayerError {
-    LayerError::io("write", "layer", error)
-}
-
-fn zstd_encoder<W: Write>(inner: W, workers: usize) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
-    let mut encoder = zstd::stream::write::Encoder::new(inner, ZSTD_LEVEL)?;
-    encoder.include_checksum(true)?;
-    encoder.include_contentsize(false)?;
-    encoder.multithread(workers.clamp(1, ZSTD_WORKERS) as u32)?;
-    Ok(encoder)
-}
-
-/// Writes the tar of `changes` and gives back the writer.
-fn tar<W: Write>(changes: &[Change], clamp: Option<i64>, inner: W) -> Result<W, LayerError> {
+/// Makes the tar of `changes`.
+fn tar<T: Take>(changes: &[Change], clamp: Option<i64>, blocks: &mut Blocks<T>) -> Result<(), LayerError> {
     let changes = in_order(changes)?;
-    let mut writer = TarWriter::new(inner);
     for (at, change) in changes.iter().enumerate() {
         let mut entry = change.entry.clamped(clamp);
         if let EntryKind::HardLink { target } = &entry.kind {
@@ -127,154 +189,34 @@ fn tar<W: Write>(changes: &[Change], clamp: Option<i64>, inner: W) -> Result<W, 
             entry = Entry { path: entry.path, kind: entry.kind, ..file.clamped(clamp) };
         }
         if entry.is_file() {
-            writer.append(&entry, &mut change.content.open()?)?;
+            append(blocks, &entry, &mut change.content.open()?)?;
         } else {
-            writer.append(&entry, &mut io::empty())?;
+            append(blocks, &entry, &mut io::empty())?;
         }
     }
-    writer.finish()
+    end(blocks)
 }
 
-/// Cuts what is written into blocks, and writes the compressed members in order.
-struct GzipWriter<'a, W> {
-    pool: &'a Pool,
-    room: Room<'a>,
-    blob: HashingWriter<W>,
-    plain: Sha256,
-    plain_size: u64,
-    block: Vec<u8>,
-    /// Number of the next block to submit.
-    next: u64,
-    /// Number of the next member to write.
-    due: u64,
-    early: BTreeMap<u64, Vec<u8>>,
-    reply: Sender<Member>,
-    members: Receiver<Member>,
-    buffers: Vec<Vec<u8>>,
+/// Counts and, where it is needed, hashes the blocks that pass.
+struct Hashed<T> {
+    hasher: Option<Sha256>,
+    size: u64,
+    taker: T,
 }
 
-impl<'a, W: Write> GzipWriter<'a, W> {
-    fn new(pool: &'a Pool, blob: HashingWriter<W>) -> Self {
-        let (reply, members) = channel();
-        Self {
-            pool,
-            room: Room { pool, held: 0 },
-            blob,
-            plain: Sha256::new(),
-            plain_size: 0,
-            block: Vec::new(),
-            next: 0,
-            due: 0,
-            early: BTreeMap::new(),
-            reply,
-            members,
-            buffers: Vec::new(),
+impl<T> Hashed<T> {
+    fn see(&mut self, bytes: &[u8]) {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
         }
-    }
-
-    fn hash_block(&mut self) {
-        self.plain.update(&self.block);
-        self.plain_size += self.block.len() as u64;
-    }
-
-    fn submit(&mut self) -> Result<(), LayerError> {
-        self.hash_block();
-        while let Ok(member) = self.members.try_recv() {
-            self.take(member)?;
-        }
-        // A layer keeps twice as many blocks in flight as there are workers: enough that they never
-        // wait, and few enough that other layers get their share.
-        while self.next - self.due >= 2 * self.pool.workers() as u64 {
-            self.take_next()?;
-        }
-        while !self.pool.try_reserve() {
-            if self.next == self.due {
-                self.pool.reserve();
-                break;
-            }
-            self.take_next()?;
-        }
-        self.room.held += 1;
-        let empty = self.buffers.pop().unwrap_or_default();
-        let block = std::mem::replace(&mut self.block, empty);
-        self.pool.submit(Job { number: self.next, block, reply: self.reply.clone() });
-        self.next += 1;
-        Ok(())
-    }
-
-    fn take_next(&mut self) -> Result<(), LayerError> {
-        let member = self.members.recv().expect("this writer holds a sender itself");
-        self.take(member)
-    }
-
-    fn take(&mut self, member: Member) -> Result<(), LayerError> {
-        let bytes = member.bytes.ok_or_else(out_of_memory)?;
-        let mut buffer = member.block;
-        buffer.clear();
-        self.buffers.push(buffer);
-        self.early.insert(member.number, bytes);
-        while let Some(bytes) = self.early.remove(&self.due) {
-            self.due += 1;
-            self.room.release();
-            self.blob.write_all(&bytes).map_err(written)?;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Sealed, LayerError> {
-        if self.next == 0 {
-            // Most layers are small: no thread, no waiting.
-            self.hash_block();
-            let member = self.pool.compress_here(&self.block).ok_or_else(out_of_memory)?;
-            self.blob.write_all(&member).map_err(written)?;
-        } else {
-            if !self.block.is_empty() {
-                self.submit()?;
-            }
-            while self.due < self.next {
-                self.take_next()?;
-            }
-        }
-        let (_, digest, size) = self.blob.finish();
-        Ok(Sealed { diff_id: DiffId(self.plain.finish()), digest, size, uncompressed_size: self.plain_size })
+        self.size += bytes.len() as u64;
     }
 }
 
-fn out_of_memory() -> LayerError {
-    written(io::ErrorKind::OutOfMemory.into())
-}
-
-/// Room that one layer holds in the pool; after a failure the blocks still in flight are nobody's.
-struct Room<'a> {
-    pool: &'a Pool,
-    held: usize,
-}
-
-impl Room<'_> {
-    fn release(&mut self) {
-        self.held -= 1;
-        self.pool.release(1);
-    }
-}
-
-impl Drop for Room<'_> {
-    fn drop(&mut self) {
-        self.pool.release(self.held);
-    }
-}
-
-impl<W: Write> Write for GzipWriter<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.block.len() == MEMBER {
-            self.submit().map_err(io::Error::other)?;
-        }
-        let count = bytes.len().min(MEMBER - self.block.len());
-        self.block.extend_from_slice(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+impl<T: Take> Take for Hashed<T> {
+    fn take(&mut self, block: Vec<u8>, length: usize) -> Result<Vec<u8>, LayerError> {
+        self.see(&block[..length]);
+        self.taker.take(block, length)
     }
 }
 

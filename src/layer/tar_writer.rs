@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
+use super::blocks::{Blocks, Take, Through, written};
 use super::entry::{Entry, EntryKind};
 use super::error::LayerError;
 use super::pax;
@@ -18,20 +19,20 @@ const PREFIX: usize = 155;
 const LARGEST_ID: u64 = 0o7_777_777;
 /// Largest size or time in eleven octal digits.
 const LARGEST_LONG: u64 = 0o77_777_777_777;
-/// Content is copied in pieces of this size: large enough that system calls do not count.
-const PIECE: usize = 128 * 1024;
+/// Archives are written in pieces of this size: large enough that system calls do not count, and small
+/// enough that a piece stays in the processor's cache.
+pub(super) const PIECE: usize = 128 * 1024;
 
 /// Writes entries as a tar archive.
 #[derive(Debug)]
 pub struct TarWriter<W> {
-    inner: W,
-    buffer: Vec<u8>,
+    blocks: Blocks<Through<W>>,
 }
 
 impl<W: Write> TarWriter<W> {
-    /// Begins an archive in `inner`.
+    /// Begins an archive in `inner`, which gets it in large pieces.
     pub fn new(inner: W) -> Self {
-        Self { inner, buffer: Vec::new() }
+        Self { blocks: Blocks::new(Through(inner), PIECE) }
     }
 
     /// Writes one entry; `content` is read for regular files only.
@@ -43,12 +44,7 @@ impl<W: Write> TarWriter<W> {
     /// Fails for an entry that no layer can hold, for content that is not exactly of the announced
     /// size, and when reading or writing fails.
     pub fn append(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<(), LayerError> {
-        let header = Header::of(entry)?;
-        self.put(&header.bytes()?, entry)?;
-        if let EntryKind::File { size } = entry.kind {
-            self.copy(entry, size, content)?;
-        }
-        Ok(())
+        append(&mut self.blocks, entry, content)
     }
 
     /// Writes the end marker, two zero blocks, and gives back the inner writer.
@@ -57,40 +53,45 @@ impl<W: Write> TarWriter<W> {
     ///
     /// Fails when writing fails.
     pub fn finish(mut self) -> Result<W, LayerError> {
-        self.inner.write_all(&[0; 2 * BLOCK]).map_err(write_error)?;
-        Ok(self.inner)
+        end(&mut self.blocks)?;
+        let (Through(mut inner), last, length) = self.blocks.finish();
+        inner.write_all(&last[..length]).map_err(written)?;
+        Ok(inner)
     }
+}
 
-    fn put(&mut self, bytes: &[u8], entry: &Entry) -> Result<(), LayerError> {
-        self.inner.write_all(bytes).map_err(|error| match error.downcast::<LayerError>() {
-            Ok(own) => own,
-            Err(other) => LayerError::io("write to the layer", &entry.path, other),
-        })
-    }
-
-    fn copy(&mut self, entry: &Entry, size: u64, content: &mut dyn Read) -> Result<(), LayerError> {
-        self.buffer.resize(PIECE, 0);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut found = 0u64;
-        loop {
-            let count = match content.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(LayerError::io("read", &entry.path, error)),
-            };
-            found += count as u64;
-            if found > size {
-                return Err(size_changed(entry, size, size + 1));
+/// Adds one entry to an archive: see [`TarWriter::append`].
+pub(super) fn append<T: Take>(
+    blocks: &mut Blocks<T>,
+    entry: &Entry,
+    content: &mut dyn Read,
+) -> Result<(), LayerError> {
+    blocks.put(&Header::of(entry)?.bytes()?)?;
+    let EntryKind::File { size } = entry.kind else { return Ok(()) };
+    let mut found = 0u64;
+    loop {
+        match content.read(blocks.space()) {
+            Ok(0) => break,
+            Ok(count) => {
+                found += count as u64;
+                if found > size {
+                    return Err(size_changed(entry, size, size + 1));
+                }
+                blocks.advance(count)?;
             }
-            self.put(&buffer[..count], entry)?;
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(LayerError::io("read", &entry.path, error)),
         }
-        self.buffer = buffer;
-        if found < size {
-            return Err(size_changed(entry, size, found));
-        }
-        self.put(&[0; BLOCK][..padding(size)], entry)
     }
+    if found < size {
+        return Err(size_changed(entry, size, found));
+    }
+    blocks.put(&[0; BLOCK][..padding(size)])
+}
+
+/// Adds the end marker of an archive.
+pub(super) fn end<T: Take>(blocks: &mut Blocks<T>) -> Result<(), LayerError> {
+    blocks.put(&[0; 2 * BLOCK])
 }
 
 /// Bytes after content of `size` up to the next block.
@@ -101,13 +102,6 @@ pub(super) fn padding(size: u64) -> usize {
 
 fn size_changed(entry: &Entry, expected: u64, found: u64) -> LayerError {
     LayerError::SizeChanged { path: entry.path.to_string(), expected, found }
-}
-
-fn write_error(error: io::Error) -> LayerError {
-    match error.downcast::<LayerError>() {
-        Ok(own) => own,
-        Err(other) => LayerError::io("write", "layer", other),
-    }
 }
 
 /// The fields of one header, before it is known which of them ustar can express.

@@ -220,8 +220,10 @@ fn sealing_unpacking_and_scanning_agree() {
     let pool = Pool::new(1).unwrap();
     let place = Place::new();
     for encoding in [LayerEncoding::Tar, LayerEncoding::Gzip, LayerEncoding::Zstd] {
+        let compression = crate::image::Compression::new(encoding, None).unwrap();
+        let options = Seal { clamp: Some(500), compression, known: None, pool: &pool };
         let blob = place.0.path().join("blob");
-        let sealed = seal(&changes, &Seal { clamp: Some(500), encoding, pool: &pool }, &blob).unwrap();
+        let sealed = seal(&changes, &options, &blob).unwrap();
         let into = place.0.path().join(format!("{encoding:?}"));
         fs::create_dir(&into).unwrap();
         let unpacked = unpack(
@@ -243,7 +245,7 @@ fn sealing_unpacking_and_scanning_agree() {
         write_directory(&changes, Some(500), &direct, Ownership::Kernel).unwrap();
         for directory in [&into, &direct] {
             let scanned = scan_upper(directory, &Tree::default(), &[]).unwrap();
-            let again = seal(&scanned, &Seal { clamp: Some(500), encoding, pool: &pool }, &blob).unwrap();
+            let again = seal(&scanned, &options, &blob).unwrap();
             assert_eq!(again, sealed);
         }
     }

@@ -1,7 +1,8 @@
 //! Where results go: registry, OCI layout, docker archive, root file systems, result files.
 //!
 //! Owns: the output formats, and the order in which things become visible.
-//! Refuses: a format that cannot hold what was built (several platforms in a docker archive).
+//! Refuses: a format that cannot hold what was built (several platforms in a docker archive), outputs of one
+//! build that want its layers in different compressions.
 //!
 //! Invariants:
 //! - Nothing appears under its final name before it is whole: files are written beside their
@@ -11,6 +12,7 @@
 //!
 //! Sources: OCI image-spec 1.1 `image-layout.md`; the `docker save` format; buildx's metadata file.
 
+mod compression;
 mod docker;
 mod error;
 mod file;
@@ -22,6 +24,7 @@ mod rootfs;
 mod spec;
 mod write;
 
+pub use compression::{Chosen, CompressionSpec, Disagreement, compression};
 pub use error::OutputError;
 pub use metadata::{iidfile, metadata, write_metadata};
 pub use publish::{Publisher, publisher};

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::image::{Reference, ReferenceError, split_csv};
+use super::compression::CompressionSpec;
+use crate::image::{CompressionError, Reference, ReferenceError, split_csv};
 
 /// One `--output`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum OutputSpec {
         names: Vec<Reference>,
         /// Push by digest alone, without moving a tag.
         by_digest: bool,
+        /// How layers are to be compressed; `None` where the output does not say it.
+        compression: Option<CompressionSpec>,
     },
     /// An OCI layout.
     Oci {
@@ -22,6 +25,8 @@ pub enum OutputSpec {
         tar: bool,
         /// Names; empty for those of `--tag`.
         names: Vec<Reference>,
+        /// How layers are to be compressed; `None` where the output does not say it.
+        compression: Option<CompressionSpec>,
     },
     /// An archive for `docker load`.
     Docker {
@@ -82,6 +87,20 @@ pub enum SpecError {
         /// The value.
         value: String,
     },
+    /// Not a level of compression.
+    #[error("`compression-level={0}` is not a whole number from 0 on")]
+    NotALevel(String),
+    /// No such compression.
+    #[error("unknown compression `{0}`: write gzip, zstd or uncompressed")]
+    UnknownCompression(String),
+    /// A level that the compression does not have.
+    #[error(transparent)]
+    Compression(#[from] CompressionError),
+    /// Compression where there is none by definition.
+    #[error(
+        "the layers of a docker archive are plain tars, so it has no option `{0}`: write type=oci for compressed ones"
+    )]
+    DockerLayers(&'static str),
     /// A name that is no reference.
     #[error(transparent)]
     Name(#[from] ReferenceError),
@@ -122,9 +141,13 @@ impl OutputSpec {
             "oci" => {
                 let tar = fields.take_bool("tar")?.unwrap_or(true);
                 let destination = fields.destination("oci", !tar)?;
-                Self::Oci { destination, tar, names: fields.names()? }
+                Self::Oci { destination, tar, names: fields.names()?, compression: fields.oci_layers()? }
             }
             "docker" => {
+                let unfit = CompressionSpec::KEYS.into_iter().find(|key| fields.has(key));
+                if let Some(key) = unfit {
+                    return Err(SpecError::DockerLayers(key));
+                }
                 Self::Docker { destination: fields.destination("docker", false)?, names: fields.names()? }
             }
             "local" => match fields.destination("local", true)? {
@@ -147,7 +170,7 @@ impl OutputSpec {
         // Both are buildx's words for the same wish.
         fields.take_bool("name-canonical")?;
         let by_digest = fields.take_bool("push-by-digest")?.unwrap_or(false);
-        Ok(Self::Registry { names: fields.names()?, by_digest })
+        Ok(Self::Registry { names: fields.names()?, by_digest, compression: fields.oci_layers()? })
     }
 
     /// The type's name, for messages.
@@ -173,7 +196,7 @@ impl OutputSpec {
 }
 
 /// The `key=value` fields of an output, taken one after the other.
-struct Fields {
+pub(super) struct Fields {
     pairs: Vec<(String, String)>,
 }
 
@@ -189,12 +212,16 @@ impl Fields {
         Ok(Self { pairs })
     }
 
-    fn take(&mut self, key: &str) -> Option<String> {
+    fn has(&self, key: &str) -> bool {
+        self.pairs.iter().any(|(known, _)| known == key)
+    }
+
+    pub(super) fn take(&mut self, key: &str) -> Option<String> {
         let at = self.pairs.iter().position(|(known, _)| known == key)?;
         Some(self.pairs.remove(at).1)
     }
 
-    fn take_bool(&mut self, key: &str) -> Result<Option<bool>, SpecError> {
+    pub(super) fn take_bool(&mut self, key: &str) -> Result<Option<bool>, SpecError> {
         match self.take(key) {
             None => Ok(None),
             Some(value) => match value.as_str() {
@@ -203,6 +230,14 @@ impl Fields {
                 _ => Err(SpecError::NotABool { key: key.to_owned(), value }),
             },
         }
+    }
+
+    /// How the layers of an OCI image are to be written. There are OCI media types only.
+    fn oci_layers(&mut self) -> Result<Option<CompressionSpec>, SpecError> {
+        if self.take_bool("oci-mediatypes")? == Some(false) {
+            return Err(SpecError::Unsupported("oci-mediatypes=false".to_owned()));
+        }
+        CompressionSpec::take(self)
     }
 
     fn names(&mut self) -> Result<Vec<Reference>, SpecError> {
@@ -233,21 +268,32 @@ mod tests {
         for (text, want) in [
             ("out", OutputSpec::Local { directory: "out".into() }),
             ("-", OutputSpec::Tar { destination: Destination::Stdout }),
-            ("type=oci,dest=x.tar", OutputSpec::Oci { destination: path("x.tar"), tar: true, names: vec![] }),
+            (
+                "type=oci,dest=x.tar",
+                OutputSpec::Oci { destination: path("x.tar"), tar: true, names: vec![], compression: None },
+            ),
             (
                 "type=oci,dest=x,tar=false",
-                OutputSpec::Oci { destination: path("x"), tar: false, names: vec![] },
+                OutputSpec::Oci { destination: path("x"), tar: false, names: vec![], compression: None },
             ),
             ("type=docker,dest=-", OutputSpec::Docker { destination: Destination::Stdout, names: vec![] }),
             ("type=tar,dest=a b.tar", OutputSpec::Tar { destination: path("a b.tar") }),
-            ("type=registry", OutputSpec::Registry { names: vec![], by_digest: false }),
+            (
+                "type=oci,dest=x,oci-mediatypes=true",
+                OutputSpec::Oci { destination: path("x"), tar: true, names: vec![], compression: None },
+            ),
+            ("type=registry", OutputSpec::Registry { names: vec![], by_digest: false, compression: None }),
             (
                 "type=image,\"name=r.io/a:1,r.io/a:1\",push=true",
-                OutputSpec::Registry { names: vec![name.clone(), name.clone()], by_digest: false },
+                OutputSpec::Registry {
+                    names: vec![name.clone(), name.clone()],
+                    by_digest: false,
+                    compression: None,
+                },
             ),
             (
                 "type=image,name=r.io/a:1,push-by-digest=true,name-canonical=true,push=true",
-                OutputSpec::Registry { names: vec![name], by_digest: true },
+                OutputSpec::Registry { names: vec![name], by_digest: true, compression: None },
             ),
         ] {
             assert_eq!(OutputSpec::parse(text), Ok(want), "{text}");
@@ -266,6 +312,13 @@ mod tests {
             ("type=tar,dest=x,compression=zstd", "output type tar has no option `compression`"),
             ("type=oci,dest=x,tar=maybe", "`tar=maybe` is neither true nor false"),
             ("type=oci,dest", "invalid output `type=oci,dest`: `dest` is not of the form key=value"),
+            ("type=oci,dest=x,oci-mediatypes=false", "output option `oci-mediatypes=false` is not supported"),
+            ("type=docker,dest=x,oci-mediatypes=true", "output type docker has no option `oci-mediatypes`"),
+            (
+                "type=docker,dest=x,compression-level=1",
+                "the layers of a docker archive are plain tars, so it has no option `compression-level`: \
+                 write type=oci for compressed ones",
+            ),
             ("type=image,name=x", "output option `type=image without push=true` is not supported"),
         ] {
             assert_eq!(OutputSpec::parse(text).unwrap_err().to_string(), want, "{text}");

@@ -108,7 +108,7 @@ async fn write_one(context: &Context<'_>, built: &Built, spec: &OutputSpec) -> R
     let store = context.engine.store();
     let named = |own: &[Reference]| if own.is_empty() { context.names.to_vec() } else { own.to_vec() };
     match spec {
-        OutputSpec::Registry { names, by_digest } => {
+        OutputSpec::Registry { names, by_digest, .. } => {
             let names = named(names);
             if names.is_empty() {
                 return Err(OutputError::Unsuitable {
@@ -119,7 +119,7 @@ async fn write_one(context: &Context<'_>, built: &Built, spec: &OutputSpec) -> R
             push::push(context.client, store, built, &names, *by_digest, context.progress).await?;
             Ok(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
         }
-        OutputSpec::Oci { destination: Destination::Path(path), tar: false, names } => {
+        OutputSpec::Oci { destination: Destination::Path(path), tar: false, names, .. } => {
             tokio::task::block_in_place(|| layout::write_directory(store, built, &named(names), path))?;
             Ok(path.display().to_string())
         }

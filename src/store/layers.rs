@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{ScratchDir, Store, StoreError};
-use crate::image::{Descriptor, DiffId, Digest, Ownership, Sha256};
+use crate::image::{Compression, Descriptor, DiffId, Digest, Ownership, Sha256};
 
 /// Names a layer in the store: its diff id, so that equal results are one thing, whoever made them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,10 +56,12 @@ impl NewLayer {
 }
 
 const INDEX: &str = "index";
-/// What a layer's directory may hold beside its blob's record; of several indexes the last is as good as
+/// What a layer's directory may hold beside its blobs' records; of several indexes the last is as good as
 /// the first.
 const FORMS: [&str; 4] = ["fs", "fs-recorded", "fs-simulated", INDEX];
-const BLOB: &str = "blob.json";
+/// What the names of blobs' records begin with; the name of the compression follows.
+const BLOB: &str = "blob-";
+const JSON: &str = ".json";
 
 /// The directory form that holds owners in this way; one layer may have several.
 fn directory_name(ownership: Ownership) -> &'static str {
@@ -91,11 +93,25 @@ impl Store {
         path.exists().then_some(path)
     }
 
-    /// The blob form, where it was made and the blob is still here.
-    pub fn layer_blob(&self, layer: &LayerId) -> Option<BlobRecord> {
-        let bytes = fs::read(self.layer_place(layer).join(BLOB)).ok()?;
-        let record: BlobRecord = serde_json::from_slice(&bytes).ok()?;
+    /// The blob form of one compression, where it was made and the blob is still here.
+    pub fn layer_blob(&self, layer: &LayerId, compression: Compression) -> Option<BlobRecord> {
+        let path = self.layer_place(layer).join(format!("{BLOB}{compression}{JSON}"));
+        let record: BlobRecord = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         self.has_blob(&record.descriptor).then_some(record)
+    }
+
+    /// A blob form, whatever its compression: the usual one where it is there, else the first by name.
+    pub fn any_layer_blob(&self, layer: &LayerId) -> Option<BlobRecord> {
+        if let Some(record) = self.layer_blob(layer, Compression::DEFAULT) {
+            return Some(record);
+        }
+        let compression = |entry: io::Result<fs::DirEntry>| -> Option<Compression> {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.strip_prefix(BLOB)?.strip_suffix(JSON)?.parse().ok()
+        };
+        let mut found: Vec<_> = fs::read_dir(self.layer_place(layer)).ok()?.filter_map(compression).collect();
+        found.sort_unstable();
+        found.into_iter().find_map(|compression| self.layer_blob(layer, compression))
     }
 
     /// Keeps a layer's index.
@@ -161,14 +177,19 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers a layer's blob.
+    /// Remembers a layer's blob of one compression.
     ///
     /// # Errors
     ///
     /// Fails where it cannot be written.
-    pub fn put_layer_blob(&self, layer: &LayerId, record: &BlobRecord) -> Result<(), StoreError> {
+    pub fn put_layer_blob(
+        &self,
+        layer: &LayerId,
+        compression: Compression,
+        record: &BlobRecord,
+    ) -> Result<(), StoreError> {
         let bytes = serde_json::to_vec(record).expect("records hold only text keys");
-        self.write_whole(&self.prepare_layer(layer)?.join(BLOB), &bytes)
+        self.write_whole(&self.prepare_layer(layer)?.join(format!("{BLOB}{compression}{JSON}")), &bytes)
     }
 
     fn prepare_layer(&self, layer: &LayerId) -> Result<PathBuf, StoreError> {

@@ -6,12 +6,13 @@
 //! blobs/sha256/<hex>       what registries hold: manifests, configs, compressed layers
 //! layers/<hex>/index       a layer's entries, without contents
 //! layers/<hex>/fs/         the layer as a lower directory of an overlay mount
-//! layers/<hex>/blob.json   diff id and descriptor of the layer's blob
+//! layers/<hex>/blob-<compression>.json   diff id and descriptor of the layer's blob
 //! steps/<hex>              cache record: step key -> layer
 //! refs/<hex>               an image name and the digest that it stood for when last asked
 //! downloads/<hex>          what a URL gave: digest and validators, under the digest of the URL
 //! git/<hex>/               a bare repository that commits are fetched into
 //! caches/<hex>/<n>/        a directory of RUN --mount=type=cache; <n>.lock is held while it is used
+//! contexts/<hex>           what files of a context were, so that those that did not change are not read again
 //! locks/<hex>              taken while one of several builds makes a thing that all of them want
 //! scratch/<build>/         work in progress; removed by the next build when its owner has died
 //! ```

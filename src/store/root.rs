@@ -9,8 +9,8 @@ use super::{Leftovers, Lock, ScratchDir, ScratchFile, StoreError};
 use crate::image::Digest;
 
 /// The directories below the root, closed to everybody else.
-const PLACES: [&str; 9] =
-    ["blobs", "layers", "steps", "refs", "downloads", "git", "caches", "locks", "scratch"];
+const PLACES: [&str; 10] =
+    ["blobs", "layers", "steps", "refs", "downloads", "git", "caches", "contexts", "locks", "scratch"];
 /// Where the blobs of the only algorithm are.
 const BLOBS: &str = "blobs/sha256";
 
@@ -51,6 +51,11 @@ impl Store {
     /// Where bare git repositories are kept between builds.
     pub fn repositories(&self) -> PathBuf {
         self.root.join("git")
+    }
+
+    /// Where it is kept what files of contexts were, so that those that did not change are not read again.
+    pub fn contexts(&self) -> PathBuf {
+        self.root.join("contexts")
     }
 
     pub(super) fn place(&self, kind: &str, digest: &Digest) -> PathBuf {
