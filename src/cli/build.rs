@@ -304,6 +304,7 @@ async fn build(
         names,
         outputs,
         cache_from,
+        compression,
         jobs,
         step_timeout,
         ..
