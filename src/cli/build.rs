@@ -309,6 +309,7 @@ async fn build(
         outputs,
         cache_from,
         cache_to,
+        compression,
         jobs,
         step_timeout,
         ..

@@ -47,9 +47,9 @@ pub(super) struct Prepared {
     pub(super) index: bool,
     pub(super) names: Vec<Reference>,
     pub(super) outputs: Vec<OutputSpec>,
-    pub(super) compression: output::Chosen,
     pub(super) cache_from: Vec<CacheFrom>,
     pub(super) cache_to: Vec<CacheTo>,
+    pub(super) compression: output::Chosen,
     pub(super) root: PathBuf,
     pub(super) mode: Mode,
     pub(super) jobs: usize,
@@ -76,11 +76,11 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         begun.parse().map_err(|error| Failure::rendered(render_syntax(&error, &begun.source)))?;
     let names = arguments.tag.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let outputs = outputs(arguments, &names)?;
+    let cache_from = caches("--cache-from", &arguments.cache_from, CacheFrom::parse)?;
+    let cache_to = caches("--cache-to", &arguments.cache_to, CacheTo::parse)?;
     let compression = output::compression(&outputs).map_err(|error| {
         Failure::usage(format!("--output: {error}")).with_hint("give all outputs of a build the same one")
     })?;
-    let cache_from = caches("--cache-from", &arguments.cache_from, CacheFrom::parse)?;
-    let cache_to = caches("--cache-to", &arguments.cache_to, CacheTo::parse)?;
     let asked = request(input, environment, &begun, &dockerfile, arguments.timestamp)?;
     let request = for_build(arguments, asked)?;
     let index = index(&request)?;
@@ -110,9 +110,9 @@ pub(super) fn prepare(arguments: &BuildArgs, environment: &Environment) -> Resul
         index,
         names,
         outputs,
-        compression,
         cache_from,
         cache_to,
+        compression,
     })
 }
 

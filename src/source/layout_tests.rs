@@ -223,7 +223,7 @@ fn what_is_no_layout_is_refused() {
         ("index.json", br#"{"manifests":[],"layers":[]}"#.to_vec(), "both"),
         ("index.json", manifest(0), "no index"),
         ("index.json", b"[".to_vec(), "not usable"),
-        ("index.json", vec![b' '; 5 << 20], "more than"),
+        ("index.json", vec![b' '; (64 << 20) + 1], "more than"),
         ("oci-layout", br#"{"imageLayoutVersion":"2.0.0"}"#.to_vec(), "version 2.0.0"),
         ("oci-layout", b"{}".to_vec(), "oci-layout"),
         ("oci-layout", vec![b' '; 5 << 10], "more than"),
