@@ -205,7 +205,8 @@ fn outputs(arguments: &BuildArgs, names: &[Reference]) -> Result<Vec<OutputSpec>
     Ok(outputs)
 }
 
-fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
+/// Reads lists of platforms; each is named once.
+pub(super) fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
     let mut platforms: Vec<Platform> = Vec::new();
     for text in texts {
         let parsed =

@@ -26,6 +26,7 @@ mod running;
 mod schedule;
 mod source;
 mod stop;
+mod warm;
 
 pub use build::{Build, Finished, Outcome};
 pub use check::{Check, Checked};
@@ -34,3 +35,4 @@ pub use options::{Annotation, ContextAt, Emulator, Options, Scope, Way};
 pub use remotes::{Remotes, Repositories, WebFile, explain};
 pub use source::Source;
 pub use stop::{Stop, stopped};
+pub use warm::{Warm, Warmed};

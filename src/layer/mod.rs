@@ -67,7 +67,7 @@ pub use materialise::{LayerContent, materialise};
 pub use path::LayerPath;
 pub use pool::Pool;
 pub use scan::{Note, Scan, scan, scan_upper, settle_times};
-pub use seal::{Seal, Sealed, seal};
+pub use seal::{Seal, Sealed, diff_id, seal};
 pub use snapshot::Snapshot;
 pub use tar_reader::{Mode, OnEntry, read_tar, read_tar_within};
 pub use tar_writer::TarWriter;

@@ -89,21 +89,25 @@ impl Store {
         self.place("layers", &layer.0)
     }
 
+    /// A layer's place, marked as used now.
+    fn used_layer(&self, layer: &LayerId) -> PathBuf {
+        self.used("layers", &layer.0)
+    }
+
     /// The encoded index, where it was made.
     pub fn layer_index(&self, layer: &LayerId) -> Option<Vec<u8>> {
-        fs::read(self.layer_place(layer).join(INDEX)).ok()
+        fs::read(self.used_layer(layer).join(INDEX)).ok()
     }
 
     /// The directory form, where it was made.
     pub fn layer_directory(&self, layer: &LayerId, ownership: Ownership) -> Option<PathBuf> {
-        let path = self.layer_place(layer).join(directory_name(ownership));
+        let path = self.used_layer(layer).join(directory_name(ownership));
         path.exists().then_some(path)
     }
 
     /// The blob form, where it was made and the blob is still here.
     pub fn layer_blob(&self, layer: &LayerId) -> Option<BlobRecord> {
-        let bytes = fs::read(self.layer_place(layer).join(BLOB)).ok()?;
-        let record: BlobRecord = serde_json::from_slice(&bytes).ok()?;
+        let record: BlobRecord = self.read_record(&self.used_layer(layer).join(BLOB))?;
         self.has_blob(&record.descriptor).then_some(record)
     }
 
@@ -167,12 +171,12 @@ impl Store {
     ///
     /// Fails where it cannot be written.
     pub fn put_layer_blob(&self, layer: &LayerId, record: &BlobRecord) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(record).expect("records hold only text keys");
-        self.write_whole(&self.prepare_layer(layer)?.join(BLOB), &bytes)
+        self.write_record(&self.prepare_layer(layer)?.join(BLOB), record)
     }
 
     fn prepare_layer(&self, layer: &LayerId) -> Result<PathBuf, StoreError> {
-        let path = self.layer_place(layer);
+        // One that is there stays, as it is marked; one that is made now is as good as marked.
+        let path = self.used_layer(layer);
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(StoreError::at("create", &path)(error))
