@@ -40,16 +40,7 @@ esac
 
 say 'the Debian base with a package archive'
 packages=$("$repo/ci/packages")
-debian=$(readlink -f "$fixtures/debian")
-kept=${debian%/*}/image-${debian##*/}
-# Its second stage takes minutes, so the image is kept, here and by the tests.
-if [[ ! -e $kept ]]; then
-  "$FANFOLD" build --root "$ROOT" --platform linux/amd64,linux/arm64 --timestamp 1700000000 --progress plain \
-    --tag debian:latest --output "type=oci,tar=false,dest=$work/kept" "$debian" >"$work/debian.log" 2>&1 ||
-    { tail -20 "$work/debian.log" >&2; die 'no Debian base'; }
-  mv -T "$work/kept" "$kept"
-fi
-skopeo --insecure-policy copy --quiet --all --dest-tls-verify=false "oci:$kept:latest" "docker://$REGISTRY/debian-base:latest"
+push_debian_base
 "$FANFOLD" build --root "$ROOT" --platform linux/amd64,linux/arm64 --timestamp 1700000000 --progress quiet --push \
   --build-arg "BASE=$REGISTRY/debian-base" --tag "$REGISTRY/debian-packages:latest" "$packages" >/dev/null
 

@@ -120,17 +120,19 @@ free_port() {
   printf '%s\n' "$port"
 }
 
-# start_registry DIR: docker-registry on a free port, data below DIR. Sets
-# REGISTRY to host:port. Stopped when the script ends.
+# start_registry DIR [true]: docker-registry on a free port, data below DIR. Sets
+# REGISTRY to host:port. With `true`, every request is a line of DIR/log. Stopped
+# when the script ends.
 start_registry() {
-  local dir=$1 port attempt i
+  local dir=$1 silent=true port attempt i
+  [[ ${2:-} != true ]] || silent=false
   command -v docker-registry >/dev/null || die 'no docker-registry: apt-get install docker-registry'
   mkdir -p "$dir/data"
   for attempt in 1 2 3; do
     port=$(free_port)
     cat >"$dir/config.yml" <<YML
 version: 0.1
-log: {level: error, accesslog: {disabled: true}}
+log: {level: error, accesslog: {disabled: $silent}}
 storage:
   filesystem: {rootdirectory: $dir/data}
   delete: {enabled: true}

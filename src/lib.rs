@@ -21,6 +21,7 @@
 //! A room imports only from lower floors; `tests/floors.rs` keeps that so. ARCHITECTURE.md is the
 //! map, with where to begin for common changes.
 
+pub mod cache;
 pub mod cli;
 pub mod coordinator;
 pub mod dockerfile;

@@ -16,7 +16,9 @@ use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
 use super::process::{Umask, exit_code};
 use super::{check, inputs, limits, report, result_files, signals, sites};
-use crate::coordinator::{Build, BuildError, Emulator, ErrorKind, Options, Outcome, Remotes, Way, stopped};
+use crate::coordinator::{
+    Build, BuildError, Emulator, ErrorKind, Options, Outcome, Publish, Remotes, Way, stopped,
+};
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
 use crate::output::{self};
@@ -313,6 +315,7 @@ async fn build(
         context,
         named,
         no_cache: arguments.no_cache,
+        blobs_here: outputs.is_empty() || outputs.iter().any(|output| !output.is_push()),
         pull: arguments.input.pull,
         jobs,
         step_timeout,
@@ -330,6 +333,8 @@ async fn build(
         client: client.clone(),
         remotes,
         progress: progress.clone(),
+        imports: Arc::default(),
+        publish: output::publisher(&client, engine.store(), &progress, &outputs, &names).map(Publish),
         remarks,
     };
     let outcome = match build.run(interrupted.clone()).await {

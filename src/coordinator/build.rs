@@ -12,9 +12,12 @@ use super::answers::Answers;
 use super::bases::{Bases, or_stage};
 use super::demand::Demand;
 use super::execute::{Done, Executor, shown};
-use super::{BuildError, ErrorKind, Options, Remotes, Source, Stop, fold, stopped};
+use super::known::{Found, Hit, known};
+use super::{BuildError, ErrorKind, Options, Publish, Remotes, Source, Stop, fold, stopped};
+use crate::cache::Imports;
 use crate::dockerfile::Dockerfile;
-use crate::engine::{Built, Cancel, Engine};
+use crate::engine::{Built, Cancel, Engine, Layer};
+use crate::image::Digest;
 use crate::plan::{self, Graph, Op, RunSite, StepId, Wanted, plan};
 use crate::progress::{Event, Execution, PlatformSummary, Progress, Step, Warning};
 use crate::registry::Client;
@@ -38,6 +41,10 @@ pub struct Build {
     pub remotes: Remotes,
     /// Hears what happens.
     pub progress: Progress,
+    /// Remote caches.
+    pub imports: Arc<Imports>,
+    /// Takes layers of the images as soon as they are whole.
+    pub publish: Option<Publish>,
     /// What is to be said before anything is done.
     pub remarks: Vec<Event>,
 }
@@ -82,11 +89,8 @@ impl Build {
         // The end of a build waits for all of its threads: one that reads a repository must not go on.
         let prepared = prepared.inspect_err(|_| self.cancel.cancel())?;
         let (graph, answers) = (Arc::new(prepared.0), Arc::new(prepared.1));
-        let demand = Arc::new(Demand::new(
-            &graph,
-            |id| self.look_up(&graph, id),
-            |record| self.engine.can_use(&record.layer),
-        ));
+        let known = self.look_up(&graph).await;
+        let demand = Arc::new(Demand::new(&graph, &known, self.options.blobs_here));
         let warnings = self.warnings(&graph);
         if let Some(violation) = self.violation(&warnings) {
             self.say(warnings);
@@ -108,6 +112,8 @@ impl Build {
             source: Arc::clone(&self.source),
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),
+            imports: Arc::clone(&self.imports),
+            publish: self.publish.clone(),
         };
         let results = executor.execute(interrupted).await?;
         let built = tokio::task::block_in_place(|| fold::fold(&graph, &results, &self.engine, &self.options))
@@ -189,12 +195,32 @@ impl Build {
         }
     }
 
-    /// The result of an earlier build.
-    fn look_up(&self, graph: &Graph, id: StepId) -> Option<crate::store::StepRecord> {
+    /// The results of earlier builds: all keys are looked up before anything is done, first here, then
+    /// all others at once in the remote caches.
+    async fn look_up(&self, graph: &Graph) -> BTreeMap<StepId, Hit> {
         if self.options.no_cache {
-            return None;
+            return BTreeMap::new();
         }
-        self.engine.store().step(&graph.step(id).key)
+        let has_record = |id: &StepId| !matches!(graph.step(*id).op, Op::Base(_) | Op::Merge(_));
+        let mut found: BTreeMap<StepId, Found> =
+            graph.ids().filter(has_record).map(|id| (id, self.look_up_here(&graph.step(id).key))).collect();
+        if !self.imports.is_empty() {
+            let missing: Vec<_> = found.iter().filter(|(_, found)| found.hits.is_empty()).collect();
+            let keys: Vec<_> = missing.into_iter().map(|(id, _)| graph.step(*id).key).collect();
+            let mut elsewhere = self.imports.look_up(&keys).await;
+            for (id, found) in &mut found {
+                let hits = elsewhere.remove(&graph.step(*id).key).unwrap_or_default();
+                found.hits.extend(hits.into_iter().map(Hit::from));
+            }
+        }
+        known(graph, &mut found)
+    }
+
+    fn look_up_here(&self, key: &Digest) -> Found {
+        let record = self.engine.store().step(key);
+        let here = record.clone().filter(|record| self.engine.can_use(&record.layer));
+        let hits = here.map(|record| Hit { layer: Layer::made(record.layer), record });
+        Found { record, hits: hits.into_iter().collect() }
     }
 
     fn announce(&self, graph: &Graph, demand: &Demand) {
@@ -219,8 +245,10 @@ impl Build {
         });
         let platforms = graph.targets.iter().map(|target| target.platform.clone()).collect();
         self.progress.send(Event::Plan { platforms, steps: steps.collect() });
-        for id in demand.cached.keys() {
-            self.progress.send(Event::StepCached { id: shown(*id) });
+        for id in demand.cached.keys().chain(&demand.bases) {
+            if !demand.fetches.contains_key(id) {
+                self.progress.send(Event::StepCached { id: shown(*id) });
+            }
         }
     }
 
@@ -254,8 +282,10 @@ impl Build {
     ) -> Vec<PlatformSummary> {
         let summary = |(target, image): (&plan::Target, &crate::engine::BuiltImage)| {
             let mine = |id: &&StepId| graph.step(**id).targets.contains(&target.platform);
-            let cached = demand.cached.keys().filter(mine).count();
-            let work: Vec<_> = demand.work.iter().filter(mine).collect();
+            let is_cached = |id: &StepId| results.get(id).is_some_and(|done| done.cached);
+            let steps = demand.cached.keys().chain(&demand.work).filter(mine);
+            let (found, work): (Vec<&StepId>, Vec<&StepId>) = steps.partition(|id| is_cached(id));
+            let cached = found.len();
             let runs: Vec<&Platform> = work
                 .iter()
                 .map(|id| graph.step(**id))

@@ -3,43 +3,43 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::grounds::grounds;
-use crate::engine::Needs;
+use super::known::Hit;
+use super::pull::{self, Form};
+use crate::engine::{Layer, Needs};
+use crate::image::Origin;
 use crate::plan::{Graph, Op, StepId};
-use crate::store::StepRecord;
 
 /// The part of a graph that a build has to look at.
 #[derive(Debug, Default)]
 pub(super) struct Demand {
-    /// Steps whose result is known from an earlier build.
-    pub(super) cached: BTreeMap<StepId, StepRecord>,
+    /// Steps whose result is known.
+    pub(super) cached: BTreeMap<StepId, Hit>,
     /// Steps to be carried out.
     pub(super) work: BTreeSet<StepId>,
-    /// Images whose layers are needed.
+    /// Images whose layers are part of a result, or that a step stands on.
     pub(super) bases: BTreeSet<StepId>,
-    /// The forms in which each step's layers are needed.
-    pub(super) needs: BTreeMap<StepId, Needs>,
-    /// Images of which nothing but the blobs is needed.
-    pub(super) sealed_bases: BTreeSet<StepId>,
+    /// Images and known results that have to be brought here, in this form.
+    pub(super) fetches: BTreeMap<StepId, Form>,
     /// Layers to be laid over others, with the step that makes each.
     pub(super) merges: BTreeMap<StepId, StepId>,
+    /// The steps whose layers the images hold.
+    pub(super) finals: BTreeSet<StepId>,
+    /// The forms in which each step's layers are needed.
+    needs: BTreeMap<StepId, Needs>,
+    /// Steps whose files others read.
+    read: BTreeSet<StepId>,
 }
 
 impl Demand {
-    /// Finds out what to do, given what the cache knows of each step, and whether a layer is here in a
-    /// form that can be used.
-    pub(super) fn new(
-        graph: &Graph,
-        lookup: impl Fn(StepId) -> Option<StepRecord>,
-        is_here: impl Fn(&StepRecord) -> bool,
-    ) -> Self {
-        let usable = usable(graph, lookup, is_here);
+    /// Finds out what to do, given what is known. `blobs_here` says whether an output takes the images'
+    /// blobs from the store: a registry takes them from wherever they are.
+    pub(super) fn new(graph: &Graph, known: &BTreeMap<StepId, Hit>, blobs_here: bool) -> Self {
         let mut demand = Self::default();
-        let mut read = BTreeSet::new();
         let mut open = Vec::new();
         for target in &graph.targets {
             for id in graph.chain(target.tip) {
                 demand.want(graph, id, |needs| needs.blob = true);
+                demand.finals.insert(id);
                 open.push(id);
             }
         }
@@ -49,13 +49,16 @@ impl Demand {
                 continue;
             }
             let step = graph.step(id);
-            match (&step.op, usable.get(&id)) {
+            match (&step.op, known.get(&id)) {
                 (Op::Base(_), _) => drop(demand.bases.insert(id)),
                 (Op::Merge(merge), _) => {
                     demand.merges.insert(id, merge.layer);
+                    if demand.finals.contains(&id) {
+                        demand.finals.insert(merge.layer);
+                    }
                     open.push(merge.layer);
                 }
-                (_, Some(record)) => drop(demand.cached.insert(id, record.clone())),
+                (_, Some(hit)) => drop(demand.cached.insert(id, hit.clone())),
                 (op, None) => {
                     demand.work.insert(id);
                     let inputs: Vec<_> =
@@ -68,14 +71,42 @@ impl Demand {
                         }
                     }
                     for id in below.into_iter().chain(inputs) {
-                        read.insert(id);
+                        demand.read.insert(id);
+                        if let Op::Merge(merge) = &graph.step(id).op {
+                            demand.read.insert(merge.layer);
+                        }
                         open.push(id);
                     }
                 }
             }
         }
-        demand.sealed_bases = demand.bases.difference(&read).copied().collect();
+        demand.fetches = demand.fetches(graph, blobs_here);
         demand
+    }
+
+    /// What has to be brought here, and in which form.
+    fn fetches(&self, graph: &Graph, blobs_here: bool) -> BTreeMap<StepId, Form> {
+        let bases = self.bases.iter().filter_map(|id| match &graph.step(*id).op {
+            Op::Base(base) => Some((*id, pull::layers(&base.image))),
+            _ => None,
+        });
+        let hits = self.cached.iter().map(|(id, hit)| (*id, vec![hit.layer.clone()]));
+        bases.chain(hits).filter_map(|(id, layers)| Some((id, self.form(id, &layers, blobs_here)?))).collect()
+    }
+
+    /// The form in which layers have to be here; `None` where they may stay where they are.
+    pub(super) fn form(&self, id: StepId, layers: &[Layer], blobs_here: bool) -> Option<Form> {
+        let needs = self.needs(id);
+        let elsewhere: Vec<_> = layers.iter().filter_map(|layer| layer.elsewhere.as_ref()).collect();
+        // No registry takes a layer from a folder of this machine.
+        let is_local = elsewhere.iter().any(|elsewhere| matches!(elsewhere.origin, Origin::Layout(_)));
+        match () {
+            () if elsewhere.is_empty() => None,
+            () if needs.directory => Some(Form::Directory),
+            () if self.read.contains(&id) => Some(Form::Index),
+            () if needs.blob && (blobs_here || is_local) => Some(Form::Blob),
+            () => None,
+        }
     }
 
     /// Asks for a form of a step's layers. Those of a merge are another step's.
@@ -86,69 +117,30 @@ impl Demand {
         }
     }
 
-    /// Everything that is carried out, pulled or put together.
+    /// Everything that is carried out, fetched or put together.
     pub(super) fn all_work(&self) -> impl Iterator<Item = StepId> {
-        self.bases.iter().chain(&self.work).chain(self.merges.keys()).copied()
+        self.fetches.keys().chain(&self.work).chain(self.merges.keys()).copied()
     }
 
     /// The steps that must have ended before this one can begin.
     pub(super) fn dependencies(&self, graph: &Graph, id: StepId) -> BTreeSet<StepId> {
         let step = graph.step(id);
+        if self.fetches.contains_key(&id) {
+            return BTreeSet::new();
+        }
+        let is_open = |id: &StepId| {
+            self.work.contains(id) || self.fetches.contains_key(id) || self.merges.contains_key(id)
+        };
         if let Some(layer) = self.merges.get(&id) {
-            return self.work.get(layer).copied().into_iter().collect();
+            return std::iter::once(*layer).filter(is_open).collect();
         }
         let below = graph.chain(step.below);
         let inputs = step.inputs().into_iter().flat_map(|id| graph.chain(Some(id)));
-        below
-            .into_iter()
-            .chain(inputs)
-            .filter(|id| self.work.contains(id) || self.bases.contains(id) || self.merges.contains_key(id))
-            .collect()
+        below.into_iter().chain(inputs).filter(is_open).collect()
     }
 
     /// The forms in which a step's layers are needed.
     pub(super) fn needs(&self, id: StepId) -> Needs {
         self.needs.get(&id).copied().unwrap_or_default()
     }
-}
-
-/// The steps whose result is known from an earlier build. A result on top of something that would be
-/// made anew could contradict it, so that it is not used; nor is one that was made of files of a step
-/// that has to be carried out anew, or that was carried out anew since.
-fn usable(
-    graph: &Graph,
-    lookup: impl Fn(StepId) -> Option<StepRecord>,
-    is_here: impl Fn(&StepRecord) -> bool,
-) -> BTreeMap<StepId, StepRecord> {
-    let mut usable = BTreeMap::new();
-    let mut records: BTreeMap<StepId, StepRecord> = BTreeMap::new();
-    let mut known = BTreeSet::new();
-    let mut anew = BTreeSet::new();
-    for id in graph.ids() {
-        let step = graph.step(id);
-        if step.anew || step.below.into_iter().chain(step.inputs()).any(|id| anew.contains(&id)) {
-            anew.insert(id);
-            continue;
-        }
-        let grounded = step.below.is_none_or(|below| known.contains(&below));
-        let is_known = match &step.op {
-            Op::Base(_) => true,
-            Op::Merge(merge) => grounded && known.contains(&merge.layer),
-            _ => {
-                let layer = |id: StepId| records.get(&id).map(|record| record.layer);
-                let fits =
-                    |record: &StepRecord| grounds(graph, step, &layer).as_ref() == Some(&record.grounds);
-                let record = lookup(id).filter(fits);
-                records.extend(record.clone().map(|record| (id, record)));
-                let record = record.filter(|record| grounded && is_here(record));
-                let is_usable = record.is_some();
-                usable.extend(record.map(|record| (id, record)));
-                is_usable
-            }
-        };
-        if is_known {
-            known.insert(id);
-        }
-    }
-    usable
 }

@@ -1,26 +1,24 @@
 //! Carries out the steps of a graph, as many at once as there are jobs.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanfold_platforms::Platform;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
 use super::answers::Answers;
-use super::crash::Tail;
 use super::demand::Demand;
-use super::grounds::grounds;
+use super::options::Publish;
 use super::pull::{self, Form};
 use super::running::{self, Running};
 use super::schedule::Schedule;
+use super::seals::Seals;
 use super::{BuildError, ErrorKind, Options, Source, Stop};
-use crate::engine::{
-    Cancel, Command, CopySource, Engine, EngineError, Layer, Needs, OutputLine, Programs, State,
-};
-use crate::plan::{CopyFrom, CopyOp, Graph, Op, RunOp, StepId, WorkdirOp};
-use crate::progress::{Event, Progress, Stream, Warning, human};
+use crate::cache::Imports;
+use crate::engine::{Cancel, Engine, Layer, Programs, State};
+use crate::plan::{Graph, Op, StepId};
+use crate::progress::{Event, Progress, human};
 use crate::registry::Client;
 use crate::store::{Grounds, StepRecord};
 
@@ -36,6 +34,10 @@ pub(super) struct Executor {
     pub(super) source: Arc<Source>,
     pub(super) progress: Progress,
     pub(super) cancel: Cancel,
+    /// Remote caches.
+    pub(super) imports: Arc<Imports>,
+    /// Takes layers of the images as soon as they are whole.
+    pub(super) publish: Option<Publish>,
 }
 
 /// The result of a step.
@@ -43,29 +45,41 @@ pub(super) struct Executor {
 pub(super) struct Done {
     /// The layers that it adds: one, or those of an image.
     pub(super) layers: Vec<Layer>,
-    /// When it was carried out, in seconds since 1970; `None` for an image.
-    pub(super) created: Option<i64>,
+    /// What is known of it from now on; `None` for an image.
+    pub(super) record: Option<StepRecord>,
+    /// Whether it was known before.
+    pub(super) cached: bool,
     /// How long it took.
     pub(super) duration: Duration,
     /// The machines that copied programs are for, each with the first such program.
     pub(super) programs: Programs,
-    /// What is to be said of it.
-    pub(super) notes: Vec<String>,
 }
 
-/// What carrying out a step gave.
-struct Made {
-    layer: Layer,
-    programs: Programs,
-    notes: Vec<String>,
+impl Done {
+    /// When it was carried out, in seconds since 1970; `None` for an image.
+    pub(super) fn created(&self) -> Option<i64> {
+        self.record.as_ref().map(|record| record.created)
+    }
+
+    /// What is to be said of it.
+    pub(super) fn notes(&self) -> &[String] {
+        self.record.as_ref().map_or(&[], |record| &record.notes)
+    }
+
+    /// A result that is there without any work.
+    fn known(layers: Vec<Layer>, record: Option<StepRecord>) -> Self {
+        Self { layers, record, cached: true, duration: Duration::ZERO, programs: Programs::new() }
+    }
 }
 
 /// The stacks that a step works on.
-struct States {
-    below: State,
-    inputs: BTreeMap<StepId, State>,
-    /// What tells them from others that the same steps have made; `None` where a step has no result.
-    grounds: Option<Grounds>,
+pub(super) struct States {
+    pub(super) below: State,
+    pub(super) inputs: BTreeMap<StepId, State>,
+    /// Their identities.
+    pub(super) grounds: Grounds,
+    /// Whether none of them was made just now.
+    pub(super) are_known: bool,
 }
 
 /// What came out of a task.
@@ -80,8 +94,12 @@ impl Executor {
         self,
         mut interrupted: watch::Receiver<Option<Stop>>,
     ) -> Result<BTreeMap<StepId, Done>, Vec<BuildError>> {
-        let mut results: BTreeMap<StepId, Done> =
-            self.demand.cached.iter().map(|(id, record)| (*id, cached(record))).collect();
+        let mut results = self.known_results();
+        let mut seals = Seals::new(&self);
+        // Where nothing is to be done, what the registry holds may be this very result.
+        if !self.demand.work.is_empty() {
+            results.iter().for_each(|(id, done)| seals.begin(*id, &done.layers));
+        }
         let wanted = self.demand.all_work();
         let mut schedule = Schedule::new(wanted.map(|id| (id, self.demand.dependencies(&self.graph, id))));
         let mut queue: VecDeque<StepId> = VecDeque::new();
@@ -105,19 +123,19 @@ impl Executor {
                     None => queue.push_back(id),
                 }
             }
-            // Pulling a base takes no job: it waits for the network, not for a core.
+            // Fetching takes no job: it waits for the network, not for a core.
             let mut later = VecDeque::new();
             while let Some(id) = queue.pop_front() {
-                let is_base = matches!(self.graph.step(id).op, Op::Base(_));
-                if !is_base && busy >= self.options.jobs {
+                let is_fetch = self.demand.fetches.contains_key(&id);
+                if !is_fetch && busy >= self.options.jobs {
                     later.push_back(id);
                     continue;
                 }
-                busy += usize::from(!is_base);
+                busy += usize::from(!is_fetch);
                 let state = self.states(id, &results);
                 begun.begin(id);
                 let task = running.spawn(self.clone().step(id, state));
-                if is_base {
+                if is_fetch {
                     pulls.push(task);
                 }
             }
@@ -138,9 +156,10 @@ impl Executor {
                 ended => ended.expect("carrying out a step does not panic"),
             };
             begun.end(id);
-            busy -= usize::from(!matches!(self.graph.step(id).op, Op::Base(_)));
+            busy -= usize::from(!self.demand.fetches.contains_key(&id));
             match result {
                 Ok(done) => {
+                    seals.begin(id, &done.layers);
                     results.insert(id, done);
                     schedule.done(id);
                 }
@@ -156,6 +175,9 @@ impl Executor {
             }
         }
         self.say_notes(&results);
+        if stop.is_none() && failures.is_empty() {
+            (stop, failures) = seals.finish(&mut interrupted).await;
+        }
         if let Some(stop) = stop {
             return Err(running::failures(stop, &caught, &self.graph));
         }
@@ -182,26 +204,45 @@ impl Executor {
                 .flat_map(|done| done.layers.iter().cloned())
                 .collect(),
         };
-        let inputs = step.inputs().into_iter().map(|id| (id, stack(Some(id)))).collect();
-        let layer = |id: StepId| results.get(&id)?.layers.first().map(|layer| layer.id);
-        States { below: stack(step.below), inputs, grounds: grounds(&self.graph, step, &layer) }
+        let inputs: BTreeMap<_, _> = step.inputs().into_iter().map(|id| (id, stack(Some(id)))).collect();
+        let below = stack(step.below);
+        let identities = step.inputs().iter().filter_map(|id| inputs.get(id).map(State::identity)).collect();
+        let grounds = Grounds { below: below.identity(), inputs: identities };
+        let steps = step.below.into_iter().chain(step.inputs()).flat_map(|id| self.graph.chain(Some(id)));
+        let are_known = steps.filter_map(|id| results.get(&id)).all(|done| done.cached);
+        States { below, inputs, grounds, are_known }
+    }
+
+    /// The results that are there before anything is done. What is to be fetched is not.
+    fn known_results(&self) -> BTreeMap<StepId, Done> {
+        let is_here = |id: &StepId| !self.demand.fetches.contains_key(id);
+        let hits = self.demand.cached.iter().filter(|(id, _)| is_here(id));
+        let hits =
+            hits.map(|(id, hit)| (*id, Done::known(vec![hit.layer.clone()], Some(hit.record.clone()))));
+        let bases = self.demand.bases.iter().filter(|id| is_here(id)).filter_map(|id| {
+            let Op::Base(base) = &self.graph.step(*id).op else { return None };
+            Some((*id, Done::known(pull::layers(&base.image), None)))
+        });
+        hits.chain(bases).collect()
     }
 
     async fn step(self, id: StepId, states: States) -> Ended {
         let begun = Instant::now();
         let step = self.graph.step(id);
-        if let Op::Base(base) = &step.op {
-            let result = self.base_in_time(id, base, begun).await;
+        if let Some(form) = self.demand.fetches.get(&id) {
+            let result = self.fetch_in_time(id, *form, begun).await;
             return (id, result.map_err(|error| error.at(step.origin.span, &step.platform)));
         }
         self.progress.send(Event::StepStarted { id: shown(id) });
-        let executor = self.clone();
-        let carried_out = spawn_blocking(move || executor.carry_out(id, &states)).await;
-        let result = match carried_out.expect("carrying out a step does not panic") {
-            Ok(Made { layer, programs, notes }) => {
-                let duration = begun.elapsed();
-                self.progress.send(Event::StepFinished { id: shown(id), duration });
-                Ok(Done { layers: vec![layer], created: Some(self.engine.now()), duration, programs, notes })
+        let result = self.carried_out(id, states, begun).await;
+        let result = match result {
+            Ok(done) => {
+                let duration = done.duration;
+                self.progress.send(match done.cached {
+                    true => Event::StepCached { id: shown(id) },
+                    false => Event::StepFinished { id: shown(id), duration },
+                });
+                Ok(done)
             }
             Err(error) => {
                 if self.cancel.is_cancelled() {
@@ -218,15 +259,22 @@ impl Executor {
         (id, result)
     }
 
-    /// Pulls a base, as long as a step may take.
-    async fn base_in_time(
-        &self,
-        id: StepId,
-        base: &crate::plan::BaseOp,
-        begun: Instant,
-    ) -> Result<Done, BuildError> {
-        let Some(limit) = self.options.step_timeout else { return self.base(id, base, begun).await };
-        tokio::time::timeout(limit, self.base(id, base, begun)).await.unwrap_or_else(|_| {
+    /// Carries out a step, and brings its layer here where that turned out to be elsewhere.
+    async fn carried_out(&self, id: StepId, states: States, begun: Instant) -> Result<Done, BuildError> {
+        let executor = self.clone();
+        let carried_out = spawn_blocking(move || executor.carry_out(id, &states)).await;
+        let mut done = carried_out.expect("carrying out a step does not panic")?;
+        if let Some(form) = self.demand.form(id, &done.layers, self.options.blobs_here) {
+            pull::fetch(&self.client, &self.engine, &self.progress, done.layers.clone(), form).await?;
+        }
+        done.duration = begun.elapsed();
+        Ok(done)
+    }
+
+    /// Fetches layers, as long as a step may take.
+    async fn fetch_in_time(&self, id: StepId, form: Form, begun: Instant) -> Result<Done, BuildError> {
+        let Some(limit) = self.options.step_timeout else { return self.fetch(id, form, begun).await };
+        tokio::time::timeout(limit, self.fetch(id, form, begun)).await.unwrap_or_else(|_| {
             let limit = human::duration(limit);
             let message = format!("the pull took longer than the {limit} of --step-timeout");
             self.progress.send(Event::StepFailed { id: shown(id), message: message.clone() });
@@ -235,16 +283,15 @@ impl Executor {
         })
     }
 
-    async fn base(&self, id: StepId, base: &crate::plan::BaseOp, begun: Instant) -> Result<Done, BuildError> {
-        let form = if self.demand.needs(id).directory {
-            Form::Directory
-        } else if self.demand.sealed_bases.contains(&id) {
-            Form::Blob
-        } else {
-            Form::Index
+    async fn fetch(&self, id: StepId, form: Form, begun: Instant) -> Result<Done, BuildError> {
+        let known = match (&self.graph.step(id).op, self.demand.cached.get(&id)) {
+            (Op::Base(base), _) => Done::known(pull::layers(&base.image), None),
+            (_, Some(hit)) => Done::known(vec![hit.layer.clone()], Some(hit.record.clone())),
+            _ => return Err(BuildError::new(ErrorKind::Step, "there is nothing to fetch")),
         };
         self.progress.send(Event::StepStarted { id: shown(id) });
-        match pull::fetch(&self.client, &self.engine, &self.progress, pull::layers(&base.image), form).await {
+        let layers = known.layers.clone();
+        match pull::fetch(&self.client, &self.engine, &self.progress, layers, form).await {
             Ok(true) => self.progress.send(Event::StepCached { id: shown(id) }),
             Ok(false) => {
                 let duration = begun.elapsed();
@@ -255,143 +302,7 @@ impl Executor {
                 return Err(error);
             }
         }
-        Ok(Done {
-            layers: pull::layers(&base.image),
-            created: None,
-            duration: begun.elapsed(),
-            programs: Programs::new(),
-            notes: Vec::new(),
-        })
-    }
-
-    /// Carries out one step, on a thread that may wait.
-    fn carry_out(&self, id: StepId, states: &States) -> Result<Made, BuildError> {
-        if self.cancel.is_cancelled() {
-            return Err(EngineError::Cancelled.into());
-        }
-        let step = self.graph.step(id);
-        let needs = self.demand.needs(id);
-        let made = match &step.op {
-            Op::Run(op) => self.run(id, op, states, needs)?,
-            Op::Copy(op) => self.copy(id, op, states, needs)?,
-            Op::Workdir(op) => self.workdir(id, op, &states.below, needs)?,
-            Op::Base(_) | Op::Merge(_) => {
-                return Err(BuildError::new(ErrorKind::Step, "an image is pulled, not carried out"));
-            }
-        };
-        if let Some(grounds) = states.grounds.clone() {
-            let (layer, notes) = (made.layer.id, made.notes.clone());
-            let record = StepRecord {
-                layer,
-                grounds,
-                content: step.key,
-                created: self.engine.now(),
-                notes,
-                platform: step.platform.to_string(),
-                text: step.origin.text.clone(),
-            };
-            self.engine.store().put_step(&step.key, &record)?;
-        }
-        Ok(made)
-    }
-
-    fn workdir(&self, id: StepId, op: &WorkdirOp, below: &State, needs: Needs) -> Result<Made, BuildError> {
-        let layer = self.engine.workdir(&self.graph.step(id).key, op, below, needs)?;
-        Ok(Made { layer, programs: Programs::new(), notes: Vec::new() })
-    }
-
-    fn copy(&self, id: StepId, op: &CopyOp, states: &States, needs: Needs) -> Result<Made, BuildError> {
-        let step = self.graph.step(id);
-        let nothing = State::default();
-        let contexts = op
-            .parts
-            .iter()
-            .map(|part| match &part.from {
-                CopyFrom::Files(files) => self.answers.files(files),
-                CopyFrom::Step(_) | CopyFrom::Nothing => Ok(None),
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| BuildError {
-                hint: error.hint.clone(),
-                ..BuildError::new(ErrorKind::Step, error.message)
-            })?;
-        let sources: Vec<_> = op
-            .parts
-            .iter()
-            .zip(&contexts)
-            .map(|(part, context)| match context {
-                Some(context) => CopySource::Context(context),
-                None => {
-                    let input = part.from.step().and_then(|id| states.inputs.get(&id));
-                    CopySource::State(input.unwrap_or(&nothing))
-                }
-            })
-            .collect();
-        let copied = self.engine.copy(&step.key, op, &sources, &states.below, needs)?;
-        Ok(Made { layer: copied.layer, programs: copied.programs, notes: copied.notes })
-    }
-
-    /// Says what there is to be said of steps, whether they were carried out or are from an earlier
-    /// build: each remark on a line once, with its platform where it is of one platform alone.
-    fn say_notes(&self, results: &BTreeMap<StepId, Done>) {
-        let mut said: BTreeMap<(u32, String), (StepId, BTreeSet<Platform>)> = BTreeMap::new();
-        for (id, done) in results {
-            let step = self.graph.step(*id);
-            for text in &done.notes {
-                let place = (step.origin.span.first, step.origin.told(text.clone()));
-                let platforms = &mut said.entry(place).or_insert((*id, BTreeSet::new())).1;
-                platforms.extend(step.targets.iter().cloned());
-            }
-        }
-        for ((_, text), (id, platforms)) in said {
-            let step = self.graph.step(id);
-            let platform = Some(step.platform.clone()).filter(|_| platforms.len() < 2);
-            let warning = self.source.remark(&text, step.origin.span);
-            self.progress.send(Event::Warning(Warning { platform, ..warning }));
-        }
-    }
-
-    fn run(&self, id: StepId, op: &RunOp, states: &States, needs: Needs) -> Result<Made, BuildError> {
-        let step = self.graph.step(id);
-        let emulated = self.options.emulator(&step.platform).map(|emulator| (emulator, Tail::default()));
-        let output = |line: OutputLine| {
-            if let Some((_, tail)) = &emulated {
-                tail.push(&line.text);
-            }
-            let stream = if line.stderr { Stream::Stderr } else { Stream::Stdout };
-            self.progress.send(Event::StepOutput { id: shown(id), stream, text: line.text });
-        };
-        let command = Command {
-            key: &step.key,
-            op,
-            platform: &step.platform,
-            below: &states.below,
-            inputs: &states.inputs,
-            needs,
-        };
-        let (layer, notes) = self.engine.run(&command, &output).map_err(|error| {
-            let hint = match (&error, &emulated) {
-                (EngineError::Step(failure), Some((emulator, tail))) => tail.hint(step, emulator, failure),
-                _ => None,
-            };
-            let mut error = BuildError::from(error);
-            error.hint = hint.or(error.hint);
-            error
-        })?;
-        if needs.blob {
-            self.engine.blob(&layer)?;
-        }
-        Ok(Made { layer, programs: Programs::new(), notes })
-    }
-}
-
-fn cached(record: &StepRecord) -> Done {
-    Done {
-        layers: vec![Layer::made(record.layer)],
-        created: Some(record.created),
-        duration: Duration::ZERO,
-        programs: Programs::new(),
-        notes: record.notes.clone(),
+        Ok(Done { duration: begun.elapsed(), ..known })
     }
 }
 

@@ -105,7 +105,7 @@ fn times(target: &Target, results: &BTreeMap<StepId, Done>, engine: &Engine) -> 
     if let Some(epoch) = engine.epoch() {
         return vec![epoch; target.history.len()];
     }
-    let layer_time = |line: &crate::plan::HistoryLine| line.layer.and_then(|id| results.get(&id)?.created);
+    let layer_time = |line: &crate::plan::HistoryLine| line.layer.and_then(|id| results.get(&id)?.created());
     let first = target.history.iter().find_map(layer_time).unwrap_or_else(|| engine.time());
     let mut last = first;
     target

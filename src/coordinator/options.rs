@@ -1,13 +1,16 @@
 //! How a build is to be carried out.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanfold_platforms::Platform;
 use fanfold_qemu::Interpreter;
+use futures::future::BoxFuture;
 
 use crate::dockerfile::ignore::Ignore;
+use crate::engine::BuiltLayer;
 use crate::plan::{FileSource, Request};
 use crate::source::Context;
 
@@ -23,6 +26,8 @@ pub struct Options {
     pub named: Vec<Option<ContextAt>>,
     /// Do not use earlier results.
     pub no_cache: bool,
+    /// Whether an output takes the images' blobs from the store.
+    pub blobs_here: bool,
     /// Ask registries for images even where the store knows them.
     pub pull: bool,
     /// Steps at the same time.
@@ -37,6 +42,17 @@ pub struct Options {
     pub annotations: Vec<Annotation>,
     /// Platforms whose commands are emulated.
     pub emulators: Vec<(Platform, Emulator)>,
+}
+
+/// Takes a layer of an image as soon as it is whole. What it cannot hand on then is handed on with the
+/// image.
+#[derive(Clone)]
+pub struct Publish(pub Arc<dyn Fn(BuiltLayer) -> BoxFuture<'static, ()> + Send + Sync>);
+
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Publish")
+    }
 }
 
 /// Where the files of a context are.

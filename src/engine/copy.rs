@@ -1,11 +1,13 @@
 //! COPY and ADD, on the tree alone.
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use fanfold_platforms::{Machine, elf};
 
 use super::chmod::Chmod;
 use super::destination::{self, Destination};
+use super::equal::Equal;
 use super::staging::{Found, Staging};
 use super::{Contents, Engine, EngineError, Layer, Needs, State, StepFailure};
 use crate::dockerfile::suggest;
@@ -35,15 +37,18 @@ pub(super) enum Origin<'a> {
 /// The machines that copied programs are for, each with the first such program.
 pub type Programs = Vec<(Machine, LayerPath)>;
 
-/// A finished copy.
+/// A copy of which it is known what it gives, and nothing is written yet.
 #[derive(Debug)]
-pub struct Copied {
-    /// The layer.
-    pub layer: Layer,
+pub struct PreparedCopy {
+    /// Digest of what its layer holds, whatever the time. Where it is the same, so is the layer.
+    pub content: Digest,
     /// Remarks for people.
     pub notes: Vec<String>,
-    /// What was looked at of the programs that were copied.
+    /// What was looked at of the programs that are copied.
     pub programs: Programs,
+    changes: Vec<Change>,
+    /// Files of layers that were taken out of their blobs, until the copy is kept.
+    _contents: Vec<Contents>,
 }
 
 /// Programs of one copy whose machine is looked at. Folders in which everything may be executed are
@@ -58,6 +63,8 @@ pub(super) struct Copying<'a, 't> {
     pub(super) destination: Destination,
     pub(super) owner: Option<(u32, u32)>,
     pub(super) chmod: Option<Chmod>,
+    /// Digests of files that were read already, by where they go.
+    known: HashMap<LayerPath, Digest>,
 }
 
 /// The sources of one part of a copy.
@@ -86,7 +93,7 @@ impl Part<'_> {
 }
 
 impl Engine {
-    /// Copies files into a stage. With `--link` the layer is the same whatever lies below: `below`
+    /// Finds out what a copy into a stage gives. With `--link` that is the same whatever lies below: `below`
     /// is then asked for the names of `--chown` alone.
     ///
     /// # Errors
@@ -96,14 +103,12 @@ impl Engine {
     ///
     /// Source of the semantics: BuildKit, COPY and ADD; differences are listed in the user
     /// documentation.
-    pub fn copy(
+    pub fn prepare_copy(
         &self,
-        key: &Digest,
         op: &CopyOp,
         sources: &[CopySource<'_>],
         below: &State,
-        needs: Needs,
-    ) -> Result<Copied, EngineError> {
+    ) -> Result<PreparedCopy, EngineError> {
         let tree = if op.link { Tree::default() } else { self.tree(below)? };
         let mut notes = Vec::new();
         let parts = op
@@ -119,7 +124,8 @@ impl Engine {
         notes.extend(destination.note.clone());
         let owner = op.chown.as_deref().map(|text| self.owner(text, &op.stage, below)).transpose()?;
         let chmod = op.chmod.as_deref().map(Chmod::parse).transpose()?;
-        let mut copying = Copying { engine: self, op, staging, destination, owner, chmod };
+        let known = HashMap::new();
+        let mut copying = Copying { engine: self, op, staging, destination, owner, chmod, known };
         let mut number = 0;
         for part in &parts {
             for item in &part.selected {
@@ -132,10 +138,26 @@ impl Engine {
             }
         }
         copying.inline_files()?;
-        let changes = copying.staging.into_changes();
+        let Copying { staging, known, .. } = copying;
+        let kept = staging.kept();
+        let changes = staging.into_changes();
+        let equal = Equal { kept: &kept, known: &known, clamp: self.settings.epoch };
+        let content = equal.digest(&changes)?;
         let programs = programs(&changes);
-        let layer = self.keep(key, &changes, needs)?;
-        Ok(Copied { layer, notes, programs })
+        let contents = parts.into_iter().filter_map(|part| match part.origin {
+            Origin::Layers(contents) => Some(contents),
+            Origin::Context(_) => None,
+        });
+        Ok(PreparedCopy { content, notes, programs, changes, _contents: contents.collect() })
+    }
+
+    /// Makes the layer of a copy.
+    ///
+    /// # Errors
+    ///
+    /// Fails where files cannot be read, or have changed meanwhile.
+    pub fn keep_copy(&self, copy: &PreparedCopy, needs: Needs) -> Result<Layer, EngineError> {
+        self.keep(&copy.changes, needs)
     }
 
     /// User and group that `--chown` names.
@@ -329,8 +351,10 @@ impl Copying<'_, '_> {
             attributes_of = file.path.clone();
             group = links.map(|number| (number, file.layer, file.path));
         }
+        self.known.remove(&target);
         if let Origin::Context(context) = &part.origin {
             entry.xattrs = context.xattrs(&attributes_of);
+            self.known.extend(context.known_digest(&attributes_of).map(|digest| (target.clone(), digest)));
         }
         entry.path = target;
         self.dress(&mut entry);
@@ -364,6 +388,7 @@ impl Copying<'_, '_> {
             let mut entry = Entry::new(target, EntryKind::File { size: 0 }, 0o644);
             entry.mtime = self.engine.file_time();
             self.dress(&mut entry);
+            self.known.remove(&entry.path);
             self.staging.put_bytes(entry, file.content.as_bytes());
         }
         Ok(())

@@ -35,26 +35,20 @@ impl Bench {
             ssh: BTreeMap::new(),
         };
         let open = Arc::new(Store::open(store.path()).unwrap());
-        Self { engine: Engine::new(open, settings, Cancel::default()).unwrap(), steps: 0, _store: store }
-    }
-
-    fn key(&mut self) -> Digest {
-        self.steps += 1;
-        Digest::of(&self.steps.to_le_bytes())
+        Self { engine: Engine::new(open, settings, Cancel::default()).unwrap(), _store: store }
     }
 
     /// A stage with these files.
     fn state(&mut self, changes: &[Change]) -> State {
-        let key = self.key();
         let needs = Needs { blob: true, directory: false };
-        State::default().with(self.engine.keep(&key, changes, needs).unwrap())
+        State::default().with(self.engine.keep(changes, needs).unwrap())
     }
 
     fn copy(&mut self, op: &CopyOp, sources: &[CopySource<'_>], below: &State) -> Result<Done, String> {
-        let key = self.key();
         let needs = Needs { blob: true, directory: false };
-        let copied = self.engine.copy(&key, op, sources, below, needs).map_err(|error| error.to_string())?;
-        let state = State::default().with(copied.layer);
+        let fail = |error: EngineError| error.to_string();
+        let copied = self.engine.prepare_copy(op, sources, below).map_err(fail)?;
+        let state = State::default().with(self.engine.keep_copy(&copied, needs).map_err(fail)?);
         let index = self.engine.index(&state.layers[0]).unwrap();
         let mut entries = Vec::new();
         for entry in index.entries() {

@@ -12,7 +12,7 @@ use super::cancel::Cancel;
 use super::output::Masking;
 use super::storage::Storage;
 use super::working_root::WorkingRoot;
-use crate::image::{Digest, Ownership};
+use crate::image::Ownership;
 use crate::layer::{LayerIndex, Pool};
 use crate::sandbox::{Interpreter, Isolation, Sandbox};
 use crate::secrets::Secrets;
@@ -139,10 +139,5 @@ impl Engine {
         store.layer_index(layer).is_some()
             && (store.layer_blob(layer).is_some()
                 || (self.is_inside() && store.layer_directory(layer, self.ownership()).is_some()))
-    }
-
-    /// A name for the result of the step with this key.
-    pub(super) fn fresh_layer(&self, key: &Digest) -> LayerId {
-        LayerId::fresh(key)
     }
 }

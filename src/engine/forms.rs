@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::{Engine, EngineError, Layer, Needs, State};
 use crate::image::media_type::{LayerEncoding, layer_encoding, oci_layer};
-use crate::image::{Descriptor, Digest};
+use crate::image::{Descriptor, DiffId};
 use crate::layer::{
-    Change, Content, EntryKind, LayerIndex, Limits, Seal, Tree, seal, unpack, write_directory,
+    Change, Content, EntryKind, LayerIndex, Limits, Seal, Tree, diff_id, seal, unpack, write_directory,
 };
 use crate::store::{BlobRecord, LayerId};
 
@@ -155,37 +155,48 @@ impl Engine {
                 Change { entry, content }
             })
             .collect();
-        self.seal(&layer.id, &changes)
+        let record = self.seal(&changes)?;
+        if LayerId::of(&record.diff_id) != layer.id {
+            return Err(EngineError::WrongDiffId {
+                expected: DiffId(*layer.id.digest()),
+                found: record.diff_id,
+            });
+        }
+        self.store().put_layer_blob(&layer.id, &record)?;
+        Ok(record)
     }
 
     /// Writes changes as a blob and remembers it.
-    fn seal(&self, layer: &LayerId, changes: &[Change]) -> Result<BlobRecord, EngineError> {
+    fn seal(&self, changes: &[Change]) -> Result<BlobRecord, EngineError> {
         let file = self.store().scratch_file();
         let encoding = LayerEncoding::Gzip;
         let options = Seal { clamp: self.settings.epoch, encoding, pool: &self.pool };
         let sealed = seal(changes, &options, file.path())?;
         self.store().adopt_blob(file.path(), &sealed.digest)?;
         let descriptor = Descriptor::new(oci_layer(encoding), sealed.digest, sealed.size);
-        let record = BlobRecord { diff_id: sealed.diff_id, descriptor };
-        self.store().put_layer_blob(layer, &record)?;
-        Ok(record)
+        Ok(BlobRecord { diff_id: sealed.diff_id, descriptor })
     }
 
-    /// Keeps the result of a step that works on the tree, in the forms that are needed.
-    pub(super) fn keep(&self, key: &Digest, changes: &[Change], needs: Needs) -> Result<Layer, EngineError> {
-        let id = self.fresh_layer(key);
+    /// Keeps the result of a step that works on the tree, in the forms that are needed. A blob of a layer
+    /// that is needed as a directory, too, is made by whoever wants it: what comes next need not wait.
+    pub(super) fn keep(&self, changes: &[Change], needs: Needs) -> Result<Layer, EngineError> {
         let index = LayerIndex::from_changes(changes, self.settings.epoch)?;
         let new = self.store().begin_layer()?;
-        if needs.directory {
+        let (diff_id, blob) = if needs.directory {
             let tree = new.directory(self.ownership());
             fs::create_dir(&tree).map_err(EngineError::io("create a layer's directory"))?;
             write_directory(changes, self.settings.epoch, &tree, self.ownership())?;
-        }
+            (diff_id(changes, self.settings.epoch)?, None)
+        } else {
+            let record = self.seal(changes)?;
+            (record.diff_id, Some(record))
+        };
+        let id = LayerId::of(&diff_id);
         self.store().finish_layer(&id, &new, &index.encode())?;
-        self.remember(&id, index);
-        if needs.blob || !needs.directory {
-            self.seal(&id, changes)?;
+        if let Some(record) = blob {
+            self.store().put_layer_blob(&id, &record)?;
         }
+        self.remember(&id, index);
         Ok(Layer::made(id))
     }
 }

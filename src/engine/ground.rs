@@ -8,13 +8,13 @@ use super::staging::{Found, Staging};
 use super::storage::whole;
 use super::working_root::{WorkingRoot, owners};
 use super::{Engine, EngineError, Layer, Needs, State};
-use crate::image::Digest;
 use crate::layer::{
-    Change, Compared, Journal, LayerIndex, LayerPath, Note, Scan, Tree, scan, settle_times, write_directory,
+    Change, Compared, Journal, LayerIndex, LayerPath, Note, Scan, Tree, diff_id, scan, settle_times,
+    write_directory,
 };
 use crate::plan::RunOp;
 use crate::sandbox::{RootPlace, RunEnd};
-use crate::store::{NewLayer, ScratchDir};
+use crate::store::{LayerId, NewLayer, ScratchDir};
 
 /// The root of one command.
 #[derive(Debug)]
@@ -132,7 +132,6 @@ impl Engine {
     pub(super) fn harvest(
         &self,
         ground: Ground,
-        key: &Digest,
         below: &State,
         tree: &Tree,
         end: &RunEnd,
@@ -148,7 +147,7 @@ impl Engine {
                 let owners = owners(self.ownership(), &journal);
                 let Scan { changes, notes } = scan(&upper, tree, &stubs, owners)?;
                 settle_times(&upper, &changes, self.settings.epoch)?;
-                let id = self.fresh_layer(key);
+                let id = LayerId::of(&diff_id(&changes, self.settings.epoch)?);
                 let index = LayerIndex::from_changes(&changes, self.settings.epoch)?;
                 self.store().finish_layer(&id, &new, &index.encode())?;
                 self.remember(&id, index);
@@ -162,7 +161,7 @@ impl Engine {
                 let deletes = scan.changes.iter().any(|change| change.entry.is_marker());
                 let blob = needs.blob || deletes;
                 let needs = Needs { directory: !blob, blob };
-                let layer = self.keep(key, &scan.changes, needs)?;
+                let layer = self.keep(&scan.changes, needs)?;
                 self.advance_root(root, layer.id, &scan.changes, after)?;
                 Ok((layer, scan.notes))
             }

@@ -14,7 +14,7 @@ use super::limits::{self, Watch};
 use super::output::{OutputLine, forward};
 use super::storage::Storage;
 use super::{Engine, EngineError, Layer, Needs, State, StepFailure};
-use crate::image::{Digest, Ownership};
+use crate::image::Ownership;
 use crate::layer::{EntryKind, LayerPath, Tree};
 use crate::plan::{self, RunOp, StepId};
 use crate::sandbox::{self, Ended, Interpreter, RunError, RunSpec, SpecialOwner, prepare_stubs};
@@ -33,8 +33,6 @@ const HOSTS: &str = "hosts";
 /// A command, and what it runs on.
 #[derive(Debug, Clone, Copy)]
 pub struct Command<'a> {
-    /// The key of its step.
-    pub key: &'a Digest,
     /// What to run.
     pub op: &'a RunOp,
     /// For which platform.
@@ -61,7 +59,7 @@ impl Engine {
         command: &Command<'_>,
         output: &(dyn Fn(OutputLine) + Sync),
     ) -> Result<(Layer, Vec<String>), EngineError> {
-        let Command { key, op, platform, below, inputs, needs } = *command;
+        let Command { op, platform, below, inputs, needs } = *command;
         let sandbox = self.settings.sandbox.as_ref().ok_or(EngineError::NoSandbox)?;
         let tree = self.tree(below)?;
         let mounts = self.mount_points()?;
@@ -138,7 +136,7 @@ impl Engine {
         })?;
         check(op, end.ended).map_err(|failure| limits::explain(failure, end.usage.as_ref()))?;
 
-        let (layer, left_out) = self.harvest(ground, key, below, &tree, &end, needs)?;
+        let (layer, left_out) = self.harvest(ground, below, &tree, &end, needs)?;
         let notes =
             left_out.iter().map(|note| format!("{} is a {} and not in the image", note.path, note.what));
         let notes = self.unmapped_owners(below, &tree).into_iter().chain(end.notes).chain(notes);

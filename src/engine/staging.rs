@@ -1,6 +1,6 @@
 //! A layer in the making: changes on top of a tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{EngineError, StepFailure};
@@ -21,6 +21,8 @@ pub(super) struct Staging<'t> {
 struct Staged {
     change: Change,
     group: Option<LinkGroup>,
+    /// Whether it stands there for the sake of what is below it, as it was before.
+    kept: bool,
 }
 
 /// What is at a path.
@@ -117,7 +119,7 @@ impl<'t> Staging<'t> {
         if !entry.is_directory() {
             self.forget_below(&path);
         }
-        self.changes.insert(path, Staged { change: Change { entry, content }, group });
+        self.changes.insert(path, Staged { change: Change { entry, content }, group, kept: false });
     }
 
     /// What was staged below a directory goes when something else takes the directory's place.
@@ -146,7 +148,7 @@ impl<'t> Staging<'t> {
                 let mut entry = node.entry;
                 entry.path = parent.clone();
                 let change = Change { entry, content: Content::Empty };
-                self.changes.insert(parent, Staged { change, group: None });
+                self.changes.insert(parent, Staged { change, group: None, kept: true });
             }
         }
     }
@@ -165,7 +167,14 @@ impl<'t> Staging<'t> {
         }
         if let Some(staged) = self.changes.get_mut(path) {
             staged.change.entry.mtime = mtime;
+            staged.kept = false;
         }
+    }
+
+    /// The directories that are among the changes for the sake of what is below them alone, with all their
+    /// attributes as they were before.
+    pub(super) fn kept(&self) -> BTreeSet<LayerPath> {
+        self.changes.iter().filter(|(_, staged)| staged.kept).map(|(path, _)| path.clone()).collect()
     }
 
     /// The changes in path order. The first name of a file that was copied under several carries

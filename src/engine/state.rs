@@ -1,6 +1,6 @@
 //! A stage's file system at one instant: a stack of layers.
 
-use crate::image::Origin;
+use crate::image::{Digest, Origin, Sha256};
 use crate::store::{BlobRecord, LayerId};
 
 /// A layer, in the store or elsewhere.
@@ -42,6 +42,18 @@ pub struct State {
 }
 
 impl State {
+    /// What tells this stack from others, on all machines: a digest of its diff ids.
+    pub fn identity(&self) -> Digest {
+        Self::identity_of(self.layers.iter().map(|layer| &layer.id))
+    }
+
+    /// The identity of the stack of these layers, lowest first.
+    pub fn identity_of<'a>(layers: impl Iterator<Item = &'a LayerId>) -> Digest {
+        let mut hasher = Sha256::new();
+        layers.for_each(|layer| hasher.field(layer.digest().raw()));
+        hasher.finish()
+    }
+
     /// This stack with another layer on top.
     pub fn with(&self, layer: Layer) -> Self {
         let mut layers = self.layers.clone();

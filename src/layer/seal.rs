@@ -97,6 +97,16 @@ fn write(changes: &[Change], options: &Seal<'_>, file: File) -> Result<Sealed, L
     }
 }
 
+/// The digest of the tar that [`seal`] writes of `changes`, without compressing it.
+///
+/// # Errors
+///
+/// As [`seal`].
+pub fn diff_id(changes: &[Change], clamp: Option<i64>) -> Result<DiffId, LayerError> {
+    let (_, digest, _) = tar(changes, clamp, HashingWriter::new(io::sink()))?.finish();
+    Ok(DiffId(digest))
+}
+
 fn written(error: io::Error) -> LayerError {
     LayerError::io("write", "layer", error)
 }

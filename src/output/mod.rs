@@ -16,6 +16,7 @@ mod error;
 mod file;
 mod layout;
 mod metadata;
+mod publish;
 mod push;
 mod rootfs;
 mod spec;
@@ -23,5 +24,6 @@ mod write;
 
 pub use error::OutputError;
 pub use metadata::{iidfile, metadata, write_metadata};
+pub use publish::{Publisher, publisher};
 pub use spec::{Destination, OutputSpec, SpecError};
 pub use write::{Context, check_destinations, write};

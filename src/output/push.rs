@@ -11,8 +11,9 @@ use crate::progress::{Progress, TransferEnd, TransferKind, human};
 use crate::registry::{Client, Pushed, Target};
 use crate::store::Store;
 
-/// Uploads at the same time, for each registry.
-const PARALLEL: usize = 4;
+/// Blobs and manifests on their way at the same time. The client bounds how many of them are transfers:
+/// questions about those that are there already wait for no transfer.
+const PARALLEL: usize = 16;
 
 /// Pushes under all names. No tag moves before everything that it needs is there, in every
 /// repository.
@@ -30,7 +31,8 @@ pub(super) async fn push(
     }
     for (repository, tags) in &repositories {
         if !is_there(client, built, repository, tags).await? {
-            push_content(client, store, built, repository, progress).await?;
+            let tagged = built.index.is_none() && !tags.is_empty();
+            push_content(client, store, built, repository, tagged, progress).await?;
         }
     }
     for (repository, tags) in repositories {
@@ -55,12 +57,14 @@ async fn is_there(
     })
 }
 
-/// Everything below the tags: of images that are there already, nothing.
+/// Everything below the tags: of images that are there already, nothing. A manifest that is about to be
+/// `tagged` is sent under its tag alone, which makes it available by its digest, too.
 async fn push_content(
     client: &Client,
     store: &Store,
     built: &Built,
     repository: &Repository,
+    tagged: bool,
     progress: &Progress,
 ) -> Result<(), OutputError> {
     let there = futures::future::try_join_all(
@@ -85,7 +89,7 @@ async fn push_content(
             push_blob(client, store, repository, &descriptor, origin.as_ref(), progress).await
         })
         .await?;
-    futures::stream::iter(missing)
+    futures::stream::iter(missing.into_iter().filter(|_| !tagged))
         .map(|image| client.push_manifest(repository, &image.manifest, Target::Digest))
         .buffer_unordered(PARALLEL)
         .try_collect::<()>()
@@ -96,7 +100,8 @@ async fn push_content(
     Ok(())
 }
 
-async fn push_blob(
+/// Brings one blob to a repository, from the store or from where it is.
+pub(super) async fn push_blob(
     client: &Client,
     store: &Store,
     repository: &Repository,

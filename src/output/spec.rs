@@ -91,6 +91,11 @@ pub enum SpecError {
 }
 
 impl OutputSpec {
+    /// Whether it is a push to registries.
+    pub fn is_push(&self) -> bool {
+        matches!(self, Self::Registry { .. })
+    }
+
     /// Reads the value of one `--output`. A bare path is a `local` output, `-` a `tar` on standard
     /// output, as in buildx.
     ///

@@ -76,8 +76,7 @@ impl Planner<'_> {
     ) -> Result<StepId, PlanError> {
         let selection = Selection::of([escape_pattern(path)]);
         let digest = self.files_digest(&files, &selection, origin.span)?;
-        let key =
-            Key::new("snapshot", None).digest(&digest).text(destination).number(self.request.epoch).finish();
+        let own = Key::new("snapshot").digest(&digest).text(destination).number(self.request.epoch).finish();
         let op = CopyOp {
             instruction: "COPY",
             parts: vec![CopyPart { from: CopyFrom::Files(files), selection, unpack: false }],
@@ -89,13 +88,13 @@ impl Planner<'_> {
             link: true,
             stage: origin.stage.clone(),
         };
-        Ok(self.intern(key, Op::Copy(op), None, platform, origin))
+        Ok(self.intern(own, Op::Copy(op), None, platform, origin))
     }
 
     /// The step that takes an image's layers.
     pub(super) fn base(&mut self, image: &Arc<ResolvedImage>, platform: Platform, origin: Origin) -> StepId {
-        let key = Key::new("base", None).digest(&image.manifest.digest).finish();
-        self.intern(key, Op::Base(BaseOp { image: Arc::clone(image) }), None, platform, origin)
+        let own = Key::new("base").digest(&image.manifest.digest).finish();
+        self.intern(own, Op::Base(BaseOp { image: Arc::clone(image) }), None, platform, origin)
     }
 }
 

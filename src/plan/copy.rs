@@ -200,8 +200,8 @@ impl StageBuilder<'_, '_> {
 
         // Names of users are looked up in the stage: such a copy depends on it.
         let alone = words.link && chown.as_deref().is_none_or(is_numeric);
-        let below = if alone { None } else { self.tip_key() };
-        let mut key = Key::new("copy", below.as_ref())
+        let mut key = Key::new("copy")
+            .flag(alone)
             .flag(words.link)
             .text(&destination)
             .option((!destination.starts_with('/')).then_some(cwd.as_str()))
@@ -219,7 +219,7 @@ impl StageBuilder<'_, '_> {
                 .list(exclude.iter().map(String::as_str));
             key = match &part.from {
                 CopyFrom::Nothing => key.text("nothing"),
-                CopyFrom::Step(id) => key.text("step").digest(&self.planner.graph.step(*id).key),
+                CopyFrom::Step(_) => key.text("step"),
                 CopyFrom::Files(_) if sources.is_empty() => key.text("inline"),
                 CopyFrom::Files(files) => {
                     let digest =
@@ -250,11 +250,11 @@ impl StageBuilder<'_, '_> {
             link: words.link,
             stage: display_name(self.planner.dockerfile, self.index),
         };
-        let key = key.finish();
+        let own = key.finish();
         if alone {
-            self.push_linked(key, Op::Copy(op), instruction, created_by);
+            self.push_linked(own, Op::Copy(op), instruction, created_by);
         } else {
-            self.push(key, Op::Copy(op), instruction, created_by);
+            self.push(own, Op::Copy(op), instruction, created_by);
         }
         Ok(())
     }

@@ -28,8 +28,10 @@ pub struct Graph {
 /// Work that gives one layer (a base gives its layers).
 #[derive(Debug)]
 pub struct Step {
-    /// Digest of everything that can change the result.
+    /// Digest of everything that can change the result, known before anything is carried out.
     pub key: Digest,
+    /// Digest of what the step is by itself, whatever lies below it and in its inputs.
+    pub own: Digest,
     /// What to do.
     pub op: Op,
     /// The step whose result this one is laid over; `None` on nothing (`FROM scratch`).
@@ -265,11 +267,18 @@ impl Graph {
 impl Step {
     /// The steps whose files this one reads, beside the one below.
     pub fn inputs(&self) -> Vec<StepId> {
-        match &self.op {
-            Op::Copy(op) => op.parts.iter().filter_map(|part| part.from.step()).collect(),
-            Op::Run(op) => op.mounts.iter().filter_map(RunMount::input).collect(),
-            Op::Merge(op) => vec![op.layer],
-            Op::Base(_) | Op::Workdir(_) => Vec::new(),
+        self.op.inputs()
+    }
+}
+
+impl Op {
+    /// The steps whose files this reads.
+    pub(super) fn inputs(&self) -> Vec<StepId> {
+        match self {
+            Self::Copy(op) => op.parts.iter().filter_map(|part| part.from.step()).collect(),
+            Self::Run(op) => op.mounts.iter().filter_map(RunMount::input).collect(),
+            Self::Merge(op) => vec![op.layer],
+            Self::Base(_) | Self::Workdir(_) => Vec::new(),
         }
     }
 }

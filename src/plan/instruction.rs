@@ -253,32 +253,27 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
         clean_path(&self.state.config.config.working_dir)
     }
 
-    /// The key of the stage's state so far.
-    pub(super) fn tip_key(&self) -> Option<Digest> {
-        self.state.tip.map(|tip| self.planner.graph.step(tip).key)
-    }
-
     /// Adds a step on top of the stage, with its history line.
-    pub(super) fn push(&mut self, key: Digest, op: Op, instruction: &Instruction, created_by: String) {
+    pub(super) fn push(&mut self, own: Digest, op: Op, instruction: &Instruction, created_by: String) {
         let origin = self.next_origin(instruction);
         let platform = self.state.platform.clone();
-        let id = self.planner.intern(key, op, self.state.tip, platform, origin);
+        let id = self.planner.intern(own, op, self.state.tip, platform, origin);
         self.put_on_top(id, created_by);
     }
 
     /// Adds a step that does not depend on the stage, with its history line; its layer is laid over
     /// the stage's.
-    pub(super) fn push_linked(&mut self, key: Digest, op: Op, instruction: &Instruction, created_by: String) {
+    pub(super) fn push_linked(&mut self, own: Digest, op: Op, instruction: &Instruction, created_by: String) {
         let origin = self.next_origin(instruction);
         let platform = self.state.platform.clone();
-        let layer = self.planner.intern(key, op, None, platform.clone(), origin.clone());
-        let id = match self.tip_key() {
+        let layer = self.planner.intern(own, op, None, platform.clone(), origin.clone());
+        let id = match self.state.tip {
             None => layer,
-            Some(below) => {
-                let key = Key::new("merge", Some(&below)).digest(&key).finish();
+            Some(_) => {
+                let own = Key::new("merge").finish();
                 self.planner.renew(layer, self.index);
                 let op = Op::Merge(MergeOp { layer });
-                self.planner.intern(key, op, self.state.tip, platform, origin)
+                self.planner.intern(own, op, self.state.tip, platform, origin)
             }
         };
         self.put_on_top(id, created_by);
@@ -323,12 +318,8 @@ impl<'p, 'a> StageBuilder<'p, 'a> {
             return Ok(());
         }
         let user = self.state.config.config.user.clone();
-        let key = Key::new("workdir", self.tip_key().as_ref())
-            .text(&path)
-            .text(&user)
-            .number(self.planner.request.epoch)
-            .finish();
-        self.push(key, Op::Workdir(WorkdirOp { path, user }), instruction, created_by);
+        let own = Key::new("workdir").text(&path).text(&user).number(self.planner.request.epoch).finish();
+        self.push(own, Op::Workdir(WorkdirOp { path, user }), instruction, created_by);
         Ok(())
     }
 }

@@ -45,6 +45,7 @@ pub use graph::{
     BaseOp, CopyFrom, CopyOp, CopyPart, FileSource, Graph, HistoryLine, Inline, MergeOp, Network, Op, Origin,
     RunOp, Step, StepId, Target, WorkdirOp,
 };
+pub use key::content_key;
 pub use mounts::{MountFrom, RunMount};
 pub use planner::{Outcome, plan};
 pub use request::Request;

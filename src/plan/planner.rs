@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fanfold_platforms::Platform;
 
 use super::instruction::StageBuilder;
+use super::key::chain_key;
 use super::platform_args::refuse_unsupported;
 use super::stage::{self, BaseName};
 use super::survey::Faults;
@@ -276,18 +277,30 @@ impl<'a> Planner<'a> {
     /// The step with this key: the one that is there, or a new one.
     pub(super) fn intern(
         &mut self,
-        key: Digest,
+        own: Digest,
         op: Op,
         below: Option<StepId>,
         platform: Platform,
         origin: Origin,
     ) -> StepId {
+        let key_of = |id: StepId| self.graph.step(id).key;
+        let inputs: Vec<_> = op.inputs().into_iter().map(key_of).collect();
+        let key = chain_key(&own, below.map(key_of).as_ref(), &inputs);
         if let Some(id) = self.by_key.get(&key) {
             return *id;
         }
         let id =
             StepId(u32::try_from(self.graph.steps.len()).expect("a Dockerfile has fewer than 2^32 steps"));
-        self.graph.steps.push(Step { key, op, below, platform, anew: false, targets: Vec::new(), origin });
+        self.graph.steps.push(Step {
+            key,
+            own,
+            op,
+            below,
+            platform,
+            anew: false,
+            targets: Vec::new(),
+            origin,
+        });
         self.by_key.insert(key, id);
         id
     }

@@ -6,7 +6,7 @@ use super::key::Key;
 use super::mounts::{MountFrom, RunMount};
 use super::planner::Stop;
 use super::platform_args::{CACHE_NAMESPACE, HOSTNAME, is_proxy};
-use super::{Network, Op, PlanError, RunOp, StepId, history};
+use super::{Network, Op, PlanError, RunOp, history};
 use crate::dockerfile::{Instruction, Mount, Run, Script, Span, expand};
 use crate::image::Digest;
 
@@ -86,7 +86,7 @@ impl StageBuilder<'_, '_> {
             mounts: mounts.mounts,
             hostname: request.build_args.get(HOSTNAME).cloned(),
         };
-        let key = Key::new("run", self.tip_key().as_ref())
+        let own = Key::new("run")
             .text(&self.state.platform.to_string())
             .list(op.argv.iter().map(String::as_str))
             .list(op.env.iter().map(|(name, _)| name.as_str()))
@@ -103,7 +103,7 @@ impl StageBuilder<'_, '_> {
             .digest(&mounts.key.finish())
             .finish();
         let created_by = history::run(&self.state.scope.current_arguments(), &op.argv);
-        self.push(key, Op::Run(op), instruction, created_by);
+        self.push(own, Op::Run(op), instruction, created_by);
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl StageBuilder<'_, '_> {
 
     /// Resolves the mounts of a RUN, in order.
     fn mounts(&mut self, run: &Run, instruction: &Instruction) -> Result<Mounted, Stop> {
-        let mut mounted = Mounted { mounts: Vec::new(), key: Key::new("mounts", None), agents: 0 };
+        let mut mounted = Mounted { mounts: Vec::new(), key: Key::new("mounts"), agents: 0 };
         for raw in &run.mounts {
             let mount = self.parse_mount(raw, instruction.span)?;
             self.mount(mount, &mut mounted, instruction)?;
@@ -147,10 +147,9 @@ impl StageBuilder<'_, '_> {
         match mount {
             Mount::Bind { target, source, from, read_only } => {
                 let target = self.target(target.as_deref(), span)?;
-                let (from, source, key) = self.mount_from(from.as_deref(), &source, &target, instruction)?;
-                mounted
-                    .take("bind", &[&target, &source, if read_only { "ro" } else { "rw" }])
-                    .digest(key.as_ref());
+                let (from, source) = self.mount_from(from.as_deref(), &source, &target, instruction)?;
+                let files = if from.step().is_some() { "files" } else { "nothing" };
+                mounted.take("bind", &[&target, &source, files, if read_only { "ro" } else { "rw" }]);
                 mounted.mounts.push(RunMount::Bind { target, from, source, read_only });
             }
             Mount::Cache { target, id, sharing, source, from, mode, uid, gid, read_only } => {
@@ -161,7 +160,7 @@ impl StageBuilder<'_, '_> {
                     None => None,
                     Some(name) => {
                         let source = source.as_deref().unwrap_or("/");
-                        let (from, source, _) = self.mount_from(Some(name), source, &target, instruction)?;
+                        let (from, source) = self.mount_from(Some(name), source, &target, instruction)?;
                         Some((from, source))
                     }
                 };
@@ -226,22 +225,21 @@ impl StageBuilder<'_, '_> {
         Ok(path)
     }
 
-    /// Whose files a mount shows, which path of them, and their key.
+    /// Whose files a mount shows, and which path of them.
     fn mount_from(
         &mut self,
         from: Option<&str>,
         source: &str,
         target: &str,
         instruction: &Instruction,
-    ) -> Result<(MountFrom, String, Option<Digest>), Stop> {
+    ) -> Result<(MountFrom, String), Stop> {
         let place = match from {
             None => Place::Files(super::FileSource::Context),
             Some(name) => self.place(name, Naming::Mount(target), instruction.span)?,
         };
-        let key = |this: &Self, id: StepId| Some(this.planner.graph.step(id).key);
         Ok(match place {
-            Place::Nothing => (MountFrom::Nothing, source.to_owned(), None),
-            Place::Step(id) => (MountFrom::Step(id), source.to_owned(), key(self, id)),
+            Place::Nothing => (MountFrom::Nothing, source.to_owned()),
+            Place::Step(id) => (MountFrom::Step(id), source.to_owned()),
             Place::Files(files) => {
                 let mut origin = self.origin(instruction);
                 let name = from.unwrap_or("build context");
@@ -250,7 +248,7 @@ impl StageBuilder<'_, '_> {
                 let platform = self.state.platform.clone();
                 let source = clean_path(source);
                 let id = self.planner.snapshot(files, &source, SOURCE, platform, origin)?;
-                (MountFrom::Step(id), SOURCE.to_owned(), key(self, id))
+                (MountFrom::Step(id), SOURCE.to_owned())
             }
         })
     }
@@ -261,7 +259,7 @@ impl StageBuilder<'_, '_> {
         let request = self.planner.request;
         let platform = self.state.platform.to_string();
         let shared = request.shared_caches.contains(id);
-        Key::new("cache mount", None)
+        Key::new("cache mount")
             .option(request.build_args.get(CACHE_NAMESPACE).map(String::as_str))
             .text(id)
             .option((!shared).then_some(platform.as_str()))
@@ -298,18 +296,8 @@ impl StageBuilder<'_, '_> {
 
 impl Mounted {
     /// Adds the options of one mount to the key.
-    fn take(&mut self, kind: &str, options: &[&str]) -> &mut Self {
-        self.update(|key| key.text(kind).list(options.iter().copied()));
-        self
-    }
-
-    /// Adds what the files of a mount are.
-    fn digest(&mut self, files: Option<&Digest>) {
-        self.update(|key| key.option(files.map(Digest::hex).as_deref()));
-    }
-
-    fn update(&mut self, add: impl FnOnce(Key) -> Key) {
-        let key = std::mem::replace(&mut self.key, Key::new("", None));
-        self.key = add(key);
+    fn take(&mut self, kind: &str, options: &[&str]) {
+        let key = std::mem::replace(&mut self.key, Key::new(""));
+        self.key = key.text(kind).list(options.iter().copied());
     }
 }

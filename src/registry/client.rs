@@ -8,9 +8,11 @@ use crate::image::{Descriptor, Digest, RawManifest, Reference, Repository};
 
 use super::config::Config;
 use super::error::RegistryError;
+use super::flight::Source;
+use super::follow::Follow;
 use super::session::{Session, Shared};
 use super::web::{self, Download, Downloaded};
-use super::{download, manifests, upload};
+use super::{download, manifests, records, upload};
 
 /// A client for all registries of one build.
 ///
@@ -167,7 +169,26 @@ impl Client {
         file: &Path,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), RegistryError> {
-        download::pull(&self.session(repository), descriptor, file, progress).await
+        download::pull(&self.session(repository), descriptor, file, None, progress).await
+    }
+
+    /// As [`Client::pull_blob`], for a file that is read while it grows: `follow` is told of the bytes that
+    /// are in it.
+    ///
+    /// `follow` is told of the end however the pull ends, also when its future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::pull_blob`].
+    pub async fn pull_followed(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        file: &Path,
+        follow: &Follow,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), RegistryError> {
+        download::pull(&self.session(repository), descriptor, file, Some(follow), progress).await
     }
 
     /// Fetches a file from a web server into `file`, which is created or overwritten.
@@ -212,7 +233,67 @@ impl Client {
     ) -> Result<Pushed, RegistryError> {
         let session = self.session(repository);
         let upload = upload::push(&session, descriptor, source, mount_from, progress);
-        self.shared.flights.share(repository, descriptor, source, upload).await
+        self.shared.flights.share(repository, descriptor, Source::File(source.to_owned()), upload).await
+    }
+
+    /// Brings a blob from one repository to another, of the same or another registry, without a file:
+    /// checks for it, mounts it where the registry is the same, or sends on what arrives.
+    ///
+    /// Memory holds the few pieces between the two connections, not the blob. A wrong blob is never
+    /// completed at the target. A connection that breaks is begun again, or resumed, on the side where it
+    /// broke. Uploads are shared with [`Client::push_blob`]: whoever asks first brings the blob. `progress`
+    /// is told how many bytes were sent; the number falls when the upload has to begin anew.
+    ///
+    /// # Errors
+    ///
+    /// Fails for wrong content after a second try, when the source has no such blob, and when either
+    /// registry refuses or cannot be reached; the error names the repository where it happened.
+    pub async fn copy_blob(
+        &self,
+        from: &Repository,
+        to: &Repository,
+        descriptor: &Descriptor,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Pushed, RegistryError> {
+        let (source, target) = (self.session(from), self.session(to));
+        let upload = upload::copy(&source, &target, descriptor, progress);
+        self.shared.flights.share(to, descriptor, Source::Repository(from.clone()), upload).await
+    }
+
+    /// Fetches the manifest under `tag` with one request; `None` where there is none, or no such
+    /// repository. For cache look-ups, of which hundreds may be made at once.
+    ///
+    /// It takes seconds at most: two tries, then it fails. When a registry refuses, throttles or does not
+    /// answer in time, other look-ups there fail at once for half a minute, with the same error.
+    ///
+    /// # Errors
+    ///
+    /// Fails for text that is no tag, for more than `limit` bytes, for content that does not match the
+    /// registry's own digest, and when the registry refuses or cannot be reached.
+    pub async fn find_record(
+        &self,
+        repository: &Repository,
+        tag: &str,
+        limit: u64,
+    ) -> Result<Option<RawManifest>, RegistryError> {
+        records::find(&self.session(repository), tag, limit).await
+    }
+
+    /// Puts a manifest under `tag` with one request, without questions before or after: the last writer
+    /// wins. All that it names must have been pushed before; blobs that the registry lost since then are
+    /// uploaded again.
+    ///
+    /// # Errors
+    ///
+    /// Fails for text that is no tag, and when the registry refuses, stores something else, lacks what the
+    /// manifest names, or cannot be reached.
+    pub async fn put_record(
+        &self,
+        repository: &Repository,
+        manifest: &RawManifest,
+        tag: &str,
+    ) -> Result<(), RegistryError> {
+        manifests::put_tag(&self.session(repository), manifest, tag).await
     }
 
     /// Pushes a manifest or index, byte for byte. All that it names must have been pushed before.

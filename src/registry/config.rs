@@ -24,8 +24,10 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// Folders with PEM files of more certificate authorities.
     pub ca_dirs: Vec<PathBuf>,
-    /// Requests in flight per host.
+    /// Requests in flight per host that carry a blob.
     pub parallel: usize,
+    /// Other requests in flight per host: questions, manifests, cache look-ups.
+    pub parallel_small: usize,
     /// How often failed requests are tried again.
     pub retry: RetryPolicy,
     /// `User-Agent` of all requests.
@@ -68,6 +70,7 @@ impl Default for Config {
             ca_file: None,
             ca_dirs: Vec::new(),
             parallel: 4,
+            parallel_small: 32,
             retry: RetryPolicy::default(),
             user_agent: concat!("fanfold/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeouts: Timeouts::default(),
@@ -84,6 +87,7 @@ impl fmt::Debug for Config {
             .field("ca_file", &self.ca_file)
             .field("ca_dirs", &self.ca_dirs)
             .field("parallel", &self.parallel)
+            .field("parallel_small", &self.parallel_small)
             .field("retry", &self.retry)
             .field("user_agent", &self.user_agent)
             .field("timeouts", &self.timeouts)

@@ -9,6 +9,7 @@ use crate::image::{Descriptor, Digest};
 
 use super::error::{Cause, Failure, Operation, RegistryError};
 use super::exchange::{Call, scope};
+use super::follow::{Ending, Follow};
 use super::retry::Retries;
 use super::session::Session;
 use super::sink::{Partial, Sink};
@@ -39,18 +40,21 @@ pub(super) async fn fetch_small(
     }
 }
 
-/// Fetches a blob into `file`; only a verified file is left there.
+/// Fetches a blob into `file`; only a verified file is left there. `follow` is told how far it is.
 pub(super) async fn pull(
     session: &Session,
     descriptor: &Descriptor,
     file: &Path,
+    follow: Option<&Follow>,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), RegistryError> {
+    // Dropped last: whoever is told of a failure finds no file.
+    let ending = Ending(follow);
     let mut partial = Partial::new(file);
     let mut retries = Retries::new(session, operation(descriptor));
     let mut wrong = false;
     loop {
-        let mut transfer = Transfer::new(session, descriptor, file, progress);
+        let mut transfer = Transfer::new(session, descriptor, Sink::new(file, follow), progress);
         let end = loop {
             let before = transfer.offset;
             match transfer.attempt(&retries).await {
@@ -66,22 +70,29 @@ pub(super) async fn pull(
         let failure = match transfer.sink.finish().await {
             Ok(digest) if end == End::Complete && digest == descriptor.digest => {
                 partial.keep();
+                ending.whole();
                 return Ok(());
             }
             Ok(_) => wrong_content(&mut wrong),
             Err(failure) => failure,
         };
         retries.after(failure).await?;
+        if let Some(follow) = follow {
+            follow.restart();
+        }
     }
 }
 
-fn operation(descriptor: &Descriptor) -> Operation {
+/// What fetching a blob is called.
+pub(super) fn operation(descriptor: &Descriptor) -> Operation {
     Operation::Pull(format!("blob {}", descriptor.digest))
 }
 
-fn call<'a>(session: &Session, descriptor: &Descriptor) -> Call<'a> {
+/// The request for a blob.
+pub(super) fn call<'a>(session: &Session, descriptor: &Descriptor) -> Call<'a> {
     Call::new(Method::GET, format!("blobs/{}", descriptor.digest))
         .scope(scope(session.repository().path(), "pull"))
+        .bulk()
 }
 
 async fn fetch_once(
@@ -92,12 +103,13 @@ async fn fetch_once(
     tries.send(call(session, descriptor)).await?.expect(&[200]).await?.body(descriptor.size).await
 }
 
-fn truncated(got: u64, descriptor: &Descriptor) -> Failure {
+/// The failure that a body is which ended too early.
+pub(super) fn truncated(got: u64, descriptor: &Descriptor) -> Failure {
     Failure::network(format!("the content ended after {got} of {} bytes", descriptor.size))
 }
 
 /// Wrong content is fetched once more, in case a proxy spoilt it, and never resumed.
-fn wrong_content(wrong: &mut bool) -> Failure {
+pub(super) fn wrong_content(wrong: &mut bool) -> Failure {
     let cause = Cause::Protocol("the content is not what its digest and size promise".to_owned());
     if std::mem::replace(wrong, true) { Failure::lasting(cause) } else { Failure::passing(cause) }
 }
@@ -126,10 +138,10 @@ impl<'a> Transfer<'a> {
     fn new(
         session: &'a Session,
         descriptor: &'a Descriptor,
-        path: &Path,
+        sink: Sink,
         progress: &'a (dyn Fn(u64) + Send + Sync),
     ) -> Self {
-        Self { session, descriptor, progress, offset: 0, ranges: true, etag: None, sink: Sink::new(path) }
+        Self { session, descriptor, progress, offset: 0, ranges: true, etag: None, sink }
     }
 
     /// Fetches what is missing, over one connection.

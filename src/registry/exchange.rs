@@ -1,31 +1,24 @@
 //! One request with all that belongs to it: slot, authorization, redirects.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures::StreamExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Body, Method, Request, Response, Url};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use reqwest::{Method, Request, Response, Url};
 use tokio_util::bytes::Bytes;
-use tokio_util::io::ReaderStream;
 
 use super::auth::Purpose;
 use super::challenge::Challenge;
 use super::endpoint::{locate, same_origin};
 use super::error::{Failure, Operation};
-use super::limiter::Slot;
+use super::limiter::{Limiter, Slot};
+use super::payload::{Part, Payload};
 use super::refusal::refusal;
 use super::retry::Retries;
-use super::session::Session;
-use super::transport::{SourceError, Transport};
+use super::session::{Manner, Session};
 
 /// Redirects that are followed.
 const REDIRECTS: usize = 5;
-/// Size of the pieces in which files are sent, in bytes.
-const PIECE: usize = 256 * 1024;
 
 /// A request to be made, as often as it takes.
 #[derive(Debug)]
@@ -35,6 +28,7 @@ pub(super) struct Call<'a> {
     scopes: BTreeSet<String>,
     headers: HeaderMap,
     payload: Payload<'a>,
+    bulk: bool,
 }
 
 #[derive(Debug)]
@@ -45,25 +39,6 @@ enum To {
     Url(Url),
 }
 
-#[derive(Debug)]
-enum Payload<'a> {
-    None,
-    Bytes(&'a [u8]),
-    File(FilePart<'a>),
-}
-
-/// A part of a file as request body.
-pub(super) struct FilePart<'a> {
-    /// The file.
-    pub(super) path: &'a Path,
-    /// First byte.
-    pub(super) start: u64,
-    /// Number of bytes.
-    pub(super) length: u64,
-    /// Told of the file's bytes that were sent so far.
-    pub(super) progress: &'a (dyn Fn(u64) + Send + Sync),
-}
-
 /// An answer; its slot is taken until it is dropped.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -72,13 +47,7 @@ pub(super) struct Answer {
     url: Url,
     base: Url,
     session: Session,
-    _slot: Slot,
-}
-
-impl std::fmt::Debug for FilePart<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}+{}", self.path.display(), self.start, self.length)
-    }
+    _slot: Option<Slot>,
 }
 
 /// The scope for `actions` (`pull` or `pull,push`) on the repository at `path`.
@@ -98,7 +67,14 @@ impl<'a> Call<'a> {
     }
 
     fn build(method: Method, to: To) -> Self {
-        Self { method, to, scopes: BTreeSet::new(), headers: HeaderMap::new(), payload: Payload::None }
+        Self {
+            method,
+            to,
+            scopes: BTreeSet::new(),
+            headers: HeaderMap::new(),
+            payload: Payload::None,
+            bulk: false,
+        }
     }
 
     /// Adds a scope that the token must have.
@@ -121,9 +97,15 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Sends a part of a file.
-    pub(super) fn file(mut self, part: FilePart<'a>) -> Self {
-        self.payload = Payload::File(part);
+    /// Sends a part of a blob.
+    pub(super) fn part(mut self, part: Part<'a>) -> Self {
+        self.payload = Payload::Part(part);
+        self.bulk()
+    }
+
+    /// A blob is sent or fetched: this is bounded by bandwidth, so that few of them run at a time.
+    pub(super) fn bulk(mut self) -> Self {
+        self.bulk = true;
         self
     }
 }
@@ -155,11 +137,15 @@ impl Session {
         let mut used = if trusted { self.authorize(operation, &purpose, &scopes).await? } else { None };
         let mut refreshed = false;
         loop {
-            let slot = self.host.limiter.acquire().await;
+            let limiter = self.limiter(&call);
+            let slot = match self.manner() {
+                Manner::Usual => Some(limiter.acquire().await),
+                Manner::LookUp | Manner::Slotless => None,
+            };
             let (mut response, end) = self.follow(&call, &base, &url, used.as_ref()).await?;
             match response.status().as_u16() {
-                429 => self.host.limiter.throttled(),
-                200..400 => self.host.limiter.good(),
+                429 => limiter.throttled(),
+                200..400 | 404 => limiter.good(),
                 _ => {}
             }
             if !matches!(response.status().as_u16(), 408 | 429 | 500..) {
@@ -181,6 +167,10 @@ impl Session {
                 return Err(failure);
             }
         }
+    }
+
+    fn limiter(&self, call: &Call<'_>) -> &Arc<Limiter> {
+        if call.bulk { &self.host.limiter } else { &self.host.small }
     }
 
     async fn base(&self, operation: &Operation) -> Result<(Url, Option<Challenge>), Failure> {
@@ -228,16 +218,16 @@ impl Session {
             }
             self.host.bucket.request();
             let response = match &call.payload {
-                Payload::File(part) => part.send(transport, request).await?,
+                Payload::Part(part) => part.send(transport, request).await?,
                 Payload::Bytes(bytes) => {
                     *request.body_mut() = Some(bytes.to_vec().into());
-                    transport.execute(request, transport.timeouts().idle).await?
+                    transport.execute(request, self.patience()).await?
                 }
                 Payload::None => {
                     if !matches!(call.method, Method::GET | Method::HEAD) {
                         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
                     }
-                    transport.execute(request, transport.timeouts().idle).await?
+                    transport.execute(request, self.patience()).await?
                 }
             };
             let safe = matches!(call.method, Method::GET | Method::HEAD);
@@ -251,25 +241,6 @@ impl Session {
             }
         }
         Err(Failure::protocol("the registry redirects without end"))
-    }
-}
-
-impl FilePart<'_> {
-    async fn send(&self, transport: &Transport, mut request: Request) -> Result<Response, Failure> {
-        let fail = |error| Failure::local(format!("failed to read {}", self.path.display()), error);
-        let mut file = tokio::fs::File::open(self.path).await.map_err(fail)?;
-        file.seek(std::io::SeekFrom::Start(self.start)).await.map_err(fail)?;
-        let sent = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&sent);
-        let pieces = ReaderStream::with_capacity(file.take(self.length), PIECE).map(move |piece| {
-            let piece = piece.map_err(SourceError)?;
-            counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
-            Ok::<Bytes, SourceError>(piece)
-        });
-        *request.body_mut() = Some(Body::wrap_stream(pieces));
-        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(self.length));
-        let report = |count| (self.progress)(self.start + count);
-        transport.stream(request, &sent, self.length, &report).await
     }
 }
 

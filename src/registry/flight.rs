@@ -1,7 +1,7 @@
 //! One upload at a time per blob and repository, shared by all who want it there.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -29,7 +29,16 @@ struct Flight {
     done: bool,
     failures: u32,
     error: Option<RegistryError>,
-    source: Option<(Descriptor, PathBuf)>,
+    source: Option<(Descriptor, Source)>,
+}
+
+/// What a blob was uploaded from, and can be again.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Another repository.
+    Repository(Repository),
 }
 
 impl Flights {
@@ -43,7 +52,7 @@ impl Flights {
         &self,
         repository: &Repository,
         descriptor: &Descriptor,
-        source: &Path,
+        source: Source,
         upload: impl Future<Output = Result<Pushed, RegistryError>>,
     ) -> Result<Pushed, RegistryError> {
         let flight = self.flight(repository, descriptor.digest);
@@ -64,7 +73,7 @@ impl Flights {
         match &result {
             Ok(_) => {
                 flight.done = true;
-                flight.source = Some((descriptor.clone(), source.to_owned()));
+                flight.source = Some((descriptor.clone(), source));
             }
             Err(error) => {
                 flight.failures += 1;
@@ -79,7 +88,7 @@ impl Flights {
         &self,
         repository: &Repository,
         digest: Digest,
-    ) -> Option<(Descriptor, PathBuf)> {
+    ) -> Option<(Descriptor, Source)> {
         let flight = self.flight(repository, digest);
         let mut flight = flight.lock().await;
         flight.done = false;

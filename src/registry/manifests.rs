@@ -9,6 +9,7 @@ use crate::image::{Descriptor, Digest, Document, RawManifest, Reference};
 use super::client::Target;
 use super::error::{Cause, Failure, Operation, RegistryError};
 use super::exchange::{Answer, Call, scope};
+use super::flight::Source;
 use super::redact::escape;
 use super::retry::{Advice, Retries};
 use super::session::{Server as _, Session};
@@ -24,20 +25,25 @@ const MISSING: &[&str] =
 
 /// What a manifest that is fetched must be.
 #[derive(Debug, Clone, Copy)]
-struct Expected {
-    digest: Option<Digest>,
-    size: Option<u64>,
+pub(super) struct Expected {
+    /// Its digest, where it is known.
+    pub(super) digest: Option<Digest>,
+    /// Its size, where it is known.
+    pub(super) size: Option<u64>,
+    /// Most bytes that are accepted.
+    pub(super) limit: u64,
 }
 
 /// Fetches the manifest that `reference` names.
 pub(super) async fn resolve(session: &Session, reference: &Reference) -> Result<RawManifest, RegistryError> {
-    let expected = Expected { digest: reference.digest().copied(), size: None };
+    let expected = Expected { digest: reference.digest().copied(), size: None, limit: LONGEST_MANIFEST };
     fetch(session, &name(reference), expected).await
 }
 
 /// Fetches the manifest that `descriptor` points to.
 pub(super) async fn child(session: &Session, descriptor: &Descriptor) -> Result<RawManifest, RegistryError> {
-    let expected = Expected { digest: Some(descriptor.digest), size: Some(descriptor.size) };
+    let expected =
+        Expected { digest: Some(descriptor.digest), size: Some(descriptor.size), limit: LONGEST_MANIFEST };
     fetch(session, &descriptor.digest.to_string(), expected).await
 }
 
@@ -66,7 +72,8 @@ pub(super) async fn resolve_digest(
             _ => retries.after(failure).await?,
         }
     }
-    fetch(session, &name, Expected { digest: None, size: None }).await.map(|manifest| manifest.digest())
+    let expected = Expected { digest: None, size: None, limit: LONGEST_MANIFEST };
+    fetch(session, &name, expected).await.map(|manifest| manifest.digest())
 }
 
 /// Whether the repository, which is about to be pushed to, holds a manifest.
@@ -79,7 +86,7 @@ pub(super) async fn exists(session: &Session, digest: Digest) -> Result<bool, Re
 
 /// Asks the registry whether it holds a manifest, whatever is known.
 async fn ask(session: &Session, digest: Digest) -> Result<bool, RegistryError> {
-    let operation = Operation::Push(format!("manifest `{digest}`"));
+    let operation = push_operation(&digest.to_string());
     let there = look(session, &operation, &digest.to_string()).await;
     let there = matches!(
         there.map_err(|failure| session.error(operation, failure))?,
@@ -101,7 +108,7 @@ pub(super) async fn is_tagged(session: &Session, tag: &str, digest: Digest) -> R
 
 /// What a tag names, as far as the registry tells.
 async fn tagged(session: &Session, tag: &str) -> Result<Option<Digest>, RegistryError> {
-    let operation = Operation::Push(format!("manifest `{}`", escape(tag)));
+    let operation = push_operation(tag);
     check_tag(tag).map_err(|failure| session.error(operation.clone(), failure))?;
     match look(session, &operation, tag).await {
         Ok(Found::Something(found)) => Ok(found),
@@ -134,38 +141,68 @@ pub(super) async fn push(
     if done {
         return Ok(());
     }
-    let operation = Operation::Push(format!("manifest `{}`", escape(&name)));
-    let mut retries = Retries::new(session, operation.clone());
-    let mut restored = false;
-    loop {
-        let mut failure = match put(&retries, session, manifest, digest, &name).await {
-            Ok(()) => break,
-            Err(failure) => failure,
-        };
-        if matches!(failure.status(), Some(400 | 404)) && failure.has_code(MISSING) && !restored {
-            restored = true;
-            restore(session, manifest, &operation).await?;
-            failure.advice = Advice::Backoff;
-        }
-        // An earlier try may have succeeded without an answer: tags that cannot be moved refuse another.
-        if failure.advice == Advice::Never
-            && retries.failed() > 0
-            && let Ok(Found::Something(Some(found))) = look(session, &operation, &name).await
-            && found == digest
-        {
-            break;
-        }
-        retries.after(failure).await?;
-    }
-    known.note(session.repository(), digest, true);
+    let operation = push_operation(&name);
+    store(session, manifest, &name, &operation).await?;
     // The registry has said that it is stored. Only another look can tell that it did not stay so.
     if let Target::Tag(tag) = target
         && let Ok(Found::Something(Some(found))) = look(session, &operation, tag).await
         && found != digest
     {
         let text = format!("another writer moved the tag meanwhile: it names {found} now, not {digest}");
-        return Err(retries.error(Failure::protocol(text)));
+        return Err(session.error(operation, Failure::protocol(text)));
     }
+    Ok(())
+}
+
+/// Puts the exact bytes of a manifest under a tag, whatever is there.
+pub(super) async fn put_tag(
+    session: &Session,
+    manifest: &RawManifest,
+    tag: &str,
+) -> Result<(), RegistryError> {
+    let operation = push_operation(tag);
+    check_tag(tag).map_err(|failure| session.error(operation.clone(), failure))?;
+    store(session, manifest, tag, &operation).await?;
+    // What was seen before is out of date.
+    session.shared.known.take_tag(session.repository(), tag);
+    Ok(())
+}
+
+fn push_operation(name: &str) -> Operation {
+    Operation::Push(format!("manifest `{}`", escape(name)))
+}
+
+/// Sends a manifest until the registry says that it is stored.
+async fn store(
+    session: &Session,
+    manifest: &RawManifest,
+    name: &str,
+    operation: &Operation,
+) -> Result<(), RegistryError> {
+    let digest = manifest.digest();
+    let mut retries = Retries::new(session, operation.clone());
+    let mut restored = false;
+    loop {
+        let mut failure = match put(&retries, session, manifest, digest, name).await {
+            Ok(()) => break,
+            Err(failure) => failure,
+        };
+        if matches!(failure.status(), Some(400 | 404)) && failure.has_code(MISSING) && !restored {
+            restored = true;
+            restore(session, manifest, operation).await?;
+            failure.advice = Advice::Backoff;
+        }
+        // An earlier try may have succeeded without an answer: tags that cannot be moved refuse another.
+        if failure.advice == Advice::Never
+            && retries.failed() > 0
+            && let Ok(Found::Something(Some(found))) = look(session, operation, name).await
+            && found == digest
+        {
+            break;
+        }
+        retries.after(failure).await?;
+    }
+    session.shared.known.note(session.repository(), digest, true);
     Ok(())
 }
 
@@ -207,7 +244,8 @@ fn name(reference: &Reference) -> String {
     }
 }
 
-fn check_tag(text: &str) -> Result<(), Failure> {
+/// Refuses what no registry takes as a tag.
+pub(super) fn check_tag(text: &str) -> Result<(), Failure> {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let good = text.len() <= 128
         && text.bytes().next().is_some_and(word)
@@ -216,12 +254,13 @@ fn check_tag(text: &str) -> Result<(), Failure> {
     if good { Ok(()) } else { Err(Failure::lasting(Cause::Configuration(why.to_owned()))) }
 }
 
-fn manifest_call<'a>(session: &Session, method: Method, name: &str, actions: &str) -> Call<'a> {
+/// A request for, or of, a manifest.
+pub(super) fn call<'a>(session: &Session, method: Method, name: &str, actions: &str) -> Call<'a> {
     Call::new(method, format!("manifests/{name}")).scope(scope(session.repository().path(), actions))
 }
 
 async fn head(tries: &Retries<'_>, session: &Session, name: &str, actions: &str) -> Result<Answer, Failure> {
-    tries.send(manifest_call(session, Method::HEAD, name, actions).header(ACCEPT, ACCEPT_MANIFESTS)).await
+    tries.send(call(session, Method::HEAD, name, actions).header(ACCEPT, ACCEPT_MANIFESTS)).await
 }
 
 fn content_digest(answer: &Answer) -> Option<Digest> {
@@ -232,7 +271,7 @@ async fn fetch(session: &Session, name: &str, expected: Expected) -> Result<RawM
     let mut retries = Retries::new(session, Operation::Pull(format!("manifest `{name}`")));
     let mut wrong = false;
     loop {
-        let call = manifest_call(session, Method::GET, name, "pull").header(ACCEPT, ACCEPT_MANIFESTS);
+        let call = call(session, Method::GET, name, "pull").header(ACCEPT, ACCEPT_MANIFESTS);
         match fetch_once(&retries, call, expected, &mut wrong).await {
             Ok(manifest) => return Ok(manifest),
             Err(failure) => retries.after(failure).await?,
@@ -240,15 +279,17 @@ async fn fetch(session: &Session, name: &str, expected: Expected) -> Result<RawM
     }
 }
 
-async fn fetch_once(
+/// Fetches a manifest once. Wrong content is worth another try the first time only.
+pub(super) async fn fetch_once(
     tries: &Retries<'_>,
     call: Call<'_>,
     expected: Expected,
     wrong: &mut bool,
 ) -> Result<RawManifest, Failure> {
     let mut answer = tries.send(call).await?.expect(&[200]).await?;
-    let bytes = answer.body(LONGEST_MANIFEST).await?;
-    let bytes = bytes.ok_or_else(|| Failure::protocol("the manifest is longer than 4 MiB"))?;
+    let bytes = answer.body(expected.limit).await?;
+    let too_long = || Failure::protocol(format!("the manifest is longer than {} bytes", expected.limit));
+    let bytes = bytes.ok_or_else(too_long)?;
     let media_type = media_type(answer.header("content-type").unwrap_or_default(), &bytes)?;
     let digest = Digest::of(&bytes);
     // For a tag the registry's own word is all there is to compare with.
@@ -289,7 +330,7 @@ async fn put(
     digest: Digest,
     name: &str,
 ) -> Result<(), Failure> {
-    let call = manifest_call(session, Method::PUT, name, "pull,push");
+    let call = call(session, Method::PUT, name, "pull,push");
     let call = call.header(CONTENT_TYPE, &manifest.media_type).bytes(&manifest.bytes);
     let answer = tries.send(call).await?.expect(&[200, 201, 202]).await?;
     match content_digest(&answer) {
@@ -318,8 +359,14 @@ async fn restore(
                     continue;
                 }
                 let source = session.shared.flights.forget(session.repository(), descriptor.digest).await;
-                let (descriptor, path) = source.ok_or_else(|| lost(descriptor.digest))?;
-                upload::push(session, &descriptor, &path, &[], &|_| {}).await?;
+                let (descriptor, source) = source.ok_or_else(|| lost(descriptor.digest))?;
+                match source {
+                    Source::File(path) => upload::push(session, &descriptor, &path, &[], &|_| {}).await?,
+                    Source::Repository(from) => {
+                        let from = session.shared.session(&from);
+                        upload::copy(&from, session, &descriptor, &|_| {}).await?
+                    }
+                };
             }
             Ok(())
         }

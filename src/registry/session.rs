@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::image::Repository;
 
@@ -13,13 +14,18 @@ use super::error::{Failure, Operation, RegistryError};
 use super::flight::Flights;
 use super::known::Known;
 use super::limiter::Limiter;
+use super::records::LookUps;
 use super::retry::{Bucket, RetryNotice, RetryPolicy};
 use super::transport::Transport;
+
+/// Time for the answer to a look-up.
+const LOOK_UP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all requests of a client share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
+    look_up: RetryPolicy,
     pub(super) transport: Transport,
     pub(super) store: CredentialStore,
     pub(super) flights: Flights,
@@ -32,7 +38,13 @@ pub(super) struct Shared {
 pub(super) struct Host {
     pub(super) endpoint: Endpoint,
     pub(super) auth: Authenticator,
+    /// For requests that carry a blob.
     pub(super) limiter: Arc<Limiter>,
+    /// For all others.
+    pub(super) small: Arc<Limiter>,
+    /// For blobs that are read from here to be sent elsewhere.
+    pub(super) copies: Arc<Limiter>,
+    pub(super) look_ups: LookUps,
     pub(super) bucket: Bucket,
 }
 
@@ -42,6 +54,18 @@ pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) host: Arc<Host>,
     repository: Repository,
+    manner: Manner,
+}
+
+/// How requests are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Each waits for a slot, and is tried as often as the settings say.
+    Usual,
+    /// Not worth much time. Their slot is held by the caller.
+    LookUp,
+    /// As usual, without a slot of their own.
+    Slotless,
 }
 
 impl Shared {
@@ -53,6 +77,7 @@ impl Shared {
             flights: Flights::default(),
             known: Known::default(),
             hosts: Mutex::default(),
+            look_up: look_up_policy(&config.retry),
             config,
         }
     }
@@ -60,7 +85,7 @@ impl Shared {
     /// The session for `repository`.
     pub(super) fn session(self: &Arc<Self>, repository: &Repository) -> Session {
         let host = self.host(repository.registry());
-        Session { shared: Arc::clone(self), host, repository: repository.clone() }
+        Session { shared: Arc::clone(self), host, repository: repository.clone(), manner: Manner::Usual }
     }
 
     /// What requests to the host named `name` (`host[:port]`) share.
@@ -71,6 +96,9 @@ impl Shared {
                 endpoint: Endpoint::new(name),
                 auth: Authenticator::new(name),
                 limiter: Limiter::new(self.config.parallel),
+                small: Limiter::new(self.config.parallel_small),
+                copies: Limiter::new(self.config.parallel),
+                look_ups: LookUps::default(),
                 bucket: Bucket::default(),
             })
         });
@@ -131,9 +159,35 @@ impl Server for Session {
     fn place(&self) -> String {
         self.repository.to_string()
     }
+
+    fn retry_policy(&self) -> &RetryPolicy {
+        match self.manner {
+            Manner::LookUp => &self.shared.look_up,
+            Manner::Usual | Manner::Slotless => &self.shared.config.retry,
+        }
+    }
 }
 
 impl Session {
+    /// The same session with requests made otherwise.
+    pub(super) fn with(&self, manner: Manner) -> Self {
+        Self { manner, ..self.clone() }
+    }
+
+    /// How requests are made.
+    pub(super) fn manner(&self) -> Manner {
+        self.manner
+    }
+
+    /// Time for the head of an answer to a request without a streamed body.
+    pub(super) fn patience(&self) -> Duration {
+        let idle = self.shared.transport.timeouts().idle;
+        match self.manner {
+            Manner::LookUp => idle.min(LOOK_UP_PATIENCE),
+            Manner::Usual | Manner::Slotless => idle,
+        }
+    }
+
     /// The repository.
     pub(super) fn repository(&self) -> &Repository {
         &self.repository
@@ -142,5 +196,15 @@ impl Session {
     /// Host and port, as in references.
     pub(super) fn registry(&self) -> &str {
         self.repository.registry()
+    }
+}
+
+/// Two tries and a few seconds: what a look-up finds is worth the time that it saves, not more.
+fn look_up_policy(usual: &RetryPolicy) -> RetryPolicy {
+    RetryPolicy {
+        tries: usual.tries.min(2),
+        base: usual.base.min(Duration::from_millis(250)),
+        cap: usual.cap.min(Duration::from_secs(1)),
+        budget: usual.budget.min(LOOK_UP_PATIENCE),
     }
 }

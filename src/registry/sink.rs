@@ -1,8 +1,9 @@
-//! The file that a transfer goes into: written and hashed on a thread of its own.
+//! The file that a transfer goes into: written on one thread and hashed on another.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -11,12 +12,13 @@ use tokio_util::bytes::Bytes;
 use crate::image::{Digest, Sha256};
 
 use super::error::Failure;
+use super::follow::Follow;
 
 /// Pieces between network and disk: enough to keep both busy, few enough to stay small in memory
 /// (a piece is up to 400 KiB).
 const PIECES: usize = 8;
 
-/// What is told to the thread that hashes and writes.
+/// What is told to the threads that write and hash.
 enum Piece {
     Bytes(Bytes),
     /// All again from the first byte.
@@ -32,12 +34,13 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Begins the file.
-    pub(super) fn new(path: &Path) -> Self {
+    /// Begins the file; `follow` is told of the bytes that are in it.
+    pub(super) fn new(path: &Path, follow: Option<&Follow>) -> Self {
         let (pieces, received) = mpsc::channel(PIECES);
         // Here, not on the thread: that may begin after the file was removed again.
         let file = File::create(path);
-        let writer = tokio::task::spawn_blocking(move || write(file?, received));
+        let follow = follow.cloned();
+        let writer = tokio::task::spawn_blocking(move || write(file?, received, follow.as_ref()));
         Self { path: path.to_owned(), pieces: Some(pieces), writer: Some(writer) }
     }
 
@@ -75,22 +78,57 @@ impl Sink {
     }
 }
 
-fn write(mut file: File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<Digest> {
-    let mut hasher = Sha256::new();
+/// Writes on this thread, and hashes on another: together they would be slower than a fast network.
+fn write(file: File, pieces: mpsc::Receiver<Piece>, follow: Option<&Follow>) -> io::Result<Digest> {
+    std::thread::scope(|scope| {
+        let (hashed, to_hash) = std::sync::mpsc::sync_channel(PIECES);
+        let hashing = std::thread::Builder::new().spawn_scoped(scope, move || hash(&to_hash))?;
+        let written = fill(file, pieces, &hashed, follow);
+        drop(hashed);
+        let digest = hashing.join().map_err(|_| io::Error::other("the hashing thread has ended"))?;
+        written.map(|()| digest)
+    })
+}
+
+fn fill(
+    mut file: File,
+    mut pieces: mpsc::Receiver<Piece>,
+    hashed: &SyncSender<Piece>,
+    follow: Option<&Follow>,
+) -> io::Result<()> {
+    let mut written = 0;
     while let Some(piece) = pieces.blocking_recv() {
-        match piece {
+        match &piece {
             Piece::Bytes(bytes) => {
-                hasher.update(&bytes);
-                file.write_all(&bytes)?;
+                file.write_all(bytes)?;
+                written += bytes.len() as u64;
+                if let Some(follow) = follow {
+                    follow.reached(written);
+                }
             }
             Piece::Restart => {
-                hasher = Sha256::new();
+                written = 0;
+                if let Some(follow) = follow {
+                    follow.restart();
+                }
                 file.set_len(0)?;
                 file.rewind()?;
             }
         }
+        hashed.send(piece).map_err(|_| io::Error::other("the hashing thread has ended"))?;
     }
-    Ok(hasher.finish())
+    Ok(())
+}
+
+fn hash(pieces: &Receiver<Piece>) -> Digest {
+    let mut hasher = Sha256::new();
+    while let Ok(piece) = pieces.recv() {
+        match piece {
+            Piece::Bytes(bytes) => hasher.update(&bytes),
+            Piece::Restart => hasher = Sha256::new(),
+        }
+    }
+    hasher.finish()
 }
 
 /// Removes the file unless it is to be kept, also when the future is dropped.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +44,15 @@ enum Tls {
     None,
     Verified,
     Unverified,
+}
+
+/// How far a body that is streamed has got.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Bytes that were handed over.
+    pub(super) bytes: AtomicU64,
+    /// Whether there is nothing to hand over now.
+    pub(super) starved: AtomicBool,
 }
 
 /// A file that broke while it was being sent; kept apart from errors of the network.
@@ -125,13 +134,14 @@ impl Transport {
         }
     }
 
-    /// Sends a request whose body is streamed: `sent` of `length` bytes so far.
+    /// Sends a request whose body of `length` bytes is streamed.
     ///
-    /// The request may take as long as it needs while bytes flow; `report` is told of them.
+    /// The request may take as long as it needs while bytes flow; `report` is told of them. What the body
+    /// waits for is not the server's fault.
     pub(super) async fn stream(
         &self,
         request: Request,
-        sent: &AtomicU64,
+        sent: &Sent,
         length: u64,
         report: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Response, Failure> {
@@ -142,12 +152,12 @@ impl Transport {
         loop {
             tokio::select! {
                 result = &mut sending => {
-                    report(sent.load(Ordering::Relaxed));
+                    report(sent.bytes.load(Ordering::Relaxed));
                     return result.map_err(|error| classify(&error));
                 }
                 _ = ticks.tick() => {
-                    let now = sent.load(Ordering::Relaxed);
-                    if now != last {
+                    let now = sent.bytes.load(Ordering::Relaxed);
+                    if now != last || sent.starved.load(Ordering::Relaxed) {
                         (last, since) = (now, Instant::now());
                         report(now);
                     }

@@ -10,7 +10,9 @@ use crate::image::{Descriptor, Digest, Repository};
 
 use super::client::Pushed;
 use super::error::{Cause, Failure, Operation, RegistryError};
-use super::exchange::{Answer, Call, FilePart, scope};
+use super::exchange::{Answer, Call, scope};
+use super::feed::Feed;
+use super::payload::{Content, Part};
 use super::retry::{Advice, Retries};
 use super::session::{Server as _, Session};
 
@@ -31,27 +33,55 @@ pub(super) async fn push(
     mount_from: &[Repository],
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Pushed, RegistryError> {
-    let operation = Operation::Push(format!("blob {}", descriptor.digest));
     let target = session.repository();
     let mount = mount_from.iter().find(|from| from.registry() == target.registry() && *from != target);
+    let content = Content::File(source.to_owned());
+    bring(session, descriptor, content, mount, progress).await
+}
+
+/// Brings a blob from one repository to another, unless it is there or can be mounted.
+pub(super) async fn copy(
+    from: &Session,
+    to: &Session,
+    descriptor: &Descriptor,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Pushed, RegistryError> {
+    let (source, target) = (from.repository(), to.repository());
+    let mount = (source.registry() == target.registry() && source != target).then_some(source);
+    bring(to, descriptor, Content::Feed(Feed::new(from, descriptor)), mount, progress).await
+}
+
+async fn bring(
+    session: &Session,
+    descriptor: &Descriptor,
+    content: Content,
+    mount: Option<&Repository>,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Pushed, RegistryError> {
+    let operation = Operation::Push(format!("blob {}", descriptor.digest));
     let mut upload = Upload {
         session,
         descriptor,
-        source,
+        content,
         progress,
         location: None,
         chunk: None,
         offset: 0,
         restarts: 0,
         unsure: false,
+        source_failed: false,
         sending: Retries::new(session, operation.clone()),
         operation: operation.clone(),
     };
-    let pushed = upload.run(mount).await;
-    if pushed.is_err() {
-        upload.cancel().await;
-    }
-    pushed.map_err(|failure| session.error(operation, failure))
+    let failure = match upload.run(mount).await {
+        Ok(pushed) => return Ok(pushed),
+        Err(failure) => failure,
+    };
+    upload.cancel().await;
+    Err(match &upload.content {
+        Content::Feed(feed) if upload.source_failed => feed.error(failure),
+        _ => session.error(operation, failure),
+    })
 }
 
 /// Whether the repository holds a blob; what cannot be told counts as no.
@@ -86,7 +116,7 @@ fn push_scope(session: &Session) -> String {
 struct Upload<'a> {
     session: &'a Session,
     descriptor: &'a Descriptor,
-    source: &'a Path,
+    content: Content,
     progress: &'a (dyn Fn(u64) + Send + Sync),
     operation: Operation,
     /// Where the open upload session goes on.
@@ -99,6 +129,8 @@ struct Upload<'a> {
     restarts: u32,
     /// Whether a request may have arrived although its answer did not.
     unsure: bool,
+    /// Whether the last failure was one of the place that the blob is read from.
+    source_failed: bool,
     /// The tries to send the content, in whatever session.
     sending: Retries<'a>,
 }
@@ -108,11 +140,13 @@ impl Upload<'_> {
         if self.is_there().await? {
             return Ok(Pushed::AlreadyThere);
         }
-        self.check_source().await?;
         if let Some(from) = mount
             && self.mount(from).await?
         {
             return Ok(Pushed::Mounted);
+        }
+        if let Err(failure) = self.content.prepare(self.descriptor.size).await {
+            return Err(self.source_failure().await.unwrap_or(failure));
         }
         loop {
             if self.location.is_none() {
@@ -143,6 +177,12 @@ impl Upload<'_> {
     /// would answer all questions and take no content. Wrong content is not at stake, since the closing
     /// request names the digest.
     async fn recover(&mut self, mut failure: Failure) -> Result<bool, Failure> {
+        if let Some(failure) = self.source_failure().await {
+            self.cancel().await;
+            self.sending.wait(failure).await?;
+            self.source_failed = false;
+            return Ok(false);
+        }
         let (status, lasting) = (failure.status(), failure.advice == Advice::Never);
         let ask = self.sending.failed().is_multiple_of(2);
         let lost = !lasting && status.is_none_or(|status| status >= 500);
@@ -193,15 +233,14 @@ impl Upload<'_> {
         }
     }
 
-    /// A file of another size would only fail after all of it was sent.
-    async fn check_source(&self) -> Result<(), Failure> {
-        let fail = |error| Failure::local(format!("failed to read {}", self.source.display()), error);
-        let length = tokio::fs::metadata(self.source).await.map_err(fail)?.len();
-        if length == self.descriptor.size {
-            return Ok(());
-        }
-        let text = format!("it has {length} bytes where {} were expected", self.descriptor.size);
-        Err(fail(std::io::Error::other(text)))
+    /// The failure of the place that the blob is read from, where there was one.
+    async fn source_failure(&mut self) -> Option<Failure> {
+        let Content::Feed(feed) = &self.content else {
+            return None;
+        };
+        let failure = feed.take_failure().await;
+        self.source_failed = failure.is_some();
+        failure
     }
 
     /// Asks for the blob of another repository. Without success an upload may have been begun.
@@ -276,14 +315,14 @@ impl Upload<'_> {
         self.chunk.is_none_or(|chunk| self.descriptor.size - self.offset <= chunk)
     }
 
-    fn part(&self, start: u64, length: u64) -> FilePart<'_> {
-        FilePart { path: self.source, start, length, progress: self.progress }
+    fn part(&self, start: u64, length: u64) -> Part<'_> {
+        Part { content: &self.content, start, length, progress: self.progress }
     }
 
     async fn send_all(&self) -> Result<(), Failure> {
         let call = Call::to(Method::PUT, self.closing_place()?).scope(push_scope(self.session));
         let call =
-            call.header(CONTENT_TYPE, "application/octet-stream").file(self.part(0, self.descriptor.size));
+            call.header(CONTENT_TYPE, "application/octet-stream").part(self.part(0, self.descriptor.size));
         let answer = self.sending.send(call).await?.expect(&[200, 201, 204]).await?;
         self.check(&answer)
     }
@@ -319,7 +358,7 @@ impl Upload<'_> {
             .scope(push_scope(self.session))
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_RANGE, &format!("{}-{}", self.offset, self.offset + length - 1))
-            .file(self.part(self.offset, length))
+            .part(self.part(self.offset, length))
     }
 
     /// How far the registry got with a chunk that broke off; `None` where it cannot be trusted.

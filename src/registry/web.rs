@@ -253,7 +253,7 @@ impl<'a> Transfer<'a> {
     }
 
     fn sink(&mut self) -> &mut Sink {
-        &mut self.sink.get_or_insert_with(|| (Sink::new(self.file), Partial::new(self.file))).0
+        &mut self.sink.get_or_insert_with(|| (Sink::new(self.file, None), Partial::new(self.file))).0
     }
 
     async fn restart(&mut self) -> Result<(), Failure> {

@@ -73,6 +73,11 @@ impl Context {
         self.facts(path).map(|facts| facts.xattrs.clone()).unwrap_or_default()
     }
 
+    /// The digest of a file's data, where the file was part of a digest before.
+    pub fn known_digest(&self, path: &LayerPath) -> Option<Digest> {
+        self.facts(path)?.digest
+    }
+
     fn facts(&self, path: &LayerPath) -> Option<Arc<Facts>> {
         self.known_facts().lock().ok()?.get(path).cloned()
     }

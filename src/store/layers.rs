@@ -3,18 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::{ScratchDir, Store, StoreError};
 use crate::image::{Descriptor, DiffId, Digest, Ownership, Sha256};
 
-/// Names a layer in the store.
-///
-/// A base's layer is named by its diff id, so that all builds share it. A layer that a step made
-/// has a name of its own: two builds of one step may differ, and neither may change under the other.
+/// Names a layer in the store: its diff id, so that equal results are one thing, whoever made them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LayerId(Digest);
 
@@ -41,18 +36,6 @@ impl LayerId {
         Self(hasher.finish())
     }
 
-    /// A new name for the result of the step with this key.
-    pub fn fresh(key: &Digest) -> Self {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut hasher = Sha256::new();
-        hasher.update(key.raw());
-        hasher.update(&std::process::id().to_le_bytes());
-        hasher.update(&now.as_nanos().to_le_bytes());
-        hasher.update(&COUNTER.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-        Self(hasher.finish())
-    }
-
     /// The lock under which the layer's forms are made.
     pub fn digest(&self) -> &Digest {
         &self.0
@@ -73,6 +56,9 @@ impl NewLayer {
 }
 
 const INDEX: &str = "index";
+/// What a layer's directory may hold beside its blob's record; of several indexes the last is as good as
+/// the first.
+const FORMS: [&str; 4] = ["fs", "fs-recorded", "fs-simulated", INDEX];
 const BLOB: &str = "blob.json";
 
 /// The directory form that holds owners in this way; one layer may have several.
@@ -82,6 +68,11 @@ fn directory_name(ownership: Ownership) -> &'static str {
         Ownership::Recorded => "fs-recorded",
         Ownership::Simulated => "fs-simulated",
     }
+}
+
+/// Whether a directory could not be renamed since another one has the name.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
 
 impl Store {
@@ -134,11 +125,7 @@ impl Store {
     ) -> Result<PathBuf, StoreError> {
         let path = self.prepare_layer(layer)?.join(directory_name(ownership));
         match fs::rename(tree, &path) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
-                ) => {}
+            Err(error) if is_taken(&error) => {}
             other => other.map_err(StoreError::at("rename", &path))?,
         }
         Ok(path)
@@ -153,16 +140,29 @@ impl Store {
         Ok(NewLayer { scratch: self.scratch_dir()? })
     }
 
-    /// Gives a finished layer its name, with its index and, where it was made, its directory form.
+    /// Gives a finished layer its name, with its index and, where it was made, its directory form. Where
+    /// the same layer is there already, what it lacks is added to it.
     ///
     /// # Errors
     ///
     /// Fails where the index cannot be written or the layer cannot be renamed.
     pub fn finish_layer(&self, layer: &LayerId, new: &NewLayer, index: &[u8]) -> Result<(), StoreError> {
-        let path = new.scratch.path().join(INDEX);
+        let made = new.scratch.path();
+        let path = made.join(INDEX);
         fs::write(&path, index).map_err(StoreError::at("write", &path))?;
         let place = self.layer_place(layer);
-        fs::rename(new.scratch.path(), &place).map_err(StoreError::at("rename", &place))
+        match fs::rename(made, &place) {
+            Err(error) if is_taken(&error) => {}
+            other => return other.map_err(StoreError::at("rename", &place)),
+        }
+        for form in FORMS {
+            let (from, to) = (made.join(form), place.join(form));
+            match fs::rename(&from, &to) {
+                Err(error) if is_taken(&error) || error.kind() == io::ErrorKind::NotFound => {}
+                other => other.map_err(StoreError::at("rename", &to))?,
+            }
+        }
+        Ok(())
     }
 
     /// Remembers a layer's blob.

@@ -88,6 +88,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::image::DiffId;
 
     #[test]
     fn records_are_found_again_and_damage_is_a_miss() {
@@ -96,7 +97,7 @@ mod tests {
         let key = Digest::of(b"key");
         assert_eq!(store.step(&key), None);
         let mut record = StepRecord {
-            layer: LayerId::fresh(&key),
+            layer: LayerId::of(&DiffId(key)),
             grounds: Grounds { below: Digest::of(b"below"), inputs: vec![Digest::of(b"input")] },
             content: Digest::of(b"content"),
             created: 7,

@@ -97,6 +97,15 @@ impl Store {
         Lock::wait(&self.place("locks", digest))
     }
 
+    /// The same, if nobody makes it at present.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::lock`].
+    pub fn try_lock(&self, digest: &Digest) -> Result<Option<Lock>, StoreError> {
+        Lock::attempt(&self.place("locks", digest))
+    }
+
     /// A fresh directory for work in progress, removed when dropped.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 mod replies;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,6 +27,7 @@ struct State {
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<Seen>>,
     store: Mutex<Store>,
+    connections: AtomicUsize,
 }
 
 /// Who may do what.
@@ -97,11 +99,12 @@ impl Fake {
     pub(super) async fn start(access: Access) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (rules, seen, store) = Default::default();
-        let state = Arc::new(State { address, access, rules, seen, store });
+        let (rules, seen, store, connections) = Default::default();
+        let state = Arc::new(State { address, access, rules, seen, store, connections });
         let accepting = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                accepting.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(serve(stream, Arc::clone(&accepting)));
             }
         });
@@ -138,6 +141,11 @@ impl Fake {
     pub(super) fn manifest(&self, repository: &str, name: &str) -> Option<Vec<u8>> {
         let key = (repository.to_owned(), name.to_owned());
         self.state.store.lock().unwrap().manifests.get(&key).map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Connections that were ever made.
+    pub(super) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     pub(super) fn open_uploads(&self) -> usize {

@@ -1,8 +1,11 @@
 //! The client against a scripted registry and web server.
 
 mod access;
+mod copies;
+mod follow;
 mod pull;
 mod push;
+mod records;
 mod uploads;
 mod web;
 
