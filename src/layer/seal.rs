@@ -68,17 +68,6 @@ pub fn seal(changes: &[Change], options: &Seal<'_>, destination: &Path) -> Resul
     sealed
 }
 
-/// The digest of the tar that [`seal`] makes of `changes` with the same bound on times; nothing is
-/// compressed or written.
-///
-/// # Errors
-///
-/// As [`seal`].
-pub fn diff_id(changes: &[Change], clamp: Option<i64>) -> Result<DiffId, LayerError> {
-    let (_, digest, _) = tar(changes, clamp, HashingWriter::new(io::sink()))?.finish();
-    Ok(DiffId(digest))
-}
-
 fn write(changes: &[Change], options: &Seal<'_>, file: File) -> Result<Sealed, LayerError> {
     let blob = HashingWriter::new(file);
     match options.encoding {

@@ -151,9 +151,15 @@ impl Store {
         let path = made.join(INDEX);
         fs::write(&path, index).map_err(StoreError::at("write", &path))?;
         let place = self.layer_place(layer);
-        match fs::rename(made, &place) {
-            Err(error) if is_taken(&error) => {}
-            other => return other.map_err(StoreError::at("rename", &place)),
+        loop {
+            match fs::rename(made, &place) {
+                Err(error) if is_taken(&error) => {}
+                other => return other.map_err(StoreError::at("rename", &place)),
+            }
+            // From now on nobody removes it; unless somebody has by now.
+            if self.used_layer(layer).exists() {
+                break;
+            }
         }
         for form in FORMS {
             let (from, to) = (made.join(form), place.join(form));
