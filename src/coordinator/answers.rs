@@ -1,6 +1,7 @@
 //! What plan asks: images that were resolved so far, and digests of what is in contexts.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use fanfold_platforms::Platform;
@@ -9,12 +10,15 @@ use super::options::{ContextAt, Options};
 use crate::dockerfile::Selection;
 use crate::image::Digest;
 use crate::plan::{ContextError, FileSource, ImageName, ResolvedImage, Resolver};
-use crate::source::{Context, SourceError};
+use crate::source::{Context, SourceError, StatCache};
+use crate::store::Store;
 
 /// Answers for one build.
 #[derive(Debug)]
 pub(super) struct Answers {
     options: Arc<Options>,
+    /// Where it is kept what files of folders were in earlier builds.
+    contexts: PathBuf,
     /// Folders, walked when they are first needed: the build context, and those with names.
     folders: HashMap<FileSource, OnceLock<Opened>>,
     /// What was fetched.
@@ -26,11 +30,12 @@ pub(super) struct Answers {
 type Opened = Result<Arc<Context>, ContextError>;
 
 impl Answers {
-    pub(super) fn new(options: &Arc<Options>) -> Self {
+    pub(super) fn new(options: &Arc<Options>, store: &Store) -> Self {
         let named = (0..options.named.len()).map(FileSource::Named);
         let folders = named.chain([FileSource::Context]).map(|source| (source, OnceLock::new()));
         Self {
             options: Arc::clone(options),
+            contexts: store.contexts(),
             folders: folders.collect(),
             fetched: HashMap::new(),
             digests: Mutex::default(),
@@ -57,13 +62,25 @@ impl Answers {
         match (at, self.folders.get(source)) {
             (ContextAt::Here(context), _) => Ok(Some(Arc::clone(context))),
             (ContextAt::Folder { path, ignore }, Some(folder)) => folder
-                .get_or_init(|| match Context::open(path, ignore.clone()) {
-                    Ok(context) => Ok(Arc::new(context)),
-                    Err(error) => Err(explain(&error)),
+                .get_or_init(|| {
+                    // Where there is no such folder, the walk says so.
+                    let stats = StatCache::of(&self.contexts, path).ok();
+                    match Context::open_with(path, ignore.clone(), stats) {
+                        Ok(context) => Ok(Arc::new(context)),
+                        Err(error) => Err(explain(&error)),
+                    }
                 })
                 .clone()
                 .map(Some),
             _ => Ok(None),
+        }
+    }
+
+    /// Has what was learned of folders kept for the next build, which nobody waits for.
+    pub(super) fn keep_stats(&self) {
+        for context in self.folders.values().filter_map(OnceLock::get).flatten() {
+            let context = Arc::clone(context);
+            tokio::task::spawn_blocking(move || context.keep_stats());
         }
     }
 }

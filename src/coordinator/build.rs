@@ -155,13 +155,16 @@ impl Build {
 
     /// Plans, and resolves images, until nothing is missing.
     async fn prepare(&self) -> Result<(Graph, Answers), Vec<BuildError>> {
-        let mut answers = Answers::new(&self.options);
+        let mut answers = Answers::new(&self.options, self.engine.store());
         let bases = Bases { client: &self.client, store: self.engine.store(), ask_always: self.options.pull };
         loop {
             let planned =
                 tokio::task::block_in_place(|| plan(&self.dockerfile, &self.options.request, &answers));
             match planned.map_err(|error| vec![error.into()])? {
-                plan::Outcome::Ready(graph) => return Ok((graph, answers)),
+                plan::Outcome::Ready(graph) => {
+                    answers.keep_stats();
+                    return Ok((graph, answers));
+                }
                 plan::Outcome::Wanted(wanted) => {
                     let mut images = Vec::new();
                     let mut files = Vec::new();

@@ -41,7 +41,7 @@ pub struct Checked {
 impl Check<'_> {
     /// Plans, and resolves images, until there is nothing more to be known.
     pub async fn run(&self) -> Checked {
-        let mut answers = Answers::new(&self.options);
+        let mut answers = Answers::new(&self.options, self.store);
         let (mut unfit, mut missing) = (Vec::new(), Vec::new());
         loop {
             let survey = survey(self.dockerfile, &self.options.request, &answers);

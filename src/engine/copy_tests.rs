@@ -14,7 +14,6 @@ const NOW: i64 = 5000;
 
 struct Bench {
     engine: Engine,
-    steps: u32,
     _store: tempfile::TempDir,
 }
 

@@ -21,7 +21,11 @@ pub(super) fn open_directory(root: BorrowedFd<'_>, path: &LayerPath) -> io::Resu
 }
 
 /// Opens `path`, relative to `root` and without links or `..`; the empty path is `root` itself.
-pub(super) fn open(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+///
+/// # Errors
+///
+/// Fails as the kernel does; for a link anywhere in the path with `ELOOP`, `EXDEV` or `ENOTDIR`.
+pub fn open(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
     let mut rest = path;
     let mut base: Option<OwnedFd> = None;
     while rest.len() > AT_ONCE {

@@ -77,6 +77,47 @@ impl LayerIndex {
         builder.finish()
     }
 
+    /// The index of entries that stand in path order already, each below a directory that is among them
+    /// or the root. Links are where they are, and nothing of it is a marker: what a walk finds.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the order or a parent is not as it must be, for a hard link to what is no file, and
+    /// for markers.
+    pub fn of_sorted(entries: Vec<Entry>) -> Result<Self, LayerError> {
+        let root = Slot::new(LayerPath::root(), Shape::Implicit, false);
+        let mut slots = Vec::with_capacity(entries.len() + 1);
+        slots.push(root);
+        // The directories that lead to the entry before.
+        let mut open: Vec<usize> = vec![0];
+        for entry in entries {
+            if entry.is_marker() || slots.last().is_some_and(|last: &Slot| last.path >= entry.path) {
+                return Err(LayerError::refused(&entry.path, "it is not in the order of a walk"));
+            }
+            while open.last().is_some_and(|&above| !entry.path.starts_with(&slots[above].path)) {
+                open.pop();
+            }
+            let above = open.last().map_or(0, |&above| slots[above].path.as_bytes().len());
+            let name = entry.path.as_bytes().get(above..).unwrap_or_default();
+            if name.strip_prefix(b"/").unwrap_or(name).contains(&b'/') {
+                return Err(LayerError::refused(&entry.path, "the directory above it is missing"));
+            }
+            if entry.is_directory() {
+                open.push(slots.len());
+            }
+            slots.push(Slot::new(entry.path.clone(), Shape::Real(entry), false));
+        }
+        let index = Self::from_slots(slots);
+        for slot in &index.slots {
+            if let Shape::Real(Entry { kind: EntryKind::HardLink { target }, .. }) = &slot.shape
+                && !index.get(target).is_some_and(Entry::is_file)
+            {
+                return Err(LayerError::refused(&slot.path, "the file it links to is missing"));
+            }
+        }
+        Ok(index)
+    }
+
     /// `slots` in path order, every parent present, the root first.
     pub(super) fn from_slots(mut slots: Vec<Slot>) -> Self {
         let mut open: Vec<usize> = Vec::new();
@@ -177,6 +218,42 @@ impl LayerIndex {
 mod tests {
     use super::*;
     use crate::layer::content::Content;
+
+    #[test]
+    fn what_is_sorted_gives_the_same_index() {
+        let path = |path: &str| LayerPath::new(path).unwrap();
+        let file = |at: &str| Entry::new(path(at), EntryKind::File { size: 1 }, 0o644);
+        let directory = |at: &str| Entry::new(path(at), EntryKind::Directory, 0o700);
+        let link = |at: &str, to: &str| Entry::new(path(at), EntryKind::HardLink { target: path(to) }, 0o644);
+        let sorted = [
+            directory("a"),
+            directory("a/b"),
+            file("a/b/c"),
+            file("a/d"),
+            file("a!"),
+            file("a.txt"),
+            link("z", "a/d"),
+        ];
+        let changes = sorted.clone().map(Change::bare);
+        let index = LayerIndex::of_sorted(sorted.to_vec()).unwrap();
+        assert_eq!(index, LayerIndex::from_changes(&changes, None).unwrap());
+        assert_eq!(LayerIndex::of_sorted(Vec::new()).unwrap(), LayerIndex::from_changes(&[], None).unwrap());
+        for wrong in [
+            vec![file("b"), file("a")],
+            vec![file("a"), file("a")],
+            vec![file("a/b")],
+            vec![file("a"), file("a/b")],
+            vec![directory("a"), file("a/b/c")],
+            vec![directory("a"), file("b"), file("b/c")],
+            vec![file("")],
+            vec![link("a", "b")],
+            vec![directory("a"), link("b", "a")],
+            vec![Entry::whiteout(path("a"))],
+            vec![Entry::opaque(path("a"))],
+        ] {
+            assert!(LayerIndex::of_sorted(wrong.clone()).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn children_and_entries() {

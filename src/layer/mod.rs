@@ -52,6 +52,7 @@ mod tree;
 mod unpack;
 
 pub use advance::advance;
+pub use beneath::open as open_beneath;
 pub use compare::{Compare, Compared, Original, compare};
 pub use content::{Change, Content, sort_changes};
 pub use decode::{Compression, archive, decoder, detect, is_tar, verify_diff_id};

@@ -10,7 +10,7 @@ use super::build::MOST_LINKS;
 use super::content::{Change, Content};
 use super::entry::{Entry, EntryKind};
 use super::error::LayerError;
-use super::index::{LayerIndex, Shape};
+use super::index::{LayerIndex, Shape, Slot};
 use super::path::LayerPath;
 
 /// A stack of layers, seen as one file system.
@@ -119,6 +119,9 @@ impl Tree {
 
     /// Everything below `path`, in path order; `path` itself is not in it.
     pub fn walk(&self, path: &LayerPath) -> Vec<(LayerPath, Node)> {
+        if let [layer] = &self.layers[..] {
+            return alone(layer, path);
+        }
         let mut found = Vec::new();
         let children = |stack: &Stack| self.merged(stack).into_values().rev().collect::<Vec<_>>();
         let mut open = children(&self.locate(path));
@@ -324,6 +327,18 @@ impl Tree {
         }
         Some(Node { entry, layer })
     }
+}
+
+/// Everything below `path` in a view of one layer: there is nothing to merge.
+fn alone(layer: &LayerIndex, path: &LayerPath) -> Vec<(LayerPath, Node)> {
+    let Some(top) = layer.find(path.as_bytes()) else { return Vec::new() };
+    let below = &layer.slots()[top as usize + 1..layer.slot(top).end as usize];
+    let node = |slot: &Slot| match &slot.shape {
+        Shape::Real(entry) => Some((slot.path.clone(), Node { entry: entry.clone(), layer: 0 })),
+        Shape::Implicit => Some((slot.path.clone(), implicit(slot.path.clone(), 0))),
+        Shape::Deleted => None,
+    };
+    below.iter().filter_map(node).collect()
 }
 
 fn implicit(path: LayerPath, layer: usize) -> Node {

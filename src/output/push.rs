@@ -121,10 +121,17 @@ pub(super) async fn push_blob(
         .cloned()
         .into_iter()
         .collect();
-    let source = store.blob_path(&descriptor.digest);
-    let pushed = client
-        .push_blob(repository, descriptor, &source, &mount_from, &|bytes| transfer.reached(bytes))
-        .await?;
+    let reached = |bytes| transfer.reached(bytes);
+    let pushed = match origin {
+        // Nobody here has read it: it goes from one registry to the other, or stays where it is.
+        Some(origin) if !store.has_blob(descriptor) => {
+            client.copy_blob(origin, repository, descriptor, &reached).await?
+        }
+        _ => {
+            let source = store.blob_path(&descriptor.digest);
+            client.push_blob(repository, descriptor, &source, &mount_from, &reached).await?
+        }
+    };
     transfer.finish(match pushed {
         Pushed::Uploaded => TransferEnd::Transferred,
         Pushed::Mounted => TransferEnd::Mounted,

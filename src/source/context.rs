@@ -1,20 +1,21 @@
 //! A context: files that COPY and ADD can reach, seen as a tree of layer entries.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::CStr;
+use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
+use rustix::fs::{Mode, OFlags};
 
-use super::facts::Facts;
+use super::facts::Known;
 use super::select::{Selected, select};
+use super::stat_cache::StatCache;
+use super::walk::{Walked, processors, walk};
 use super::{SourceError, sockets};
 use crate::dockerfile::Selection;
-use crate::dockerfile::ignore::{Ignore, Verdict};
-use crate::layer::{Change, Content, Entry, EntryKind, LayerIndex, LayerPath, Tree};
+use crate::dockerfile::ignore::Ignore;
+use crate::layer::{Change, Content, LayerIndex, LayerPath, Tree};
 
 /// Files that COPY and ADD can reach: those of a directory, or gathered from elsewhere.
 ///
@@ -25,7 +26,7 @@ pub struct Context {
     files: Files,
     ignore: Ignore,
     tree: Tree,
-    facts: Mutex<HashMap<LayerPath, Arc<Facts>>>,
+    known: Known,
     sockets: Vec<LayerPath>,
     hint: String,
 }
@@ -37,17 +38,33 @@ impl Context {
     ///
     /// Fails where the directory or one below it cannot be read, or holds a name that no layer can.
     pub fn open(directory: &Path, ignore: Ignore) -> Result<Self, SourceError> {
+        Self::open_with(directory, ignore, None)
+    }
+
+    /// As [`Context::open`]. Files of which `stats` knows that they have not changed are not opened
+    /// later either; [`Context::keep_stats`] keeps there what was learned.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::open`]. A cache that cannot be used is no error.
+    pub fn open_with(
+        directory: &Path,
+        ignore: Ignore,
+        stats: Option<StatCache>,
+    ) -> Result<Self, SourceError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(directory, flags, Mode::empty())
             .map_err(|errno| SourceError::io("open the build context", directory, errno))?;
-        let mut walk =
-            Walk { ignore: &ignore, changes: Vec::new(), links: BTreeMap::new(), sockets: Vec::new() };
-        walk.directory(root.as_fd(), &LayerPath::root(), &Verdict::root())?;
-        let Walk { changes, sockets, .. } = walk;
-        let index = LayerIndex::from_changes(&changes, None)?;
+        let Walked { entries, stats: found, sockets } = walk(root.as_fd(), &ignore, processors)?;
+        let known = stats.map(|cache| {
+            let recalled = cache.recall(entries.iter().map(|entry| &entry.path).zip(&found));
+            Known::recalled(cache, recalled)
+        });
+        let index = LayerIndex::of_sorted(entries)?;
         Ok(Self {
             ignore,
             sockets,
+            known: known.unwrap_or_default(),
             ..Self::new(Files::Beneath(Arc::new(root)), Tree::new(vec![Arc::new(index)]))
         })
     }
@@ -80,7 +97,7 @@ impl Context {
             files,
             ignore: Ignore::none(),
             tree,
-            facts: Mutex::default(),
+            known: Known::default(),
             sockets: Vec::new(),
             hint: "paths are relative to the build context".to_owned(),
         }
@@ -171,8 +188,9 @@ impl Context {
         }
     }
 
-    pub(super) fn known_facts(&self) -> &Mutex<HashMap<LayerPath, Arc<Facts>>> {
-        &self.facts
+    /// What is known of the files.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// The rule of `.dockerignore` that hides a path, e.g. `.dockerignore:3: *.log`.
@@ -190,100 +208,6 @@ enum Files {
     Beneath(Arc<OwnedFd>),
     /// In places of their own.
     Gathered(HashMap<LayerPath, Content>),
-}
-
-/// A walk in progress.
-struct Walk<'a> {
-    ignore: &'a Ignore,
-    changes: Vec<Change>,
-    links: BTreeMap<(u64, u64), LayerPath>,
-    sockets: Vec<LayerPath>,
-}
-
-impl Walk<'_> {
-    /// Adds what is below a directory, in order of names.
-    fn directory(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        path: &LayerPath,
-        verdict: &Verdict,
-    ) -> Result<(), SourceError> {
-        let fail = |errno| SourceError::io("read the directory", path.as_os_path(), errno);
-        let mut names = Vec::new();
-        for entry in Dir::read_from(fd).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                names.push(entry.file_name().to_owned());
-            }
-        }
-        names.sort_unstable();
-        for name in names {
-            let child = path.join(name.to_bytes())?;
-            let verdict = self.ignore.verdict(child.as_bytes(), verdict);
-            self.child(fd, &name, child, &verdict)?;
-        }
-        Ok(())
-    }
-
-    fn child(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        name: &CStr,
-        path: LayerPath,
-        verdict: &Verdict,
-    ) -> Result<(), SourceError> {
-        if verdict.ignored && !self.ignore.may_reinclude_below(path.as_bytes()) {
-            return Ok(());
-        }
-        let fail = |errno| SourceError::io("read", path.as_os_path(), errno);
-        let stat = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => EntryKind::Directory,
-            _ if verdict.ignored => return Ok(()),
-            FileType::RegularFile => {
-                let size = u64::try_from(stat.st_size).unwrap_or(0);
-                match (stat.st_nlink > 1).then(|| self.links.get(&(stat.st_dev, stat.st_ino))).flatten() {
-                    Some(first) => EntryKind::HardLink { target: first.clone() },
-                    None => {
-                        self.links.insert((stat.st_dev, stat.st_ino), path.clone());
-                        EntryKind::File { size }
-                    }
-                }
-            }
-            FileType::Symlink => {
-                let target = readlinkat(fd, name, Vec::new()).map_err(fail)?;
-                EntryKind::Symlink { target: target.into_bytes() }
-            }
-            FileType::Fifo => EntryKind::Fifo,
-            FileType::CharacterDevice => EntryKind::Char {
-                major: rustix::fs::major(stat.st_rdev),
-                minor: rustix::fs::minor(stat.st_rdev),
-            },
-            FileType::BlockDevice => EntryKind::Block {
-                major: rustix::fs::major(stat.st_rdev),
-                minor: rustix::fs::minor(stat.st_rdev),
-            },
-            _ => {
-                self.sockets.push(path);
-                return Ok(());
-            }
-        };
-        let is_directory = kind == EntryKind::Directory;
-        let mut entry = Entry::new(path.clone(), kind, stat.st_mode & 0o7777);
-        entry.mtime = stat.st_mtime;
-        let before = self.changes.len();
-        self.changes.push(Change { entry, content: Content::Empty });
-        if is_directory {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let below = openat(fd, name, flags, Mode::empty()).map_err(fail)?;
-            self.directory(below.as_fd(), &path, verdict)?;
-            // An ignored directory is there for the sake of what is included below it.
-            if verdict.ignored && self.changes.len() == before + 1 {
-                self.changes.pop();
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
 use super::*;
+use crate::layer::{Entry, EntryKind};
 
 fn path(path: &str) -> LayerPath {
     LayerPath::new(path).unwrap()
@@ -190,4 +191,53 @@ fn what_is_left_out_is_never_opened() {
     assert!(context.digest(&selection(&["d/secret"], &["secret"], false)).is_ok());
     assert!(context.digest(&selection(&["d/f"], &[], true)).is_ok());
     assert!(context.digest(&selection(&["d"], &[], false)).is_err());
+}
+
+#[test]
+fn many_files_are_read_by_several_threads_as_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for directory in ["x", "y/deep"] {
+        fs::create_dir_all(at.join(directory)).unwrap();
+        for number in 0..150 {
+            fs::write(at.join(format!("{directory}/f{number:03}")), format!("{directory}{number}")).unwrap();
+        }
+    }
+    fs::write(at.join("large"), vec![7; 200_000]).unwrap();
+    fs::write(at.join("empty"), "").unwrap();
+    fs::hard_link(at.join("x/f007"), at.join("y/linked")).unwrap();
+    let context = directory(at);
+    let all = selection(&["."], &[], false);
+    // The same files from memory, which are read one after the other.
+    let changes = context.tree().walk(&LayerPath::root()).into_iter().map(|(path, node)| {
+        let data =
+            if node.entry.is_file() { fs::read(at.join(path.as_os_path())).unwrap() } else { Vec::new() };
+        Change { entry: node.entry, content: Content::Bytes(data.into()) }
+    });
+    let gathered = Context::gathered(changes.collect()).unwrap();
+    assert_eq!(context.digest(&all).unwrap(), gathered.digest(&all).unwrap());
+    // Of all that cannot be read, the first is told.
+    for _ in 0..5 {
+        let context = directory(at);
+        let gone = ["x/f120", "y/deep/f000", "y/deep/f149"];
+        gone.iter().for_each(|file| fs::remove_file(at.join(file)).unwrap());
+        let error = context.digest(&all).unwrap_err().to_string();
+        assert!(error.starts_with("failed to read `x/f120`"), "{error}");
+        gone.iter().for_each(|file| fs::write(at.join(file), "").unwrap());
+    }
+}
+
+#[test]
+fn links_that_come_later_are_not_followed() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("f"), "secret").unwrap();
+    for (place, target) in [("d/f", outside.path().join("f")), ("d", outside.path().to_owned())] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("d")).unwrap();
+        fs::write(folder.path().join("d/f"), "public").unwrap();
+        let context = directory(folder.path());
+        fs::rename(folder.path().join(place), folder.path().join("away")).unwrap();
+        symlink(target, folder.path().join(place)).unwrap();
+        assert!(context.digest(&selection(&["d/f"], &[], false)).is_err(), "{place}");
+    }
 }

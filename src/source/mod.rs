@@ -13,6 +13,9 @@
 //!   lies in one file without a name.
 //! - A digest of copied files covers paths, types, modes, link targets, attributes and data, but
 //!   neither times nor owners, which differ between machines.
+//! - A file is opened for its digest once in a build, and in no later build while its inode, size and
+//!   times stay the same.
+//! - Neither trees nor digests nor errors depend on the number of threads.
 //!
 //! Sources: BuildKit's Dockerfile frontend, COPY and ADD; OCI image-spec 1.1, `image-layout.md`.
 
@@ -22,11 +25,16 @@ mod error;
 mod facts;
 pub mod git;
 mod layout;
+mod reader;
 pub mod remote;
 mod select;
 mod sockets;
 mod spool;
+mod stat;
+mod stat_cache;
+mod stat_records;
 mod tar_places;
+mod walk;
 
 pub use archive::{Input, looks_like_archive};
 pub use context::Context;
@@ -34,3 +42,4 @@ pub use error::SourceError;
 pub use layout::{Layout, Selector};
 pub use select::{Selected, Shape, has_wildcard, select};
 pub use spool::Spool;
+pub use stat_cache::StatCache;

@@ -12,7 +12,7 @@
 //! downloads/<hex>          what a URL gave: digest and validators, under the digest of the URL
 //! git/<hex>/               a bare repository that commits are fetched into
 //! caches/<hex>/<n>/        a directory of RUN --mount=type=cache; <n>.lock is held while it is used
-//! contexts/<hex>           what files of a folder were when they were last read
+//! contexts/<hex>           what files of a context were, so that those that did not change are not read again
 //! locks/<hex>              taken while one of several builds makes a thing that all of them want
 //! locks/gate               held while a thing is looked up, and alone while one is taken away
 //! scratch/<build>/         work in progress; removed by the next build when its owner has died

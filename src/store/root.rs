@@ -84,6 +84,11 @@ impl Store {
         self.root.join("git")
     }
 
+    /// Where it is kept what files of contexts were, so that those that did not change are not read again.
+    pub fn contexts(&self) -> PathBuf {
+        self.root.join("contexts")
+    }
+
     pub(super) fn place(&self, kind: &str, digest: &Digest) -> PathBuf {
         self.root.join(kind).join(digest.hex())
     }
