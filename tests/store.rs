@@ -182,26 +182,25 @@ fn flipped_bits_are_found_and_made_again() {
         let verified = json(&world, &["verify"]);
         assert_eq!(verified["damaged"], serde_json::json!([]), "{user:?}");
         assert!(verified["blobs"].as_u64() > Some(3) && verified["layers"].as_u64() > Some(1), "{verified}");
-        let all = files(&world.root());
-        let below = |folder: &str| all.iter().filter(move |path| path.starts_with(world.root().join(folder)));
-        let largest =
-            |folder: &str| below(folder).max_by_key(|path| path.metadata().map_or(0, |file| file.len()));
-        let numbers = below("layers").find(|path| path.ends_with("fs/numbers"));
-        let busybox = below("layers").find(|path| path.ends_with("fs/bin/busybox"));
-        let index = below("layers").find(|path| path.ends_with("index"));
-        let record = below("layers").find(|path| path.extension().is_some_and(|suffix| suffix == "json"));
+        let below = |folder: &str| files(&world.root().join(folder));
+        let largest = |folder: &str| {
+            below(folder).into_iter().max_by_key(|path| path.metadata().map_or(0, |file| file.len()))
+        };
+        let of_layers = |end: &str| {
+            below("layers").into_iter().find(|path| path.to_str().is_some_and(|path| path.ends_with(end)))
+        };
         let table = [
             ("blob", largest("blobs")),
             ("record", largest("steps")),
             ("record", largest("refs")),
-            ("record", record),
-            ("index", index),
-            ("directory", numbers),
-            ("directory", busybox),
+            ("record", of_layers(".json")),
+            ("index", of_layers("/index")),
+            ("directory", of_layers("fs/numbers")),
+            ("directory", of_layers("fs/bin/busybox")),
         ];
         for (at, (kind, path)) in table.into_iter().enumerate() {
             let path = path.unwrap_or_else(|| panic!("{user:?}: nothing to damage for {kind}, {at}"));
-            flip(path);
+            flip(&path);
             let found = cache(&world, &["verify", "--json"]).run().code(1);
             let found: Value = serde_json::from_str(&found.stdout).expect("JSON");
             let damaged = found["damaged"].as_array().expect("a list");
