@@ -196,7 +196,7 @@ fn flipped_bits_are_found_and_made_again() {
             ("record", of_layers(".json")),
             ("index", of_layers("/index")),
             ("directory", of_layers("fs/numbers")),
-            ("directory", of_layers("fs/bin/busybox")),
+            ("directory", of_layers("bin/busybox")),
         ];
         for (at, (kind, path)) in table.into_iter().enumerate() {
             let path = path.unwrap_or_else(|| panic!("{user:?}: nothing to damage for {kind}, {at}"));
