@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::sandbox::Isolation;
 
+use super::cache::{CacheArgs, EXAMPLES};
 use super::refused::RefusedArgs;
 
 /// Shown by `fanfold` without arguments.
@@ -30,6 +31,10 @@ Look for mistakes first, without building:
 What this machine can build:
 
     fanfold platforms
+
+What builds have left on the disk:
+
+    fanfold cache du
 
 All options: fanfold build --help
 ";
@@ -70,6 +75,9 @@ pub(super) enum Command {
     /// Find mistakes in a Dockerfile; nothing is built
     #[command(after_help = CHECKED)]
     Check(Box<CheckArgs>),
+    /// Look after the local store: list, measure, clean up, verify, fetch ahead
+    #[command(after_help = EXAMPLES)]
+    Cache(CacheArgs),
     /// Show which platforms this machine can build, how, and why not
     Platforms(PlatformsArgs),
 }

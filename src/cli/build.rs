@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use fanfold_platforms::Platform;
 
 use super::agents::Agents;
-use super::args::{BuildArgs, InputArgs};
+use super::args::BuildArgs;
 use super::deliver::Delivery;
 use super::environment::Environment;
 use super::errors::{Failure, Kind};
@@ -265,7 +265,7 @@ async fn build(
     let interrupted = signals::listen(prepared.deadline)
         .map_err(|error| Failure::new(Kind::Retryable, format!("failed to listen for signals: {error}")))?;
     let progress = Progress::standard(prepared.mode, environment.progress());
-    let client = client(&arguments.input, environment, &progress)?;
+    let client = client(&arguments.input.insecure_registry, environment, &progress)?;
     remove_leftovers(&store);
     let cancel = Cancel::default();
     let sockets = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
@@ -326,9 +326,7 @@ async fn build(
         named,
         no_cache: arguments.no_cache,
         inline_cache: cache_to.iter().any(|cache| cache.target == CacheTarget::Inline),
-        blobs_here: prepared.compression.force
-            || outputs.is_empty()
-            || outputs.iter().any(|output| !output.is_push()),
+        blobs_here: compression.force || outputs.is_empty() || outputs.iter().any(|output| !output.is_push()),
         pull: arguments.input.pull,
         jobs,
         step_timeout,
@@ -409,7 +407,7 @@ pub(super) fn now() -> i64 {
 
 /// What speaks with registries and web servers.
 pub(super) fn client(
-    arguments: &InputArgs,
+    insecure: &[String],
     environment: &Environment,
     progress: &Progress,
 ) -> Result<Client, Failure> {
@@ -425,7 +423,7 @@ pub(super) fn client(
         });
     });
     Client::new(registry::Config {
-        insecure: arguments.insecure_registry.clone(),
+        insecure: insecure.to_vec(),
         credentials: environment.credentials(),
         ca_file: environment.ca_file(),
         ca_dirs: environment.ca_dirs(),

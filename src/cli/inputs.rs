@@ -236,7 +236,7 @@ fn fetch(
     let runtime = build::runtime()?;
     runtime.block_on(async {
         let progress = Progress::standard(mode, environment.progress());
-        let client = build::client(arguments, environment, &progress)?;
+        let client = build::client(&arguments.insecure_registry, environment, &progress)?;
         let repositories = repositories(environment, store, secrets, Cancel::default(), None);
         let remotes = Remotes { client, progress: progress.clone(), repositories };
         let fetched = remotes.web(url, None).await;

@@ -11,6 +11,7 @@
 mod agents;
 mod args;
 mod build;
+mod cache;
 mod check;
 mod contexts;
 mod deliver;
@@ -45,12 +46,17 @@ use args::{Cli, Command, WELCOME};
 use environment::Environment;
 use errors::Failure;
 
+/// The command without the values of variables in its help, and all below it.
+fn discreet(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(discreet)
+}
+
 /// Runs the command line and gives the exit code.
 ///
 /// Call it while the process has one thread: a build forks into namespaces of its own.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     // The values of variables may be secrets, and help is copied into tickets.
-    let command = Cli::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
+    let command = discreet(Cli::command());
     let parsed = variables::matches(command, &Environment::read(), arguments.collect())
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
@@ -64,6 +70,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
             Ok(0)
         }
         Some(Command::Build(arguments)) => build::run(&arguments),
+        Some(Command::Cache(arguments)) => cache::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Platforms(arguments)) => platforms::run(&arguments),
     };

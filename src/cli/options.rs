@@ -234,7 +234,8 @@ fn caches<T>(
     texts.iter().map(parse).collect()
 }
 
-fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
+/// Reads lists of platforms; each is named once.
+pub(super) fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
     let mut platforms: Vec<Platform> = Vec::new();
     for text in texts {
         let parsed =

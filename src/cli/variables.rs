@@ -30,8 +30,16 @@ pub(super) fn matches(
         }
         command.try_get_matches_from(&arguments).err().unwrap_or(error)
     })?;
-    let Some((name, given)) = found.subcommand() else { return Ok(found) };
-    let Some(subcommand) = usable.find_subcommand(name) else { return Ok(found) };
+    // The innermost subcommand has the flags; `at` is where they may stand: behind its name, and in front of
+    // a `--` that may follow.
+    let (mut subcommand, mut given, mut at) = (&usable, &found, 1);
+    while let Some((name, deeper)) = given.subcommand() {
+        let Some(known) = subcommand.find_subcommand(name) else { return Ok(found) };
+        let is_name = |word: &OsString| word == name || is_alias(known, word);
+        let place = arguments.iter().skip(at).position(is_name);
+        at = place.map_or(arguments.len(), |place| at + place + 1);
+        (subcommand, given) = (known, deeper);
+    }
     let mut words = Vec::new();
     for arg in subcommand.get_arguments().filter(|arg| matches!(arg.get_action(), ArgAction::Append)) {
         let id = arg.get_id().as_str();
@@ -45,9 +53,6 @@ pub(super) fn matches(
     if words.is_empty() {
         return Ok(found);
     }
-    // Behind the subcommand, and in front of a `--` that may follow.
-    let at = arguments.iter().skip(1).position(|word| word == name || is_alias(subcommand, word));
-    let at = at.map_or(arguments.len(), |at| at + 2);
     let usable = without(usable, |arg| words.iter().any(|(id, _)| arg.get_id() == id.as_str()));
     let (head, tail) = arguments.split_at(at);
     usable.try_get_matches_from(head.iter().chain(words.iter().map(|(_, word)| word)).chain(tail))
@@ -57,9 +62,13 @@ fn is_alias(command: &Command, word: &OsString) -> bool {
     command.get_all_aliases().any(|alias| word == alias)
 }
 
-/// The command with some of its arguments deaf to variables.
+/// The command with some of its arguments, and of those below it, deaf to variables.
 fn without(command: Command, is_deaf: impl Fn(&clap::Arg) -> bool) -> Command {
-    command.mut_subcommands(|subcommand| {
-        subcommand.mut_args(|arg| if is_deaf(&arg) { arg.env(Resettable::Reset) } else { arg })
-    })
+    deafened(command, &is_deaf)
+}
+
+fn deafened(command: Command, is_deaf: &dyn Fn(&clap::Arg) -> bool) -> Command {
+    command
+        .mut_args(|arg| if is_deaf(&arg) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(|subcommand| deafened(subcommand, is_deaf))
 }

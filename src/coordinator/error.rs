@@ -104,7 +104,7 @@ impl BuildError {
 }
 
 /// Advice where the disk is full.
-pub(super) const DISK_FULL: &str = "free some space, or put the store on another disk with --root";
+pub(super) const DISK_FULL: &str = "free some space, for example with `fanfold cache prune --older-than 7d`, or put the store on another disk with --root";
 
 impl From<PlanError> for BuildError {
     fn from(error: PlanError) -> Self {
@@ -133,6 +133,10 @@ impl From<StoreError> for BuildError {
         if error.is_refused() {
             return Self::new(ErrorKind::Invalid, text)
                 .with_hint("name a folder that you can write to with --root");
+        }
+        if error.is_without_locks() {
+            return Self::new(ErrorKind::Invalid, text)
+                .with_hint("builds that share a store need locks (flock): name a folder on another file system with --root");
         }
         let hint = if error.is_disk_full() { DISK_FULL } else { "build again" };
         Self::new(ErrorKind::Retryable, text).with_hint(hint)

@@ -31,6 +31,7 @@ mod schedule;
 mod seals;
 mod source;
 mod stop;
+mod warm;
 
 pub use build::{Build, Finished, Outcome};
 pub use check::{Check, Checked};
@@ -40,3 +41,4 @@ pub use remotes::{Remotes, Repositories, WebFile, explain};
 pub use results::Results;
 pub use source::Source;
 pub use stop::{Stop, stopped};
+pub use warm::{Warm, Warmed};

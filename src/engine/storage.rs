@@ -50,6 +50,15 @@ impl Engine {
         }
     }
 
+    /// Whether commands stand on overlays over the directories of layers.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the store cannot be written to.
+    pub fn has_overlays(&self) -> Result<bool, EngineError> {
+        Ok(*self.storage()? == Storage::Overlay)
+    }
+
     /// Makes ready what all commands need. Call it as soon as it is known that there will be one, on a thread
     /// that may wait: until the first comes, a base is fetched.
     ///

@@ -340,9 +340,10 @@ fn any_number_of_threads_writes_the_same() {
         assert_eq!(fs::read(into.join("d3/f3")).unwrap(), b"again");
         assert_eq!(fs::metadata(into.join("d2/f2")).unwrap().mode() & 0o7777, 0o4755);
         let scanned = scan_upper(&into, &Tree::default(), &[]).unwrap();
-        let encoding = LayerEncoding::Tar;
+        let compression = crate::image::Compression::NONE;
         let blob = place.0.path().join("blob");
-        found.push(seal(&scanned, &Seal { clamp: None, encoding, pool: &pool }, &blob).unwrap());
+        let options = Seal { clamp: None, compression, known: None, pool: &pool };
+        found.push(seal(&scanned, &options, &blob).unwrap());
         fs::set_permissions(into.join("d1"), fs::Permissions::from_mode(0o755)).unwrap();
     }
     assert!(found.iter().all(|sealed| *sealed == found[0]));

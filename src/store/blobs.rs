@@ -1,10 +1,12 @@
 //! Blobs, by digest.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Store, StoreError};
-use crate::image::{Descriptor, Digest};
+use crate::image::{Descriptor, Digest, HashingReader};
 
 impl Store {
     /// Where the blob lies, or would lie.
@@ -12,9 +14,17 @@ impl Store {
         self.root().join("blobs/sha256").join(digest.hex())
     }
 
-    /// Whether the blob is here, with the size that its descriptor says.
+    /// Where the blob lies, marked as used now.
+    fn used_blob(&self, digest: &Digest) -> PathBuf {
+        let path = self.blob_path(digest);
+        self.gate().mark(&path);
+        path
+    }
+
+    /// Whether the blob is here, with the size that its descriptor says. Who uses its bytes finds out
+    /// whether they are the right ones, and if they are not, says so to [`Store::verify_blob`].
     pub fn has_blob(&self, descriptor: &Descriptor) -> bool {
-        fs::metadata(self.blob_path(&descriptor.digest))
+        fs::metadata(self.used_blob(&descriptor.digest))
             .is_ok_and(|metadata| metadata.is_file() && metadata.len() == descriptor.size)
     }
 
@@ -25,8 +35,9 @@ impl Store {
     /// Fails where it cannot be written.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        let path = self.blob_path(&digest);
-        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
+        let path = self.used_blob(&digest);
+        // It is read again later, by digest: one that was damaged is written again here.
+        if fs::read(&path).is_ok_and(|known| known == bytes) {
             return Ok(digest);
         }
         self.write_whole(&path, bytes)?;
@@ -35,7 +46,7 @@ impl Store {
 
     /// Reads a small blob and checks it against its digest; `None` where it is missing or damaged.
     pub fn read_blob(&self, digest: &Digest) -> Option<Vec<u8>> {
-        fs::read(self.blob_path(digest)).ok().filter(|bytes| Digest::of(bytes) == *digest)
+        fs::read(self.used_blob(digest)).ok().filter(|bytes| Digest::of(bytes) == *digest)
     }
 
     /// Gives a verified file in scratch space its name as a blob.
@@ -48,8 +59,52 @@ impl Store {
         fs::rename(file, &path).map_err(StoreError::at("rename", &path))
     }
 
+    /// Whether the blob is here as its descriptor says, after reading it as a whole. One that is damaged is
+    /// dropped, so that it is fetched or made again.
+    pub fn verify_blob(&self, descriptor: &Descriptor) -> bool {
+        let path = self.used_blob(&descriptor.digest);
+        let Ok(file) = File::open(&path) else { return false };
+        let Ok(read) = file.metadata() else { return false };
+        let mut reader = HashingReader::new(file);
+        let whole = io::copy(&mut reader, &mut io::sink()).is_ok();
+        let (_, digest, length) = reader.finish();
+        if whole && digest == descriptor.digest && length == descriptor.size {
+            return true;
+        }
+        // Another build may have put a good one in its place meanwhile.
+        let is_same = |named: fs::Metadata| (named.dev(), named.ino()) == (read.dev(), read.ino());
+        if fs::symlink_metadata(&path).is_ok_and(is_same) {
+            self.drop_blob(&descriptor.digest);
+        }
+        false
+    }
+
     /// Drops a blob that turned out to be damaged.
     pub fn drop_blob(&self, digest: &Digest) {
         drop(fs::remove_file(self.blob_path(digest)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_blobs_are_dropped_and_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let descriptor = Descriptor::of("x/y", b"content");
+        assert!(!store.verify_blob(&descriptor));
+        store.put_blob(b"content").unwrap();
+        assert!(store.verify_blob(&descriptor));
+        let damage = || fs::write(store.blob_path(&descriptor.digest), b"c0ntent").unwrap();
+        damage();
+        assert!(store.has_blob(&descriptor), "the size is right");
+        assert!(!store.verify_blob(&descriptor));
+        assert!(!store.has_blob(&descriptor));
+        damage();
+        assert_eq!(store.read_blob(&descriptor.digest), None);
+        store.put_blob(b"content").unwrap();
+        assert_eq!(store.read_blob(&descriptor.digest).as_deref(), Some(&b"content"[..]));
     }
 }

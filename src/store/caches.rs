@@ -72,6 +72,8 @@ impl Store {
         let place = self.place("caches", cache);
         make(&place)?;
         let Some((number, lock)) = take(&place, sharing, stop)? else { return Ok(None) };
+        // Who removes directories takes this lock first. The time of its file is that of the last use.
+        self.gate().mark(&place.join(format!("{number}.lock")));
         let path = place.join(number.to_string());
         if !path.exists() {
             let scratch = self.scratch_dir()?;
@@ -104,10 +106,18 @@ fn take(
     let lock = |number: u64| place.join(format!("{number}.lock"));
     let mut wait = SHORTEST_WAIT;
     for attempt in 0.. {
-        let (number, taken) = match sharing {
-            CacheSharing::Shared => (0, Lock::attempt_shared(&lock(0))?),
-            CacheSharing::Locked => (0, Lock::attempt(&lock(0))?),
-            CacheSharing::Private => (attempt, Lock::attempt(&lock(attempt))?),
+        let number = if sharing == CacheSharing::Private { attempt } else { 0 };
+        let take = || match sharing {
+            CacheSharing::Shared => Lock::attempt_shared(&lock(number)),
+            CacheSharing::Locked | CacheSharing::Private => Lock::attempt(&lock(number)),
+        };
+        let taken = match take() {
+            // Somebody has removed all directories of this cache, and the place with the last of them.
+            Err(error) if error.is_missing() => {
+                make(place)?;
+                take()?
+            }
+            taken => taken?,
         };
         if let Some(taken) = taken {
             return Ok(Some((number, taken)));

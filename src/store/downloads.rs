@@ -1,13 +1,11 @@
 //! Downloads: which file a URL gave when it was last asked.
 
-use std::fs::{self, File};
-use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
-use crate::image::{Descriptor, Digest, HashingReader};
+use crate::image::{Descriptor, Digest};
 use crate::registry::{WebFile, WebUrl};
 
 /// What a URL gave. Neither the URL nor any part of it is kept: it may hold a token.
@@ -46,8 +44,7 @@ impl Store {
     /// must be asked anyway whether the file is still the current one.
     pub fn download(&self, url: &WebUrl) -> Option<DownloadRecord> {
         let key = url.key();
-        let bytes = fs::read(self.place("downloads", &key)).ok()?;
-        let record: DownloadRecord = serde_json::from_slice(&bytes).ok()?;
+        let record: DownloadRecord = self.read_record(&self.used("downloads", &key))?;
         let blob = Descriptor::new("", record.digest, record.size);
         (record.url == key && self.has_blob(&blob)).then_some(record)
     }
@@ -58,27 +55,20 @@ impl Store {
     ///
     /// Fails where it cannot be written.
     pub fn put_download(&self, record: &DownloadRecord) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(record).expect("records hold only text keys");
-        self.write_whole(&self.place("downloads", &record.url), &bytes)
+        self.write_record(&self.place("downloads", &record.url), record)
     }
 
     /// Where a downloaded blob lies, after reading it as a whole: nothing checks it later, as the digest
     /// of its content checks a layer. A damaged blob is dropped, so that it is fetched again.
     pub fn verified_blob(&self, digest: &Digest, size: u64) -> Option<PathBuf> {
-        let path = self.blob_path(digest);
-        let mut reader = HashingReader::new(File::open(&path).ok()?);
-        io::copy(&mut reader, &mut io::sink()).ok()?;
-        let (_, found, length) = reader.finish();
-        if found == *digest && length == size {
-            return Some(path);
-        }
-        self.drop_blob(digest);
-        None
+        self.verify_blob(&Descriptor::new("", *digest, size)).then(|| self.blob_path(digest))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn url(text: &str) -> WebUrl {

@@ -27,6 +27,18 @@ impl StoreError {
         matches!(self.source.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory)
     }
 
+    /// Whether there is no such file or folder.
+    pub fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
+    /// Whether the file system has no locks, so that no build could be told from another.
+    pub fn is_without_locks(&self) -> bool {
+        let errnos = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+        self.action == "lock"
+            && errnos.iter().any(|errno| self.source.raw_os_error() == Some(errno.raw_os_error()))
+    }
+
     /// Whether the file system or the quota is full, so that the same build may work later.
     pub fn is_disk_full(&self) -> bool {
         [Errno::NOSPC, Errno::DQUOT]

@@ -82,21 +82,26 @@ impl Store {
         self.place("layers", &layer.0)
     }
 
+    /// A layer's place, marked as used now.
+    fn used_layer(&self, layer: &LayerId) -> PathBuf {
+        self.used("layers", &layer.0)
+    }
+
     /// The encoded index, where it was made.
     pub fn layer_index(&self, layer: &LayerId) -> Option<Vec<u8>> {
-        fs::read(self.layer_place(layer).join(INDEX)).ok()
+        fs::read(self.used_layer(layer).join(INDEX)).ok()
     }
 
     /// The directory form, where it was made.
     pub fn layer_directory(&self, layer: &LayerId, ownership: Ownership) -> Option<PathBuf> {
-        let path = self.layer_place(layer).join(directory_name(ownership));
+        let path = self.used_layer(layer).join(directory_name(ownership));
         path.exists().then_some(path)
     }
 
     /// The blob form of one compression, where it was made and the blob is still here.
     pub fn layer_blob(&self, layer: &LayerId, compression: Compression) -> Option<BlobRecord> {
-        let path = self.layer_place(layer).join(format!("{BLOB}{compression}{JSON}"));
-        let record: BlobRecord = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        let path = self.used_layer(layer).join(format!("{BLOB}{compression}{JSON}"));
+        let record: BlobRecord = self.read_record(&path)?;
         self.has_blob(&record.descriptor).then_some(record)
     }
 
@@ -163,9 +168,15 @@ impl Store {
         let path = made.join(INDEX);
         fs::write(&path, index).map_err(StoreError::at("write", &path))?;
         let place = self.layer_place(layer);
-        match fs::rename(made, &place) {
-            Err(error) if is_taken(&error) => {}
-            other => return other.map_err(StoreError::at("rename", &place)),
+        loop {
+            match fs::rename(made, &place) {
+                Err(error) if is_taken(&error) => {}
+                other => return other.map_err(StoreError::at("rename", &place)),
+            }
+            // From now on nobody removes it; unless somebody has by now.
+            if self.used_layer(layer).exists() {
+                break;
+            }
         }
         for form in FORMS {
             let (from, to) = (made.join(form), place.join(form));
@@ -188,12 +199,12 @@ impl Store {
         compression: Compression,
         record: &BlobRecord,
     ) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(record).expect("records hold only text keys");
-        self.write_whole(&self.prepare_layer(layer)?.join(format!("{BLOB}{compression}{JSON}")), &bytes)
+        self.write_record(&self.prepare_layer(layer)?.join(format!("{BLOB}{compression}{JSON}")), record)
     }
 
     fn prepare_layer(&self, layer: &LayerId) -> Result<PathBuf, StoreError> {
-        let path = self.layer_place(layer);
+        // One that is there stays, as it is marked; one that is made now is as good as marked.
+        let path = self.used_layer(layer);
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(StoreError::at("create", &path)(error))

@@ -58,6 +58,18 @@ impl Lock {
         Self::attempt_as(path, FlockOperation::NonBlockingLockShared)
     }
 
+    /// Whether somebody holds the lock of the file at `path` alone, as far as can be told. Nothing is created.
+    pub(super) fn is_held(path: &Path) -> bool {
+        match OpenOptions::new().write(true).open(path) {
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            Ok(file) => {
+                let held = flock(&file, FlockOperation::NonBlockingLockShared).is_err();
+                drop(Self { file });
+                held
+            }
+        }
+    }
+
     fn attempt_as(path: &Path, operation: FlockOperation) -> Result<Option<Self>, StoreError> {
         loop {
             let file = open(path)?;
@@ -98,8 +110,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let held = Lock::wait(&path).unwrap();
-        assert!(Lock::attempt(&path).unwrap().is_none());
+        assert!(Lock::attempt(&path).unwrap().is_none() && Lock::is_held(&path));
         drop(held);
+        assert!(!Lock::is_held(&path) && !Lock::is_held(&dir.path().join("none")));
         assert!(Lock::attempt(&path).unwrap().is_some());
     }
 

@@ -1,8 +1,5 @@
 //! Records: which layer a step made, which digest a name stood for.
 
-use std::fs;
-
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{LayerId, Store, StoreError};
@@ -54,7 +51,7 @@ pub struct ReferenceRecord {
 impl Store {
     /// What the step with this key made, if it was ever carried out here.
     pub fn step(&self, key: &Digest) -> Option<StepRecord> {
-        read(&self.place("steps", key))
+        self.read_record(&self.used("steps", key))
     }
 
     /// Remembers what a step made.
@@ -63,14 +60,13 @@ impl Store {
     ///
     /// Fails where it cannot be written.
     pub fn put_step(&self, key: &Digest, record: &StepRecord) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(record).expect("records hold only text keys");
-        self.write_whole(&self.place("steps", key), &bytes)
+        self.write_record(&self.place("steps", key), record)
     }
 
     /// What the name stood for when it was last resolved.
     pub fn reference(&self, reference: &Reference) -> Option<Descriptor> {
         let name = reference.to_string();
-        let record: ReferenceRecord = read(&self.place("refs", &Digest::of(name.as_bytes())))?;
+        let record: ReferenceRecord = self.read_record(&self.used("refs", &Digest::of(name.as_bytes())))?;
         (record.reference == name).then_some(record.descriptor)
     }
 
@@ -83,18 +79,14 @@ impl Store {
         let name = reference.to_string();
         let place = self.place("refs", &Digest::of(name.as_bytes()));
         let record = ReferenceRecord { reference: name, descriptor: descriptor.clone() };
-        let bytes = serde_json::to_vec(&record).expect("records hold only text keys");
-        self.write_whole(&place, &bytes)
+        self.write_record(&place, &record)
     }
-}
-
-/// Reads a record; a missing or damaged one is a miss.
-fn read<T: DeserializeOwned>(path: &std::path::Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::image::DiffId;
 

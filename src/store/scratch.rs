@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use super::sweeper::Sweeper;
 use super::{Lock, StoreError};
@@ -56,6 +57,35 @@ impl Scratch {
             }
         }
         unreachable!("one of four thousand million names is free")
+    }
+
+    /// When this build began, by the clock of the file system; what it uses is used later.
+    pub(super) fn begun(&self) -> Result<SystemTime, StoreError> {
+        let lock = self.lock_path();
+        fs::metadata(&lock).and_then(|lock| lock.modified()).map_err(StoreError::at("look at", &lock))
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        let mut lock = self.directory.clone().into_os_string();
+        lock.push(LOCK_SUFFIX);
+        lock.into()
+    }
+
+    /// When the oldest other build began that still lives.
+    pub(super) fn others_since(&self) -> Result<Option<SystemTime>, StoreError> {
+        let failed = || StoreError::at("look at", &self.places);
+        let (own, mut oldest) = (self.lock_path(), None::<SystemTime>);
+        for place in fs::read_dir(&self.places).map_err(failed())? {
+            let path = place.map_err(failed())?.path();
+            if path.extension().is_none_or(|suffix| suffix != "lock") || path == own || !Lock::is_held(&path)
+            {
+                continue;
+            }
+            // One that is gone by now has ended.
+            let Ok(begun) = fs::metadata(&path).and_then(|lock| lock.modified()) else { continue };
+            oldest = Some(oldest.map_or(begun, |oldest| oldest.min(begun)));
+        }
+        Ok(oldest)
     }
 
     pub(super) fn file_path(&self) -> PathBuf {
@@ -119,9 +149,7 @@ impl Drop for Scratch {
         self.sweeper.finish();
         // What cannot be removed now is removed by a later build.
         drop(fs::remove_dir_all(&self.directory));
-        let mut lock = self.directory.clone().into_os_string();
-        lock.push(LOCK_SUFFIX);
-        drop(fs::remove_file(lock));
+        drop(fs::remove_file(self.lock_path()));
     }
 }
 
@@ -163,7 +191,11 @@ mod tests {
         let kept = living.directory().unwrap();
         fs::create_dir(root.path().join("4242-0")).unwrap();
         fs::write(root.path().join("4242-0.lock"), b"").unwrap();
+        assert_eq!(living.others_since().unwrap(), None);
+        let other = Scratch::new(root.path()).unwrap();
+        assert_eq!(living.others_since().unwrap(), Some(other.begun().unwrap()));
         living.leftovers().remove(&|path| drop(fs::remove_dir_all(path)));
+        assert!(other.directory().unwrap().path().exists());
         assert!(kept.path().exists());
         assert!(!root.path().join("4242-0").exists());
         assert!(!root.path().join("4242-0.lock").exists());

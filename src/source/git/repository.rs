@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -61,6 +61,8 @@ impl<'h> Repository<'h> {
         name.field(object_format(hash_length).as_bytes());
         let directory = cache_dir.join(name.finish().hex());
         let lock = lock(host, remote, &directory.with_extension("lock"))?;
+        // Its time says when the repository was last used. Who cleans up without it cleans up too early.
+        drop(lock.set_modified(SystemTime::now()));
         let repository = Self { host, remote, directory, hash_length, _lock: lock };
         if !repository.directory.join("HEAD").is_file() {
             repository.renew()?;
