@@ -11,7 +11,7 @@ const TIME: &str = "1700000000";
 const TWO: &str = "linux/amd64,linux/arm64";
 /// A stage that is only copied from, a native stage that all platforms share, and steps of each platform.
 const DOCKERFILE: &str = "\
-ARG BASE
+ARG BASE=busybox
 FROM --platform=$BUILDPLATFORM $BASE AS tools
 RUN echo shared && echo tool > /tool
 FROM $BASE AS middle
