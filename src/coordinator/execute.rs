@@ -266,6 +266,7 @@ impl Executor {
         let mut done = carried_out.expect("carrying out a step does not panic")?;
         if let Some(form) = self.demand.form(id, &done.layers, self.options.blobs_here) {
             pull::fetch(&self.client, &self.engine, &self.progress, done.layers.clone(), form).await?;
+            self.keep_fetched(id, &done)?;
         }
         done.duration = begun.elapsed();
         Ok(done)
@@ -302,7 +303,21 @@ impl Executor {
                 return Err(error);
             }
         }
+        self.keep_fetched(id, &known)?;
         Ok(Done { duration: begun.elapsed(), ..known })
+    }
+
+    /// Has a result of a remote cache that is here by now be found without the cache.
+    fn keep_fetched(&self, id: StepId, done: &Done) -> Result<(), BuildError> {
+        let Some(record) = &done.record else { return Ok(()) };
+        let store = self.engine.store();
+        for (layer, elsewhere) in
+            done.layers.iter().filter_map(|layer| Some((layer, layer.elsewhere.as_ref()?)))
+        {
+            store.put_fetched_blob(&layer.id, &elsewhere.blob)?;
+        }
+        store.put_step(&self.graph.step(id).key, record)?;
+        Ok(store.put_step(&record.content, record)?)
     }
 }
 
