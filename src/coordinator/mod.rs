@@ -38,7 +38,7 @@ mod warm;
 
 pub use build::{Build, Finished, Outcome};
 pub use check::{Check, Checked};
-pub use error::{BuildError, ErrorKind};
+pub use error::{BuildError, ErrorKind, Recovery};
 pub use options::{Annotation, ContextAt, Emulator, Options, Publish, Scope, Way};
 pub use remotes::{Remotes, Repositories, WebFile, explain};
 pub use results::Results;
