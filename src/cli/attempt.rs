@@ -25,7 +25,7 @@ use crate::registry::Client;
 use crate::sandbox::remove_tree;
 use crate::store::{Damage, Store};
 
-/// How often the store is mended for one build. What is damaged is gone after the first time; only a disk
+/// How often the store is mended, or the context read again, for one build. What is damaged is gone after the first time; only a disk
 /// that goes on failing needs more.
 const MOST_MENDED: u32 = 2;
 
@@ -76,7 +76,8 @@ impl Session<'_> {
             if failures.iter().any(|failure| failure.recovery == Recovery::BeginAgain) {
                 continue;
             }
-            if mended == MOST_MENDED || !self.mend(failures)? {
+            let reads_again = failures.iter().any(|failure| failure.recovery == Recovery::ReadAgain);
+            if mended == MOST_MENDED || !(reads_again || self.mend(failures)?) {
                 return Ok(attempt);
             }
             mended += 1;

@@ -7,7 +7,7 @@ use crate::coordinator::{BuildError, Finished};
 use crate::engine::Engine;
 use crate::image::{Reference, Repository};
 use crate::output::{self, OutputSpec};
-use crate::progress::Progress;
+use crate::progress::{Event, Progress, Warning};
 use crate::registry::Client;
 
 /// All that handing over works with.
@@ -43,7 +43,15 @@ impl Delivery<'_> {
         if cache.target == CacheTarget::Inline {
             return Ok(());
         }
-        let entries = tokio::task::block_in_place(|| finished.results.entries(self.engine, cache.mode))?;
+        let entries = tokio::task::block_in_place(|| finished.results.entries(self.engine, cache.mode));
+        let entries = match entries {
+            Err(error) if cache.ignore_error => {
+                let text = format!("the cache {cache} was not written: {error}");
+                self.progress.send(Event::Warning(Warning { hint: error.hint, ..Warning::new(text) }));
+                return Ok(());
+            }
+            entries => entries?,
+        };
         let pushed = self.pushed_to();
         let store = self.engine.store();
         export(cache, &entries, &pushed, store, self.client, self.progress).await?;

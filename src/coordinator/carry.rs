@@ -41,16 +41,15 @@ impl Executor {
         let needs = self.demand.needs(id);
         let content = || content_key(&step.own, &states.grounds.below, &states.grounds.inputs);
         match &step.op {
-            Op::Run(op) => self.once(id, states, content(), || self.run(id, op, states, needs)),
-            Op::Workdir(op) => self.once(id, states, content(), || {
+            Op::Run(op) => self.once(id, states, content(), None, || self.run(id, op, states, needs)),
+            Op::Workdir(op) => self.once(id, states, content(), None, || {
                 Ok(Made::plain(self.engine.workdir(op, &states.below, needs)?))
             }),
             Op::Copy(op) => {
                 let nothing = State::default();
                 let copy = self.prepare(op, states, &nothing)?;
-                self.once(id, states, copy.content, || {
-                    let layer = self.engine.keep_copy(&copy, needs)?;
-                    Ok(Made { layer, programs: copy.programs.clone(), notes: copy.notes.clone() })
+                self.once(id, states, copy.content, Some(&copy), || {
+                    Ok(Made::plain(self.engine.keep_copy(&copy, needs)?))
                 })
             }
             Op::Base(_) | Op::Merge(_) => {
@@ -60,12 +59,14 @@ impl Executor {
     }
 
     /// Makes a result, unless one is known under the content key, or somebody else is making it: another
-    /// platform of this build, or another build.
+    /// platform of this build, or another build. What is to be said of a `copy` is its own, whoever made its
+    /// layer.
     fn once(
         &self,
         id: StepId,
         states: &States,
         content: Digest,
+        copy: Option<&PreparedCopy>,
         make: impl FnOnce() -> Result<Made, BuildError>,
     ) -> Result<Done, BuildError> {
         let step = self.graph.step(id);
@@ -73,12 +74,15 @@ impl Executor {
         let _turn = reuses.then(|| self.turn(&content)).transpose()?;
         let hit = if reuses { self.known(&content, &step.op, states) } else { None };
         let cached = hit.is_some();
-        let (made, created) = match hit {
+        let (mut made, created) = match hit {
             Some(Hit { record, layer }) => {
                 (Made { notes: record.notes, ..Made::plain(layer) }, record.created)
             }
             None => (make()?, self.engine.now()),
         };
+        if let Some(copy) = copy {
+            made = Made { layer: made.layer, programs: copy.programs.clone(), notes: copy.notes.clone() };
+        }
         let record = StepRecord {
             layer: made.layer.id,
             grounds: states.grounds.clone(),

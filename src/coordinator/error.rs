@@ -5,6 +5,7 @@ use fanfold_platforms::Platform;
 use crate::cache::CacheError;
 use crate::dockerfile::Span;
 use crate::engine::{EngineError, StepFailure};
+use crate::layer::LayerError;
 use crate::plan::{PlanError, PlanErrorKind};
 use crate::registry::{self, RegistryError};
 use crate::store::StoreError;
@@ -35,6 +36,8 @@ pub enum Recovery {
     None,
     /// The fault may lie in the store: what is damaged there is dropped, and the build begins again.
     MendStore,
+    /// A file of the build context changed meanwhile: the build begins again with what it is now.
+    ReadAgain,
     /// What was at fault is not used any more: the build begins again.
     BeginAgain,
 }
@@ -236,6 +239,9 @@ impl From<EngineError> for BuildError {
             EngineError::Source(_) => {
                 (ErrorKind::Step, "make the file readable, or list it in .dockerignore")
             }
+            EngineError::Layer(LayerError::Changed { .. }) => {
+                (ErrorKind::Step, "build again when nothing writes to the build context")
+            }
             EngineError::Sandbox(_) => {
                 (ErrorKind::Step, "look at what the image has at the place that is named")
             }
@@ -248,6 +254,7 @@ impl From<EngineError> for BuildError {
             | EngineError::Source(_)
             | EngineError::NoSandbox
             | EngineError::Cancelled => Recovery::None,
+            EngineError::Layer(LayerError::Changed { .. }) => Recovery::ReadAgain,
             _ => Recovery::MendStore,
         };
         Self { whole, recovery, ..Self::new(kind, text) }.with_hint(hint)

@@ -1,6 +1,5 @@
 //! COPY and ADD, on the tree alone.
 
-use std::collections::HashMap;
 use std::io::Read;
 
 use fanfold_platforms::{Machine, elf};
@@ -63,8 +62,6 @@ pub(super) struct Copying<'a, 't> {
     pub(super) destination: Destination,
     pub(super) owner: Option<(u32, u32)>,
     pub(super) chmod: Option<Chmod>,
-    /// Digests of files that were read already, by where they go.
-    known: HashMap<LayerPath, Digest>,
 }
 
 /// The sources of one part of a copy.
@@ -124,8 +121,7 @@ impl Engine {
         notes.extend(destination.note.clone());
         let owner = op.chown.as_deref().map(|text| self.owner(text, &op.stage, below)).transpose()?;
         let chmod = op.chmod.as_deref().map(Chmod::parse).transpose()?;
-        let known = HashMap::new();
-        let mut copying = Copying { engine: self, op, staging, destination, owner, chmod, known };
+        let mut copying = Copying { engine: self, op, staging, destination, owner, chmod };
         let mut number = 0;
         for part in &parts {
             for item in &part.selected {
@@ -138,10 +134,10 @@ impl Engine {
             }
         }
         copying.inline_files()?;
-        let Copying { staging, known, .. } = copying;
-        let kept = staging.kept();
+        let staging = copying.staging;
+        let (kept, known) = (staging.kept(), staging.digests());
         let changes = staging.into_changes();
-        let equal = Equal { kept: &kept, known: &known, clamp: self.settings.epoch };
+        let equal = Equal { kept: &kept, known, clamp: self.settings.epoch };
         let content = equal.digest(&changes)?;
         let programs = programs(&changes);
         let contents = parts.into_iter().filter_map(|part| match part.origin {
@@ -351,14 +347,14 @@ impl Copying<'_, '_> {
             attributes_of = file.path.clone();
             group = links.map(|number| (number, file.layer, file.path));
         }
-        self.known.remove(&target);
+        let mut digest = None;
         if let Origin::Context(context) = &part.origin {
             entry.xattrs = context.xattrs(&attributes_of);
-            self.known.extend(context.known_digest(&attributes_of).map(|digest| (target.clone(), digest)));
+            digest = context.known_digest(&attributes_of);
         }
         entry.path = target;
         self.dress(&mut entry);
-        self.staging.put(entry, content, group);
+        self.staging.put_known(entry, content, group, digest);
         Ok(())
     }
 
@@ -388,7 +384,6 @@ impl Copying<'_, '_> {
             let mut entry = Entry::new(target, EntryKind::File { size: 0 }, 0o644);
             entry.mtime = self.engine.file_time();
             self.dress(&mut entry);
-            self.known.remove(&entry.path);
             self.staging.put_bytes(entry, file.content.as_bytes());
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! were made. Copies of the same files onto different images, or out of a stage that was carried out
 //! again with the same outcome, are one layer.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,12 +13,15 @@ use crate::layer::{Change, Content, EntryKind, LayerPath};
 /// Below this many files, threads cost more than they save.
 const WORTH_THREADS: usize = 16;
 
+/// Changes whenever equal copies would get other keys, so that old records miss.
+const FORMAT: &[u8] = b"fanfold copy 1";
+
 /// How changes are compared.
 pub(super) struct Equal<'a> {
     /// Directories of the stack below: their times are part of the layer.
     pub(super) kept: &'a BTreeSet<LayerPath>,
-    /// Digests of files that were read already.
-    pub(super) known: &'a HashMap<LayerPath, Digest>,
+    /// Digests of files that were read already, one for each change.
+    pub(super) known: Vec<Option<Digest>>,
     /// The bound on times.
     pub(super) clamp: Option<i64>,
 }
@@ -29,32 +32,19 @@ impl Equal<'_> {
     /// # Errors
     ///
     /// Fails where a file cannot be read.
-    pub(super) fn digest(&self, changes: &[Change]) -> Result<Digest, EngineError> {
-        let data = self.data(changes)?;
+    pub(super) fn digest(self, changes: &[Change]) -> Result<Digest, EngineError> {
+        let (kept, clamp) = (self.kept, self.clamp);
         let mut hasher = Sha256::new();
-        hasher.field(b"copy 1");
-        hasher.field(format!("{:?}", self.clamp).as_bytes());
-        for (Change { entry, .. }, data) in changes.iter().zip(data) {
+        hasher.field(FORMAT);
+        optional(&mut hasher, clamp);
+        for (Change { entry, .. }, data) in changes.iter().zip(data(self.known, changes)?) {
             hasher.field(entry.path.as_bytes());
-            match &entry.kind {
-                EntryKind::HardLink { target } => {
-                    hasher.field(b"link");
-                    hasher.field(target.as_bytes());
-                }
-                EntryKind::Symlink { target } => {
-                    hasher.field(b"symlink");
-                    hasher.field(target);
-                }
-                kind => hasher.field(format!("{kind:?}").as_bytes()),
-            }
+            kind(&mut hasher, &entry.kind);
             for number in [entry.mode, entry.uid, entry.gid] {
                 hasher.field(&number.to_le_bytes());
             }
-            let time = self
-                .kept
-                .contains(&entry.path)
-                .then(|| self.clamp.map_or(entry.mtime, |clamp| clamp.min(entry.mtime)));
-            hasher.field(format!("{time:?}").as_bytes());
+            let time = || clamp.map_or(entry.mtime, |clamp| clamp.min(entry.mtime));
+            optional(&mut hasher, kept.contains(&entry.path).then(time));
             hasher.field(&entry.xattrs.len().to_le_bytes());
             for (name, value) in &entry.xattrs {
                 hasher.field(name);
@@ -64,39 +54,64 @@ impl Equal<'_> {
         }
         Ok(hasher.finish())
     }
+}
 
-    /// The digest of each change's data, on several threads where that helps.
-    fn data(&self, changes: &[Change]) -> Result<Vec<Option<Digest>>, EngineError> {
-        let mut data: Vec<Option<Digest>> =
-            changes.iter().map(|change| self.known.get(&change.entry.path).copied()).collect();
-        let is_unread =
-            |at: &usize| data[*at].is_none() && matches!(changes[*at].entry.kind, EntryKind::File { .. });
-        let unread: Vec<usize> = (0..changes.len()).filter(is_unread).collect();
-        let threads = match unread.len() {
-            0..WORTH_THREADS => 1,
-            _ => std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<Vec<(usize, Digest)>, EngineError> {
-            let mut read = Vec::new();
-            while let Some(at) = unread.get(next.fetch_add(1, Ordering::Relaxed)) {
-                read.push((*at, digest_of(&changes[*at].content)?));
-            }
-            Ok(read)
-        };
-        let results: Vec<_> = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let own = work();
-            let joined = others.into_iter().map(|thread| thread.join().expect("reading does not panic"));
-            joined.chain([own]).collect()
-        });
-        for result in results {
-            for (at, digest) in result? {
-                data[at] = Some(digest);
-            }
-        }
-        Ok(data)
+/// A number that may be absent.
+fn optional(hasher: &mut Sha256, number: Option<i64>) {
+    match number {
+        Some(number) => hasher.field(&number.to_le_bytes()),
+        None => hasher.field(b""),
     }
+}
+
+fn kind(hasher: &mut Sha256, kind: &EntryKind) {
+    let (name, bytes): (&[u8], &[u8]) = match kind {
+        EntryKind::File { .. } => (b"file", b""),
+        EntryKind::HardLink { target } => (b"link", target.as_bytes()),
+        EntryKind::Symlink { target } => (b"symlink", target),
+        EntryKind::Directory => (b"directory", b""),
+        EntryKind::Fifo => (b"fifo", b""),
+        EntryKind::Whiteout => (b"whiteout", b""),
+        EntryKind::Opaque => (b"opaque", b""),
+        EntryKind::Char { major, minor } | EntryKind::Block { major, minor } => {
+            hasher.field(&major.to_le_bytes());
+            hasher.field(&minor.to_le_bytes());
+            (if matches!(kind, EntryKind::Char { .. }) { b"char" } else { b"block" }, b"")
+        }
+    };
+    hasher.field(name);
+    hasher.field(bytes);
+}
+
+/// The digest of each change's data, on several threads where that helps.
+fn data(mut data: Vec<Option<Digest>>, changes: &[Change]) -> Result<Vec<Option<Digest>>, EngineError> {
+    let is_unread =
+        |at: &usize| data[*at].is_none() && matches!(changes[*at].entry.kind, EntryKind::File { .. });
+    let unread: Vec<usize> = (0..changes.len()).filter(is_unread).collect();
+    let threads = match unread.len() {
+        0..WORTH_THREADS => 1,
+        _ => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Digest)>, EngineError> {
+        let mut read = Vec::new();
+        while let Some(at) = unread.get(next.fetch_add(1, Ordering::Relaxed)) {
+            read.push((*at, digest_of(&changes[*at].content)?));
+        }
+        Ok(read)
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        let joined = others.into_iter().map(|thread| thread.join().expect("reading does not panic"));
+        joined.chain([own]).collect()
+    });
+    for result in results {
+        for (at, digest) in result? {
+            data[at] = Some(digest);
+        }
+    }
+    Ok(data)
 }
 
 fn digest_of(content: &Content) -> Result<Digest, EngineError> {

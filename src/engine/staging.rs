@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{EngineError, StepFailure};
+use crate::image::Digest;
 use crate::layer::{Change, Content, Entry, EntryKind, LayerError, LayerPath, Tree};
 
 /// Which of several names of one file this is: the source's number and the file's own path in it.
@@ -23,6 +24,8 @@ struct Staged {
     group: Option<LinkGroup>,
     /// Whether it stands there for the sake of what is below it, as it was before.
     kept: bool,
+    /// The digest of its data, where that is known.
+    digest: Option<Digest>,
 }
 
 /// What is at a path.
@@ -119,7 +122,8 @@ impl<'t> Staging<'t> {
         if !entry.is_directory() {
             self.forget_below(&path);
         }
-        self.changes.insert(path, Staged { change: Change { entry, content }, group, kept: false });
+        self.changes
+            .insert(path, Staged { change: Change { entry, content }, group, kept: false, digest: None });
     }
 
     /// What was staged below a directory goes when something else takes the directory's place.
@@ -148,7 +152,7 @@ impl<'t> Staging<'t> {
                 let mut entry = node.entry;
                 entry.path = parent.clone();
                 let change = Change { entry, content: Content::Empty };
-                self.changes.insert(parent, Staged { change, group: None, kept: true });
+                self.changes.insert(parent, Staged { change, group: None, kept: true, digest: None });
             }
         }
     }
@@ -169,6 +173,27 @@ impl<'t> Staging<'t> {
             staged.change.entry.mtime = mtime;
             staged.kept = false;
         }
+    }
+
+    /// Puts a file in its place, as [`Staging::put`], of whose data this is the digest.
+    pub(super) fn put_known(
+        &mut self,
+        entry: Entry,
+        content: Content,
+        group: Option<LinkGroup>,
+        digest: Option<Digest>,
+    ) {
+        let path = entry.path.clone();
+        self.put(entry, content, group);
+        if let Some(staged) = self.changes.get_mut(&path) {
+            staged.digest = digest;
+        }
+    }
+
+    /// The digests that are known of files' data, in path order of all changes.
+    pub(super) fn digests(&self) -> Vec<Option<Digest>> {
+        let digest = |staged: &Staged| staged.digest.filter(|_| staged.change.entry.is_file());
+        self.changes.values().map(digest).collect()
     }
 
     /// The directories that are among the changes for the sake of what is below them alone, with all their

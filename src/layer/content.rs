@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 use super::beneath;
 use super::entry::Entry;
 use super::error::LayerError;
+use super::seen::{Seen, Watched};
 
 /// The bytes of a regular file, opened when they are needed.
 #[derive(Debug, Clone)]
@@ -30,6 +31,15 @@ pub enum Content {
         root: Arc<OwnedFd>,
         /// The file below it.
         path: PathBuf,
+    },
+    /// The same, of a file that was read before and is to be what it was.
+    Seen {
+        /// The tree's root directory.
+        root: Arc<OwnedFd>,
+        /// The file below it.
+        path: PathBuf,
+        /// What it was.
+        seen: Seen,
     },
     /// A part of a file inside our own store.
     Range {
@@ -64,6 +74,7 @@ impl Content {
             Self::Bytes(bytes) => Box::new(Cursor::new(Arc::clone(bytes))),
             Self::File(path) => Box::new(open_own(path)?),
             Self::Beneath { root, path } => Box::new(open_beneath(root, path)?),
+            Self::Seen { root, path, seen } => Box::new(Watched::new(open_beneath(root, path)?, *seen)),
             Self::Range { file: path, offset, length } => {
                 let mut file = open_own(path)?;
                 let seek = file.seek(SeekFrom::Start(*offset));
@@ -83,7 +94,9 @@ impl Content {
         match self {
             Self::File(path) => open_own(path).map(Some),
             Self::Beneath { root, path } => open_beneath(root, path).map(Some),
-            Self::Empty | Self::Bytes(_) | Self::Range { .. } | Self::Part { .. } => Ok(None),
+            Self::Empty | Self::Bytes(_) | Self::Seen { .. } | Self::Range { .. } | Self::Part { .. } => {
+                Ok(None)
+            }
         }
     }
 }

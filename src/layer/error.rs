@@ -51,6 +51,12 @@ pub enum LayerError {
         /// The bytes found; one more than `expected` stands for any larger size.
         found: u64,
     },
+    /// A file that is not any more what it was when it was read before.
+    #[error("`{path}` changed since the build looked at it first")]
+    Changed {
+        /// The file.
+        path: String,
+    },
     /// A path used as a directory that is something else.
     #[error("`{path}` is not a directory")]
     NotADirectory {
@@ -94,7 +100,11 @@ pub enum LayerError {
 impl LayerError {
     /// Wraps a failed system call.
     pub(super) fn io(action: &'static str, path: impl AsRef<[u8]>, source: impl Into<io::Error>) -> Self {
-        Self::Io { action, path: shown(path.as_ref()), source: source.into() }
+        match source.into().downcast::<Self>() {
+            Ok(Self::Changed { .. }) => Self::Changed { path: shown(path.as_ref()) },
+            Ok(own) => own,
+            Err(source) => Self::Io { action, path: shown(path.as_ref()), source },
+        }
     }
 
     /// Wraps a failed read of layer data; an error of this room that travelled through a reader

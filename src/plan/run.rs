@@ -86,6 +86,7 @@ impl StageBuilder<'_, '_> {
             mounts: mounts.mounts,
             hostname: request.build_args.get(HOSTNAME).cloned(),
         };
+        let limits: Vec<_> = op.ulimits.iter().map(|(_, soft, hard)| format!("{soft}:{hard}")).collect();
         let own = Key::new("run")
             .text(&self.state.platform.to_string())
             .list(op.argv.iter().map(String::as_str))
@@ -100,6 +101,9 @@ impl StageBuilder<'_, '_> {
             .list(op.extra_hosts.iter().map(|(name, _)| name.as_str()))
             .list(op.extra_hosts.iter().map(|(_, address)| address.as_str()))
             .number(request.epoch)
+            .number(op.shm_size.and_then(|size| i64::try_from(size).ok()))
+            .list(op.ulimits.iter().map(|(name, ..)| name.as_str()))
+            .list(limits.iter().map(String::as_str))
             .digest(&mounts.key.finish())
             .finish();
         let created_by = history::run(&self.state.scope.current_arguments(), &op.argv);

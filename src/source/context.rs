@@ -146,7 +146,11 @@ impl Context {
     pub fn content(&self, path: &LayerPath) -> Content {
         match &self.files {
             Files::Beneath(root) => {
-                Content::Beneath { root: Arc::clone(root), path: path.as_os_path().to_owned() }
+                let (root, path_of) = (Arc::clone(root), path.as_os_path().to_owned());
+                match self.known_state(path) {
+                    Some(seen) => Content::Seen { root, path: path_of, seen },
+                    None => Content::Beneath { root, path: path_of },
+                }
             }
             Files::Gathered(contents) => contents.get(path).cloned().unwrap_or(Content::Empty),
         }

@@ -7,13 +7,12 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::reader::Reader;
 use super::select::Selected;
-use super::stat::Stat;
 use super::stat_cache::{Clock, Recalled, StatCache};
 use super::walk::processors;
 use super::{Context, SourceError};
 use crate::dockerfile::Selection;
 use crate::image::{Digest, Sha256};
-use crate::layer::{Entry, EntryKind, LayerPath, Node, Xattrs};
+use crate::layer::{Entry, EntryKind, LayerPath, Node, Seen, Stamp, Xattrs};
 
 /// Data and attributes of one file, or the attributes of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +20,9 @@ pub(super) struct Facts {
     pub(super) digest: Option<Digest>,
     pub(super) xattrs: Xattrs,
     /// What the system said of the file when it was read, if a later change is sure to show.
-    pub(super) stat: Option<Stat>,
+    pub(super) stat: Option<Stamp>,
+    /// What the system said of the file when it was read.
+    pub(super) seen: Option<Stamp>,
 }
 
 /// Below this many files, threads cost more than they save.
@@ -114,6 +115,15 @@ impl Context {
     /// The digest of a file's data, where the file was part of a digest before.
     pub fn known_digest(&self, path: &LayerPath) -> Option<Digest> {
         self.known().read().get(path)?.digest
+    }
+
+    /// What a file was when it was part of a digest: what it is to be still when it is copied.
+    pub(super) fn known_state(&self, path: &LayerPath) -> Option<Seen> {
+        let known = self.known().read();
+        let facts = known.get(path)?;
+        // Where a change may not show in the times, the data itself is compared.
+        let digest = if facts.stat.is_some() { None } else { facts.digest };
+        Some(Seen { stamp: facts.seen?, digest })
     }
 
     /// Writes what is known of files for the next build, if that is more or less than was known at the

@@ -30,7 +30,6 @@ pub mod remote;
 mod select;
 mod sockets;
 mod spool;
-mod stat;
 mod stat_cache;
 mod stat_records;
 mod tar_places;

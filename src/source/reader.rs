@@ -9,10 +9,10 @@ use rustix::fs::{FileType, Mode, OFlags, fgetxattr, flistxattr, fstat, openat};
 use rustix::io::Errno;
 
 use super::facts::Facts;
-use super::stat::{Stat, seconds};
+use super::stat_cache::seconds;
 use super::{Context, SourceError};
 use crate::image::{Digest, Sha256};
-use crate::layer::{LayerPath, Xattrs, keep_xattr, open_beneath};
+use crate::layer::{LayerPath, Stamp, Xattrs, keep_xattr, open_beneath};
 
 /// Bytes that are read at once; also the most that an attribute or a list of their names can have
 /// on Linux.
@@ -44,7 +44,7 @@ impl<'c> Reader<'c> {
                 }
                 None => None,
             };
-            return Ok(Facts { digest, xattrs, stat: None });
+            return Ok(Facts { digest, xattrs, stat: None, seen: None });
         }
         self.facts_beneath(path).map_err(fail)
     }
@@ -56,13 +56,14 @@ impl<'c> Reader<'c> {
         let stat = fstat(&file)?;
         let xattrs = self.xattrs(&file)?;
         let is_file = FileType::from_raw_mode(stat.st_mode).is_file();
-        let stat = Stat::of(&stat);
+        let stat = Stamp::of(&stat);
         let digest = match is_file {
             true => Some(digest(File::from(file), Some(stat.size), &mut self.buffer)?),
             false => None,
         };
         let is_settled = |now: SystemTime| stat.is_settled(seconds(now));
-        Ok(Facts { digest, xattrs, stat: now.is_some_and(is_settled).then_some(stat) })
+        let settled = now.is_some_and(is_settled).then_some(stat);
+        Ok(Facts { digest, xattrs, stat: settled, seen: Some(stat) })
     }
 
     /// Opens a file or directory without following any link and without waiting for anybody.

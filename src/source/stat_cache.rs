@@ -7,13 +7,12 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::facts::Facts;
-use super::stat::{Stat, seconds};
 use super::stat_records::{Decoder, Encoder};
 use crate::image::Sha256;
-use crate::layer::LayerPath;
+use crate::layer::{LayerPath, Stamp};
 
 /// The largest cache that is read, in bytes: one of some ten million files.
 const LARGEST: u64 = 1 << 30;
@@ -70,7 +69,7 @@ impl StatCache {
     }
 
     /// What is known of files that are as they were. `found` is in the order of paths.
-    pub(super) fn recall<'a>(&self, found: impl Iterator<Item = (&'a LayerPath, &'a Stat)>) -> Recalled {
+    pub(super) fn recall<'a>(&self, found: impl Iterator<Item = (&'a LayerPath, &'a Stamp)>) -> Recalled {
         let mut recalled = Recalled::default();
         let is_small = fs::metadata(&self.file).is_ok_and(|metadata| metadata.len() <= LARGEST);
         let Some(bytes) = is_small.then(|| fs::read(&self.file).ok()).flatten() else { return recalled };
@@ -144,6 +143,12 @@ fn create(path: &Path) -> io::Result<File> {
         }
         created => created,
     }
+}
+
+/// Whole seconds since 1970; 0 for times before.
+pub(super) fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -61,8 +61,8 @@ impl Bench {
         paths.filter(|path| recalled.facts.contains_key(path)).map(ToString::to_string).collect()
     }
 
-    fn stat(&self, path: &LayerPath) -> Stat {
-        Stat::of(&rustix::fs::lstat(self.folder.path().join(path.as_os_path())).unwrap())
+    fn stat(&self, path: &LayerPath) -> Stamp {
+        Stamp::of(&rustix::fs::lstat(self.folder.path().join(path.as_os_path())).unwrap())
     }
 }
 
@@ -75,7 +75,8 @@ fn what_did_not_change_is_not_read() {
     // A false record is believed: nobody looks at the file.
     let path = LayerPath::new("e").unwrap();
     let false_digest = Some(Digest::of(b"other"));
-    let facts = Facts { digest: false_digest, xattrs: Xattrs::new(), stat: Some(bench.stat(&path)) };
+    let facts =
+        Facts { digest: false_digest, xattrs: Xattrs::new(), stat: Some(bench.stat(&path)), seen: None };
     bench.cache(later).keep([(&path, &facts)].into_iter()).unwrap();
     assert_ne!(bench.build(later), bench.truth());
 }

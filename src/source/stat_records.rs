@@ -4,9 +4,8 @@
 //! are little-endian. A record leaves out what its path shares with the path before it.
 
 use super::facts::Facts;
-use super::stat::Stat;
 use crate::image::Digest;
-use crate::layer::Xattrs;
+use crate::layer::{Stamp, Xattrs};
 
 /// What the file begins with; the number rises with every change of what follows.
 const HEAD: &[u8; 16] = b"fanfold-stats-1\n";
@@ -27,7 +26,7 @@ impl Encoder {
     }
 
     /// Adds a file, which comes after all before it in the order of paths.
-    pub(super) fn add(&mut self, path: &[u8], stat: &Stat, facts: &Facts) {
+    pub(super) fn add(&mut self, path: &[u8], stat: &Stamp, facts: &Facts) {
         let shared = self.last.iter().zip(path).take_while(|(left, right)| left == right).count();
         self.number(shared);
         self.text(&path[shared..]);
@@ -115,7 +114,7 @@ impl<'a> Decoder<'a> {
         }
         let [device, inode, size, modified, changed] = numbers;
         let stat =
-            Stat { device, inode, size, modified: (seconds[0], modified), changed: (seconds[1], changed) };
+            Stamp { device, inode, size, modified: (seconds[0], modified), changed: (seconds[1], changed) };
         let digest = match self.array()? {
             [0] => None,
             [_] => Some(Digest::from_raw(self.array()?)),
@@ -125,7 +124,7 @@ impl<'a> Decoder<'a> {
             let name = self.text()?.to_vec();
             xattrs.insert(name, self.text()?.to_vec());
         }
-        Some(Facts { digest, xattrs, stat: Some(stat) })
+        Some(Facts { digest, xattrs, stat: Some(stat), seen: Some(stat) })
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -152,7 +151,7 @@ mod tests {
 
     fn records() -> Vec<(&'static [u8], Facts)> {
         let stat = |inode| {
-            Some(Stat {
+            Some(Stamp {
                 device: u64::MAX,
                 inode,
                 size: 3,
@@ -163,10 +162,13 @@ mod tests {
         let xattrs =
             Xattrs::from([(b"user.a".to_vec(), b"\0\xff".to_vec()), (b"user.b".to_vec(), Vec::new())]);
         vec![
-            (b"a", Facts { digest: None, xattrs: Xattrs::new(), stat: stat(1) }),
-            (b"a/\xff\n", Facts { digest: Some(Digest::of(b"x")), xattrs, stat: stat(2) }),
-            (b"a/b/c", Facts { digest: Some(Digest::of(b"")), xattrs: Xattrs::new(), stat: stat(3) }),
-            (b"b", Facts { digest: None, xattrs: Xattrs::new(), stat: stat(4) }),
+            (b"a", Facts { digest: None, xattrs: Xattrs::new(), stat: stat(1), seen: stat(1) }),
+            (b"a/\xff\n", Facts { digest: Some(Digest::of(b"x")), xattrs, stat: stat(2), seen: stat(2) }),
+            (
+                b"a/b/c",
+                Facts { digest: Some(Digest::of(b"")), xattrs: Xattrs::new(), stat: stat(3), seen: stat(3) },
+            ),
+            (b"b", Facts { digest: None, xattrs: Xattrs::new(), stat: stat(4), seen: stat(4) }),
         ]
     }
 

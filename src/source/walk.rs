@@ -12,9 +12,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, readlinkat, statat};
 
 use super::SourceError;
-use super::stat::Stat;
 use crate::dockerfile::ignore::{Ignore, Verdict};
-use crate::layer::{Entry, EntryKind, LayerPath, open_beneath};
+use crate::layer::{Entry, EntryKind, LayerPath, Stamp, open_beneath};
 
 /// From this many directories on that wait to be listed, threads save more than they cost.
 const WORTH_THREADS: usize = 8;
@@ -27,7 +26,7 @@ pub(super) struct Walked {
     /// In the order of paths, all owned by root; the folder itself is not among them.
     pub(super) entries: Vec<Entry>,
     /// What the system says of each entry.
-    pub(super) stats: Vec<Stat>,
+    pub(super) stats: Vec<Stamp>,
     /// What no image can hold, in the order of paths.
     pub(super) sockets: Vec<LayerPath>,
 }
@@ -102,7 +101,7 @@ struct Listing {
 
 struct Item {
     entry: Entry,
-    stat: Stat,
+    stat: Stamp,
     form: Form,
 }
 
@@ -274,7 +273,7 @@ fn look(
     };
     let mut entry = Entry::new(path, kind, mode);
     entry.mtime = stat.st_mtime;
-    Ok(Some(Item { entry, stat: Stat::of(&stat), form }))
+    Ok(Some(Item { entry, stat: Stamp::of(&stat), form }))
 }
 
 /// Puts listings together in the order of paths.

@@ -1,6 +1,4 @@
-//! [`Stat`]: what tells a file that changed from one that did not, without opening it.
-
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+//! [`Stamp`]: what tells a file that changed from one that did not, without opening it.
 
 /// What the system says of a file. Two that are equal are of the same data and attributes, if the
 /// first was settled when these were read.
@@ -8,23 +6,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The change time is set by the kernel at every change of data, attributes, mode or names, and no
 /// call sets it back: it shows what a modification time that was set on purpose hides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) device: u64,
-    pub(super) inode: u64,
+pub struct Stamp {
+    /// The file system.
+    pub device: u64,
+    /// The file on it.
+    pub inode: u64,
     /// Bytes.
-    pub(super) size: u64,
+    pub size: u64,
     /// Modification, seconds since 1970 and nanoseconds.
-    pub(super) modified: (i64, u64),
+    pub modified: (i64, u64),
     /// Change, seconds since 1970 and nanoseconds.
-    pub(super) changed: (i64, u64),
+    pub changed: (i64, u64),
 }
 
 /// How long a file must have been left alone before its times are believed: the coarsest clock of
 /// any file system is that of FAT, of two seconds.
 const SETTLED_AFTER: i64 = 2;
 
-impl Stat {
-    pub(super) fn of(stat: &rustix::fs::Stat) -> Self {
+impl Stamp {
+    /// What a call has said.
+    pub fn of(stat: &rustix::fs::Stat) -> Self {
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -36,15 +37,9 @@ impl Stat {
 
     /// Whether a change after `now` (seconds since 1970) is sure to give other times. Not so for a
     /// file that has only just changed, whose clock may not have moved on, nor for one of the future.
-    pub(super) fn is_settled(&self, now: i64) -> bool {
+    pub fn is_settled(&self, now: i64) -> bool {
         self.modified.0.max(self.changed.0).saturating_add(SETTLED_AFTER) < now
     }
-}
-
-/// Whole seconds since 1970; 0 for times before.
-pub(super) fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -63,7 +58,7 @@ mod tests {
             (0, i64::MAX, false),
             (i64::MIN, i64::MIN, true),
         ] {
-            let stat = Stat {
+            let stat = Stamp {
                 device: 1,
                 inode: 2,
                 size: 3,
