@@ -96,7 +96,7 @@ fn an_empty_store_builds_nothing_and_downloads_no_layer() {
     let to = format!("type=registry,ref={cache},mode=max,ignore-error=false");
     let first = Machine::new();
     let built = first.build(TWO, &["--cache-to", &to]);
-    assert_eq!(built.runs("started"), 2 * RUNS - 1, "{}", built.report());
+    assert_eq!(built.runs("finished"), 2 * RUNS - 1, "{}", built.report());
 
     let second = Machine::new();
     let proxy = Proxy::start(shared_registry().port(), Fault::None);
@@ -111,7 +111,7 @@ fn an_empty_store_builds_nothing_and_downloads_no_layer() {
         .arg(&context)
         .run()
         .success();
-    assert_eq!(cached.runs("started"), 0, "{}", cached.report());
+    assert_eq!(cached.runs("finished"), 0, "{}", cached.report());
     assert_eq!(warnings(&cached), Vec::<String>::new());
     let seen = proxy.seen();
     let index = shared_registry().index("rc/result", "v1");
@@ -132,13 +132,13 @@ fn jobs_of_one_platform_each_share_one_cache() {
     let from = format!("type=registry,ref={cache}");
     let to = format!("{from},mode=max,ignore-error=false");
     let amd = Machine::new().build("linux/amd64", &["--cache-to", &to]);
-    assert_eq!(amd.runs("started"), RUNS);
+    assert_eq!(amd.runs("finished"), RUNS);
     // The native stage is the other job's, too.
     let arm = Machine::new().build("linux/arm64", &["--cache-from", &from, "--cache-to", &to]);
     assert_eq!(arm.printed("shared"), 0, "{}", arm.report());
-    assert_eq!(arm.runs("started"), RUNS - 1, "{}", arm.report());
+    assert_eq!(arm.runs("finished"), RUNS - 1, "{}", arm.report());
     let both = Machine::new().build(TWO, &["--cache-from", &from]);
-    assert_eq!(both.runs("started"), 0, "{}", both.report());
+    assert_eq!(both.runs("finished"), 0, "{}", both.report());
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn jobs_at_the_same_time_lose_nothing() {
     });
     let all = Machine::new()
         .build("linux/amd64,linux/arm64,linux/386", &["--cache-from", &format!("type=registry,ref={cache}")]);
-    assert_eq!(all.runs("started"), 0, "{}", all.report());
+    assert_eq!(all.runs("finished"), 0, "{}", all.report());
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_bad_record_is_a_miss_with_a_warning_and_the_image_is_right() {
     let mend = Machine::new();
     mend.build("linux/amd64", &["--cache-to", &format!("{from},mode=max,ignore-error=false")]);
     let outcome = Machine::new().build("linux/amd64", &["--cache-from", &from]);
-    assert_eq!(outcome.runs("started"), 0, "{}", outcome.report());
+    assert_eq!(outcome.runs("finished"), 0, "{}", outcome.report());
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_cache_that_is_down_is_a_warning_unless_it_matters() {
     let down = format!("localhost:{}/cache:main", closed_port());
     let from = format!("type=registry,ref={down}");
     let outcome = machine.build("linux/amd64", &["--cache-from", &from, "--cache-to", &from]);
-    assert_eq!(outcome.runs("started"), RUNS);
+    assert_eq!(outcome.runs("finished"), RUNS);
     let said = warnings(&outcome);
     assert_eq!(said.len(), 2, "{}", outcome.report());
     assert!(said.iter().all(|text| text.contains(&down)), "{said:?}");
@@ -220,7 +220,7 @@ fn a_directory_is_a_cache() {
     // What is not there yet is no mistake.
     let cold = first.build("linux/amd64", &["--cache-from", &from, "--cache-to", &to]);
     assert_eq!(warnings(&cold), Vec::<String>::new());
-    assert_eq!(cold.runs("started"), RUNS);
+    assert_eq!(cold.runs("finished"), RUNS);
     first.build("linux/arm64", &["--cache-to", &to]);
 
     let second = Machine::new();
@@ -231,7 +231,7 @@ fn a_directory_is_a_cache() {
     .success();
     let from = format!("type=local,src={}", second.world.path("copy").display());
     let cached = second.build(TWO, &["--cache-from", &from]);
-    assert_eq!(cached.runs("started"), 0, "{}", cached.report());
+    assert_eq!(cached.runs("finished"), 0, "{}", cached.report());
     assert_eq!(second.image("linux/arm64").tree().text("/all"), "alpha\ntool\nmiddle\n");
 
     // A blob that was damaged is found out, and made again.
@@ -258,7 +258,7 @@ fn an_image_is_its_own_cache() {
     let machine = Machine::new();
     let cached = machine.build(TWO, &["--cache-from", &name]);
     // What the image does not hold is not needed either: all its own layers are known.
-    assert_eq!(cached.runs("started"), 0, "{}", cached.report());
+    assert_eq!(cached.runs("finished"), 0, "{}", cached.report());
     assert_eq!(warnings(&cached), Vec::<String>::new());
     // A change makes anew what stands on it; the inner stages are not in the image.
     machine.world.write("context/a.txt", "beta\n");

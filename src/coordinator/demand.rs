@@ -100,11 +100,13 @@ impl Demand {
         let elsewhere: Vec<_> = layers.iter().filter_map(|layer| layer.elsewhere.as_ref()).collect();
         // No registry takes a layer from a folder of this machine.
         let is_local = elsewhere.iter().any(|elsewhere| matches!(elsewhere.origin, Origin::Layout(_)));
+        let needs_blob = needs.blob && (blobs_here || is_local);
         match () {
             () if elsewhere.is_empty() => None,
+            () if needs.directory && needs_blob => Some(Form::DirectoryAndBlob),
             () if needs.directory => Some(Form::Directory),
             () if self.read.contains(&id) => Some(Form::Index),
-            () if needs.blob && (blobs_here || is_local) => Some(Form::Blob),
+            () if needs_blob => Some(Form::Blob),
             () => None,
         }
     }

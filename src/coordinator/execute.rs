@@ -289,11 +289,15 @@ impl Executor {
             (_, Some(hit)) => Done::known(vec![hit.layer.clone()], Some(hit.record.clone())),
             _ => return Err(BuildError::new(ErrorKind::Step, "there is nothing to fetch")),
         };
-        self.progress.send(Event::StepStarted { id: shown(id) });
+        // A result of a cache did not run, however long it takes to bring it here.
+        let is_result = known.record.is_some();
+        if !is_result {
+            self.progress.send(Event::StepStarted { id: shown(id) });
+        }
         let layers = known.layers.clone();
         match pull::fetch(&self.client, &self.engine, &self.progress, layers, form).await {
-            Ok(true) => self.progress.send(Event::StepCached { id: shown(id) }),
-            Ok(false) => {
+            Ok(is_here) if is_here || is_result => self.progress.send(Event::StepCached { id: shown(id) }),
+            Ok(_) => {
                 let duration = begun.elapsed();
                 self.progress.send(Event::StepFinished { id: shown(id), duration });
             }
