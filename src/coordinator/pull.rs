@@ -29,15 +29,6 @@ pub(super) enum Form {
     Index,
     /// Directories for an overlay.
     Directory,
-    /// Directories, and the blobs that they were made of. A directory may be here without one: the layer of
-    /// a command, or what was left of a base.
-    DirectoryAndBlob,
-}
-
-impl Form {
-    fn has_directory(self) -> bool {
-        matches!(self, Self::Directory | Self::DirectoryAndBlob)
-    }
 }
 
 /// The layers of an image, not necessarily in the store yet.
@@ -135,7 +126,7 @@ impl Fetch<'_> {
         // The blob is here.
         match self.form {
             Form::Blob => Ok(had_blob),
-            Form::Index | Form::Directory | Form::DirectoryAndBlob => {
+            Form::Index | Form::Directory => {
                 self.unpack_stored().await?;
                 Ok(had_blob && self.form == Form::Index)
             }
@@ -153,14 +144,13 @@ impl Fetch<'_> {
     /// Whether what is wanted is in the store. An index serves only together with the blob.
     fn is_here(&self) -> bool {
         let store = self.engine.store();
-        let has_directory = || store.layer_directory(&self.layer.id, self.engine.ownership()).is_some();
         match self.form {
             Form::Blob => self.has_blob(),
             Form::Index => false,
             Form::Directory => {
-                has_directory() && (self.has_blob() || store.layer_index(&self.layer.id).is_some())
+                store.layer_directory(&self.layer.id, self.engine.ownership()).is_some()
+                    && (self.has_blob() || store.layer_index(&self.layer.id).is_some())
             }
-            Form::DirectoryAndBlob => has_directory() && self.has_blob(),
         }
     }
 
@@ -202,7 +192,7 @@ impl Fetch<'_> {
         let blob = blocking(move || blob.begun()).await;
         let room = ARRIVALS.acquire().await.expect("the semaphore is never closed");
         let (engine, layer, held) = (Arc::clone(self.engine), self.layer.clone(), Arc::clone(held));
-        let directory = self.form.has_directory();
+        let directory = self.form == Form::Directory;
         let unpacked = blocking(move || {
             let _held = (held, room);
             unpack_along(&engine, &layer, blob, directory)
@@ -217,7 +207,7 @@ impl Fetch<'_> {
         let unpacked = blocking(move || {
             let _room = room;
             match form {
-                Form::Directory | Form::DirectoryAndBlob => engine.directory(&layer).map(drop),
+                Form::Directory => engine.directory(&layer).map(drop),
                 Form::Index | Form::Blob => engine.prepare_index(&layer),
             }
         });
