@@ -105,7 +105,7 @@ fn a_layer_is_uploaded_while_later_steps_run() {
     assert_eq!(outcome.printed("seen"), 1, "{}", outcome.report());
     let image = &shared_registry().index("streaming/early", "v1").images[0];
     let big = &image.layers[image.layers.len() - 3];
-    assert!(big.entries.iter().any(|entry| entry.name.ends_with("big")));
+    assert!(big.entries.iter().any(|entry| entry.name.ends_with(b"big")));
     // Once, and first.
     let uploads = proxy.uploads();
     assert_eq!(uploads[0], big.digest);
@@ -114,7 +114,7 @@ fn a_layer_is_uploaded_while_later_steps_run() {
 
 #[test]
 fn an_upload_that_was_refused_early_is_made_later() {
-    let machine = Machine::new("ARG BASE\nFROM $BASE\nCOPY big /big\nRUN sleep 0.5\n");
+    let machine = Machine::new("ARG BASE=busybox\nFROM $BASE\nCOPY big /big\nRUN sleep 0.5\n");
     for status in [401, 403, 500] {
         let proxy = Proxy::start(shared_registry().port(), Fault::FirstUploads { count: 1, status });
         let name = format!("streaming/refused-{status}");
@@ -145,8 +145,7 @@ fn a_build_that_is_ended_while_it_sends_moves_no_tag() {
         let left = std::fs::read_dir(machine.world.path("root/scratch")).expect("scratch").count();
         assert_eq!(left, 0);
         // What was made is not made again.
-        let again = machine.world.context("context", "ARG BASE\nFROM $BASE\nCOPY big /big\n");
-        assert!(again.exists());
+        machine.world.context("context", "ARG BASE\nFROM $BASE\nCOPY big /big\n");
         let name = shared_registry().name(&format!("{name}:v1"));
         let outcome = machine.run(&["--push", "-t", &name]).success();
         assert_eq!(outcome.steps("cached", "COPY"), 1, "{}", outcome.report());
@@ -156,7 +155,7 @@ fn a_build_that_is_ended_while_it_sends_moves_no_tag() {
 #[test]
 fn layers_are_compressed_as_is_asked() {
     const MEDIA: &str = "application/vnd.oci.image.layer.v1.tar";
-    let machine = Machine::new("ARG BASE\nFROM $BASE\nCOPY big text /\nRUN echo > /run\n");
+    let machine = Machine::new("ARG BASE\nFROM $BASE\nCOPY big text /\nRUN echo > /ran\n");
     machine.world.write("context/text", "the same line again\n".repeat(50_000));
     let usual = machine.layout("compression=gzip");
     let base_layers = usual.images[0].layers.len() - 2;
@@ -182,7 +181,7 @@ fn layers_are_compressed_as_is_asked() {
         assert!(!digests.contains(&index.digest), "{options}");
         digests.push(index.digest.clone());
         // A store of its own gives the same bytes.
-        let fresh = Machine::new("ARG BASE\nFROM $BASE\nCOPY big text /\nRUN echo > /run\n");
+        let fresh = Machine::new("ARG BASE\nFROM $BASE\nCOPY big text /\nRUN echo > /ran\n");
         for name in ["big", "text"] {
             std::fs::copy(machine.context.join(name), fresh.context.join(name)).expect("copy");
         }
@@ -194,7 +193,7 @@ fn layers_are_compressed_as_is_asked() {
 
 #[test]
 fn registries_get_the_form_that_is_asked_for() {
-    let machine = Machine::new("ARG BASE\nFROM $BASE\nCOPY big /\nRUN echo > /run\n");
+    let machine = Machine::new("ARG BASE\nFROM $BASE\nCOPY big /\nRUN echo > /ran\n");
     for (tag, options) in [
         ("zstd", "compression=zstd"),
         ("forced", "compression=zstd,force-compression=true"),
