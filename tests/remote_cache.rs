@@ -5,7 +5,9 @@ mod support;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use support::{Fault, Image, Index, Outcome, Proxy, World, base, closed_port, layout, shared_registry};
+use support::{
+    Fault, Image, Index, Outcome, Proxy, Registry, World, base, closed_port, layout, shared_registry,
+};
 
 const TIME: &str = "1700000000";
 const TWO: &str = "linux/amd64,linux/arm64";
@@ -281,5 +283,80 @@ fn wrong_values_are_usage_errors() {
         let outcome = machine.run("linux/amd64", &[flag, value]).code(2);
         let said = format!("{}{}", outcome.stderr, outcome.stdout);
         assert!(said.contains(&format!("{flag} {value}")) && said.contains(why), "{}", outcome.report());
+    }
+}
+
+/// A layer of a cache that is gone or damaged is a miss, however the result leaves.
+#[test]
+fn a_layer_of_a_cache_that_cannot_be_had_is_made_again() {
+    let right = Machine::new();
+    right.build("linux/amd64", &[]);
+    let right = right.image("linux/amd64").tree().lines();
+    for kind in ["registry", "local"] {
+        for damage in ["flipped", "gone"] {
+            let registry = Registry::start();
+            let first = Machine::new();
+            let folder = first.world.path("out/cache");
+            let (from, to) = match kind {
+                "registry" => {
+                    let reference = format!("type=registry,ref={}", registry.name("cache:main"));
+                    (reference.clone(), reference)
+                }
+                _ => (
+                    format!("type=local,src={}", folder.display()),
+                    format!("type=local,dest={}", folder.display()),
+                ),
+            };
+            let to = format!("{to},mode=max,ignore-error=false");
+            let outcome = first.build("linux/amd64", &["--cache-to", &to]);
+            assert_eq!(outcome.runs("finished"), RUNS);
+            let base = shared_registry().index("busybox", "latest");
+            let is_own = |digest: &str| {
+                !base.images.iter().any(|image| image.layers.iter().any(|layer| layer.digest == digest))
+            };
+            for layer in first.image("linux/amd64").layers.iter().filter(|layer| is_own(&layer.digest)) {
+                let hex = layer.digest.strip_prefix("sha256:").expect("sha256");
+                let blob = match kind {
+                    "registry" => registry.blob_path(&layer.digest),
+                    _ => folder.join("blobs/sha256").join(hex),
+                };
+                if damage == "gone" {
+                    std::fs::remove_file(&blob).expect("a blob");
+                    continue;
+                }
+                let mut bytes = std::fs::read(&blob).expect("a blob");
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&blob, bytes).expect("write");
+            }
+            for pushed in [false, true] {
+                let machine = Machine::new();
+                let target = shared_registry().name(&format!("rc/{kind}-{damage}:v1"));
+                let mut args = vec!["--cache-from", &from];
+                if pushed {
+                    args.extend(["--push", "-t", &target]);
+                }
+                let outcome = machine.build("linux/amd64", &args);
+                assert!(!outcome.warnings().is_empty(), "{kind} {damage} {pushed}: {}", outcome.report());
+                assert_eq!(machine.image("linux/amd64").tree().lines(), right, "{kind} {damage} {pushed}");
+            }
+            // Nothing but a push: the layers would go from one registry to the other.
+            let machine = Machine::new();
+            let target = shared_registry().name(&format!("rc/{kind}-{damage}:v2"));
+            machine
+                .world
+                .build()
+                .args(["--progress", "json", "--timestamp", TIME, "--platform", "linux/amd64"])
+                .args(["--build-arg", &support::base(), "--cache-from", &from, "--push", "-t", &target])
+                .arg(&machine.context)
+                .run()
+                .success();
+            let tag = format!("rc/{kind}-{damage}");
+            assert_eq!(
+                shared_registry().index(&tag, "v2").images[0].tree().lines(),
+                right,
+                "{kind} {damage}"
+            );
+        }
     }
 }
