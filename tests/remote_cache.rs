@@ -5,7 +5,9 @@ mod support;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use support::{Fault, Image, Index, Outcome, Proxy, World, base, closed_port, layout, shared_registry};
+use support::{
+    Fault, Image, Index, Outcome, Proxy, Registry, World, base, closed_port, layout, shared_registry,
+};
 
 const TIME: &str = "1700000000";
 const TWO: &str = "linux/amd64,linux/arm64";
@@ -63,11 +65,6 @@ impl Machine {
     }
 }
 
-fn warnings(outcome: &Outcome) -> Vec<String> {
-    let is_warning = |event: &&Value| event["event"] == "warning";
-    outcome.events().iter().filter(is_warning).map(|event| event.to_string()).collect()
-}
-
 /// The tags of records in a repository of the shared registry.
 fn record_tags(repository: &str) -> Vec<String> {
     let url = format!("http://{}/v2/{repository}/tags/list", shared_registry().host());
@@ -96,7 +93,7 @@ fn an_empty_store_builds_nothing_and_downloads_no_layer() {
     let to = format!("type=registry,ref={cache},mode=max,ignore-error=false");
     let first = Machine::new();
     let built = first.build(TWO, &["--cache-to", &to]);
-    assert_eq!(built.runs("started"), 2 * RUNS - 1, "{}", built.report());
+    assert_eq!(built.runs("finished"), 2 * RUNS - 1, "{}", built.report());
 
     let second = Machine::new();
     let proxy = Proxy::start(shared_registry().port(), Fault::None);
@@ -111,13 +108,15 @@ fn an_empty_store_builds_nothing_and_downloads_no_layer() {
         .arg(&context)
         .run()
         .success();
-    assert_eq!(cached.runs("started"), 0, "{}", cached.report());
-    assert_eq!(warnings(&cached), Vec::<String>::new());
+    assert_eq!(cached.runs("finished"), 0, "{}", cached.report());
+    assert_eq!(cached.warnings(), Vec::<String>::new());
     let seen = proxy.seen();
     let index = shared_registry().index("rc/result", "v1");
     for layer in index.images.iter().flat_map(|image| &image.layers) {
-        let fetched = seen.iter().any(|line| line.starts_with("GET") && line.contains(&layer.digest));
-        assert!(!fetched, "{} was downloaded: {seen:#?}", layer.digest);
+        assert!(!proxy.was_read(&layer.digest), "{} was downloaded: {seen:#?}", layer.digest);
+        assert!(!proxy.uploads().contains(&layer.digest), "{} was uploaded: {seen:#?}", layer.digest);
+        let mounted = seen.iter().any(|line| line.starts_with("POST") && line.contains("mount="));
+        assert!(mounted, "{seen:#?}");
     }
     for platform in ["linux/amd64", "linux/arm64"] {
         let (one, other) = (first.image(platform), index.image(platform));
@@ -132,13 +131,13 @@ fn jobs_of_one_platform_each_share_one_cache() {
     let from = format!("type=registry,ref={cache}");
     let to = format!("{from},mode=max,ignore-error=false");
     let amd = Machine::new().build("linux/amd64", &["--cache-to", &to]);
-    assert_eq!(amd.runs("started"), RUNS);
+    assert_eq!(amd.runs("finished"), RUNS);
     // The native stage is the other job's, too.
     let arm = Machine::new().build("linux/arm64", &["--cache-from", &from, "--cache-to", &to]);
     assert_eq!(arm.printed("shared"), 0, "{}", arm.report());
-    assert_eq!(arm.runs("started"), RUNS - 1, "{}", arm.report());
+    assert_eq!(arm.runs("finished"), RUNS - 1, "{}", arm.report());
     let both = Machine::new().build(TWO, &["--cache-from", &from]);
-    assert_eq!(both.runs("started"), 0, "{}", both.report());
+    assert_eq!(both.runs("finished"), 0, "{}", both.report());
 }
 
 #[test]
@@ -153,7 +152,7 @@ fn jobs_at_the_same_time_lose_nothing() {
     });
     let all = Machine::new()
         .build("linux/amd64,linux/arm64,linux/386", &["--cache-from", &format!("type=registry,ref={cache}")]);
-    assert_eq!(all.runs("started"), 0, "{}", all.report());
+    assert_eq!(all.runs("finished"), 0, "{}", all.report());
 }
 
 #[test]
@@ -180,7 +179,7 @@ fn a_bad_record_is_a_miss_with_a_warning_and_the_image_is_right() {
         }
         let machine = Machine::new();
         let outcome = machine.build("linux/amd64", &["--cache-from", &from]);
-        assert_eq!(warnings(&outcome).len(), 1, "{what}: {}", outcome.report());
+        assert_eq!(outcome.warnings().len(), 1, "{what}: {}", outcome.report());
         let (one, other) = (first.image("linux/amd64"), machine.image("linux/amd64"));
         assert_eq!(one.tree().lines(), other.tree().lines(), "{what}");
     }
@@ -188,7 +187,7 @@ fn a_bad_record_is_a_miss_with_a_warning_and_the_image_is_right() {
     let mend = Machine::new();
     mend.build("linux/amd64", &["--cache-to", &format!("{from},mode=max,ignore-error=false")]);
     let outcome = Machine::new().build("linux/amd64", &["--cache-from", &from]);
-    assert_eq!(outcome.runs("started"), 0, "{}", outcome.report());
+    assert_eq!(outcome.runs("finished"), 0, "{}", outcome.report());
 }
 
 #[test]
@@ -197,8 +196,8 @@ fn a_cache_that_is_down_is_a_warning_unless_it_matters() {
     let down = format!("localhost:{}/cache:main", closed_port());
     let from = format!("type=registry,ref={down}");
     let outcome = machine.build("linux/amd64", &["--cache-from", &from, "--cache-to", &from]);
-    assert_eq!(outcome.runs("started"), RUNS);
-    let said = warnings(&outcome);
+    assert_eq!(outcome.runs("finished"), RUNS);
+    let said = outcome.warnings();
     assert_eq!(said.len(), 2, "{}", outcome.report());
     assert!(said.iter().all(|text| text.contains(&down)), "{said:?}");
     // The same command may work later.
@@ -207,7 +206,7 @@ fn a_cache_that_is_down_is_a_warning_unless_it_matters() {
     let proxy = Proxy::start(shared_registry().port(), Fault::Uploads(403));
     let refusing = format!("type=registry,ref={}", proxy.name("rc/refused:main"));
     let outcome = machine.build("linux/amd64", &["--cache-to", &refusing]);
-    assert_eq!(warnings(&outcome).len(), 1, "{}", outcome.report());
+    assert_eq!(outcome.warnings().len(), 1, "{}", outcome.report());
     machine.run("linux/amd64", &["--cache-to", &format!("{refusing},ignore-error=false")]).code(3);
 }
 
@@ -219,8 +218,8 @@ fn a_directory_is_a_cache() {
     let to = format!("type=local,dest={},mode=max,ignore-error=false", place.display());
     // What is not there yet is no mistake.
     let cold = first.build("linux/amd64", &["--cache-from", &from, "--cache-to", &to]);
-    assert_eq!(warnings(&cold), Vec::<String>::new());
-    assert_eq!(cold.runs("started"), RUNS);
+    assert_eq!(cold.warnings(), Vec::<String>::new());
+    assert_eq!(cold.runs("finished"), RUNS);
     first.build("linux/arm64", &["--cache-to", &to]);
 
     let second = Machine::new();
@@ -231,23 +230,8 @@ fn a_directory_is_a_cache() {
     .success();
     let from = format!("type=local,src={}", second.world.path("copy").display());
     let cached = second.build(TWO, &["--cache-from", &from]);
-    assert_eq!(cached.runs("started"), 0, "{}", cached.report());
+    assert_eq!(cached.runs("finished"), 0, "{}", cached.report());
     assert_eq!(second.image("linux/arm64").tree().text("/all"), "alpha\ntool\nmiddle\n");
-
-    // A blob that was damaged is found out, and made again.
-    let third = Machine::new();
-    for blob in std::fs::read_dir(second.world.path("copy/blobs/sha256")).expect("blobs").flatten() {
-        let bytes = std::fs::read(blob.path()).expect("a blob");
-        if bytes.starts_with(&[0x1f, 0x8b]) {
-            let mut bytes = bytes;
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            std::fs::write(blob.path(), bytes).expect("write");
-        }
-    }
-    let again = third.build("linux/amd64", &["--cache-from", &from]);
-    assert!(!warnings(&again).is_empty(), "{}", again.report());
-    assert_eq!(third.image("linux/amd64").tree().text("/all"), "alpha\ntool\nmiddle\n");
 }
 
 #[test]
@@ -258,8 +242,8 @@ fn an_image_is_its_own_cache() {
     let machine = Machine::new();
     let cached = machine.build(TWO, &["--cache-from", &name]);
     // What the image does not hold is not needed either: all its own layers are known.
-    assert_eq!(cached.runs("started"), 0, "{}", cached.report());
-    assert_eq!(warnings(&cached), Vec::<String>::new());
+    assert_eq!(cached.runs("finished"), 0, "{}", cached.report());
+    assert_eq!(cached.warnings(), Vec::<String>::new());
     // A change makes anew what stands on it; the inner stages are not in the image.
     machine.world.write("context/a.txt", "beta\n");
     let fresh = Machine::new();
@@ -299,5 +283,80 @@ fn wrong_values_are_usage_errors() {
         let outcome = machine.run("linux/amd64", &[flag, value]).code(2);
         let said = format!("{}{}", outcome.stderr, outcome.stdout);
         assert!(said.contains(&format!("{flag} {value}")) && said.contains(why), "{}", outcome.report());
+    }
+}
+
+/// A layer of a cache that is gone or damaged is a miss, however the result leaves.
+#[test]
+fn a_layer_of_a_cache_that_cannot_be_had_is_made_again() {
+    let right = Machine::new();
+    right.build("linux/amd64", &[]);
+    let right = right.image("linux/amd64").tree().lines();
+    for kind in ["registry", "local"] {
+        for damage in ["flipped", "gone"] {
+            let registry = Registry::start();
+            let first = Machine::new();
+            let folder = first.world.path("out/cache");
+            let (from, to) = match kind {
+                "registry" => {
+                    let reference = format!("type=registry,ref={}", registry.name("cache:main"));
+                    (reference.clone(), reference)
+                }
+                _ => (
+                    format!("type=local,src={}", folder.display()),
+                    format!("type=local,dest={}", folder.display()),
+                ),
+            };
+            let to = format!("{to},mode=max,ignore-error=false");
+            let outcome = first.build("linux/amd64", &["--cache-to", &to]);
+            assert_eq!(outcome.runs("finished"), RUNS);
+            let base = shared_registry().index("busybox", "latest");
+            let is_own = |digest: &str| {
+                !base.images.iter().any(|image| image.layers.iter().any(|layer| layer.digest == digest))
+            };
+            for layer in first.image("linux/amd64").layers.iter().filter(|layer| is_own(&layer.digest)) {
+                let hex = layer.digest.strip_prefix("sha256:").expect("sha256");
+                let blob = match kind {
+                    "registry" => registry.blob_path(&layer.digest),
+                    _ => folder.join("blobs/sha256").join(hex),
+                };
+                if damage == "gone" {
+                    std::fs::remove_file(&blob).expect("a blob");
+                    continue;
+                }
+                let mut bytes = std::fs::read(&blob).expect("a blob");
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&blob, bytes).expect("write");
+            }
+            for pushed in [false, true] {
+                let machine = Machine::new();
+                let target = shared_registry().name(&format!("rc/{kind}-{damage}:v1"));
+                let mut args = vec!["--cache-from", &from];
+                if pushed {
+                    args.extend(["--push", "-t", &target]);
+                }
+                let outcome = machine.build("linux/amd64", &args);
+                assert!(!outcome.warnings().is_empty(), "{kind} {damage} {pushed}: {}", outcome.report());
+                assert_eq!(machine.image("linux/amd64").tree().lines(), right, "{kind} {damage} {pushed}");
+            }
+            // Nothing but a push: the layers would go from one registry to the other.
+            let machine = Machine::new();
+            let target = shared_registry().name(&format!("rc/{kind}-{damage}:v2"));
+            machine
+                .world
+                .build()
+                .args(["--progress", "json", "--timestamp", TIME, "--platform", "linux/amd64"])
+                .args(["--build-arg", &support::base(), "--cache-from", &from, "--push", "-t", &target])
+                .arg(&machine.context)
+                .run()
+                .success();
+            let tag = format!("rc/{kind}-{damage}");
+            assert_eq!(
+                shared_registry().index(&tag, "v2").images[0].tree().lines(),
+                right,
+                "{kind} {damage}"
+            );
+        }
     }
 }

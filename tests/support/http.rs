@@ -413,11 +413,10 @@ fn read_body(reader: &mut impl BufRead, request: &HttpRequest) -> Option<Vec<u8>
     Some(body)
 }
 
-/// A port of the loopback interface that nobody listens on.
+/// A port of the loopback interface that nobody listens on, and that the kernel gives to nobody who asks
+/// for any.
 pub(crate) fn closed_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
-    drop(listener);
+    let port = super::registry::free_port();
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err(), "port {port} is open");
     port
 }

@@ -18,6 +18,15 @@ pub(crate) enum Fault {
     Always(u16),
     /// Uploads are refused with this status; reading works.
     Uploads(u16),
+    /// The first so many requests that upload something are refused with this status.
+    FirstUploads {
+        /// How many.
+        count: usize,
+        /// The status.
+        status: u16,
+    },
+    /// What is uploaded is read, and never answered.
+    HoldUploads,
     /// The first answer with each blob is cut off after so many bytes. Without `ranges` the registry
     /// does not go on where it ended.
     BreakBlobs { after: u64, ranges: bool },
@@ -57,6 +66,22 @@ impl Proxy {
         self.seen.lock().expect("no panic").clone()
     }
 
+    /// Whether the blob of a digest was asked for with GET.
+    pub(crate) fn was_read(&self, digest: &str) -> bool {
+        self.seen().iter().any(|request| request.starts_with("GET ") && request.contains(digest))
+    }
+
+    /// Digests of the blobs whose upload was completed with PUT.
+    pub(crate) fn uploads(&self) -> Vec<String> {
+        let seen = self.seen();
+        let puts = seen.iter().filter(|request| request.starts_with("PUT ") && request.contains("/uploads/"));
+        let digest = |request: &String| {
+            let (_, digest) = request.split_once("digest=")?;
+            Some(digest.split('&').next()?.replace("%3A", ":"))
+        };
+        puts.filter_map(digest).collect()
+    }
+
     /// How many of them failed on purpose.
     pub(crate) fn failed(&self) -> usize {
         self.failed.load(Ordering::SeqCst)
@@ -75,6 +100,7 @@ fn serve(
     let mut reader = BufReader::new(client.try_clone().ok()?);
     let (head, request) = read_head(&mut reader)?;
     let method = request.split(' ').next()?.to_owned();
+    let is_upload = matches!(method.as_str(), "POST" | "PUT" | "PATCH");
     let is_blob = method == "GET" && request.contains("/blobs/");
     let (number, first) = {
         let mut seen = seen.lock().ok()?;
@@ -101,14 +127,32 @@ fn serve(
     }
     let status = match fault {
         Fault::None | Fault::BreakBlobs { .. } => None,
+        Fault::FirstUploads { count, status } => (is_upload
+            && failed
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |so_far| {
+                    (so_far < count).then_some(so_far + 1)
+                })
+                .is_ok())
+        .then_some(status),
+        Fault::HoldUploads => {
+            if matches!(method.as_str(), "PUT" | "PATCH") {
+                failed.fetch_add(1, Ordering::SeqCst);
+                // Until the client gives up.
+                let _ = std::io::copy(&mut reader, &mut std::io::sink());
+                return None;
+            }
+            None
+        }
         Fault::EverySecond(spared) => (number >= spared && (number - spared) % 2 == 0).then_some(503),
         Fault::CutFirst(count) => (number < count).then_some(0),
         Fault::Always(status) => Some(status),
-        Fault::Uploads(status) => matches!(method.as_str(), "POST" | "PUT" | "PATCH").then_some(status),
+        Fault::Uploads(status) => is_upload.then_some(status),
     };
     let mut client_out = client.try_clone().ok()?;
     if let Some(status) = status {
-        failed.fetch_add(1, Ordering::SeqCst);
+        if !matches!(fault, Fault::FirstUploads { .. }) {
+            failed.fetch_add(1, Ordering::SeqCst);
+        }
         if status != 0 {
             let answer = format!("HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             client_out.write_all(answer.as_bytes()).ok()?;

@@ -225,8 +225,20 @@ impl Outcome {
 
     /// How many events of a kind there are whose step begins with RUN; with JSON progress.
     pub(crate) fn runs(&self, kind: &str) -> usize {
-        let is_run = |event: &Value| event["step"].as_str().is_some_and(|step| step.starts_with("RUN"));
-        self.events().iter().filter(|event| event["event"] == kind && is_run(event)).count()
+        self.steps(kind, "RUN")
+    }
+
+    /// How many events of a kind there are whose step begins with `text`; with JSON progress.
+    pub(crate) fn steps(&self, kind: &str, text: &str) -> usize {
+        let is_meant = |event: &Value| event["step"].as_str().is_some_and(|step| step.starts_with(text));
+        self.events().iter().filter(|event| event["event"] == kind && is_meant(event)).count()
+    }
+
+    /// The sentences of all warnings; with JSON progress.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let events = self.events();
+        let warnings = events.iter().filter(|event| event["event"] == "warning");
+        warnings.map(|event| event["text"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// All that is known, for a failing assertion.
