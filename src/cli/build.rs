@@ -10,20 +10,17 @@ use fanfold_platforms::Platform;
 
 use super::agents::Agents;
 use super::args::BuildArgs;
-use super::deliver::Delivery;
+use super::attempt::{Attempt, Session};
 use super::environment::Environment;
 use super::errors::{Failure, Kind};
 use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
 use super::process::{Umask, exit_code};
-use super::{check, inputs, limits, report, signals, sites};
-use crate::cache::{CacheTarget, Imports};
-use crate::coordinator::{
-    Build, BuildError, Emulator, ErrorKind, Options, Outcome, Publish, Remotes, Way, stopped,
-};
+use super::{check, limits, report, signals, sites};
+use crate::cache::CacheTarget;
+use crate::coordinator::{BuildError, Emulator, ErrorKind, Options, Way};
 use crate::dockerfile::Dockerfile;
-use crate::engine::{Cancel, Engine, Settings};
-use crate::output::{self};
+use crate::engine::Settings;
 use crate::plan::{RunSite, foresee_runs};
 use crate::progress::{Event, Progress, Summary};
 use crate::registry::{self, Client, RetryCallback};
@@ -267,7 +264,6 @@ async fn build(
     let progress = Progress::standard(prepared.mode, environment.progress());
     let client = client(&arguments.input.insecure_registry, environment, &progress)?;
     remove_leftovers(&store);
-    let cancel = Cancel::default();
     let sockets = store.scratch_dir().map_err(|error| Failure::from(BuildError::from(error)))?;
     let agents = Agents::start(&prepared.agents, sockets.path(), environment)?;
     let isolated = sandbox.clone();
@@ -287,12 +283,6 @@ async fn build(
         ssh: agents.sockets.clone(),
     };
     let agent = agents.sockets.get("default").cloned();
-    let repositories =
-        inputs::repositories(environment, Arc::clone(&store), &prepared.secrets, cancel.clone(), agent);
-    let remotes = Remotes { client: client.clone(), progress: progress.clone(), repositories };
-    let engine = Engine::new(store, settings, cancel.clone())
-        .map_err(|error| Failure::from(BuildError::from(error)))?;
-    let engine = Arc::new(engine);
     let places = match &isolated {
         Some(sandbox) => surroundings(sandbox, &emulation),
         None => Vec::new(),
@@ -335,49 +325,36 @@ async fn build(
         annotations,
         emulators: emulation.emulators,
     });
-    let build = Build {
+    let session = Session {
+        arguments,
+        environment,
         dockerfile,
         source: Arc::clone(&source),
         options,
-        engine: Arc::clone(&engine),
-        cancel,
-        client: client.clone(),
-        remotes,
+        settings,
+        agent,
+        store,
+        client,
         progress: progress.clone(),
-        imports: Arc::new(Imports::new(cache_from, client.clone(), progress.clone())),
-        publish: output::publisher(&client, engine.store(), &progress, &outputs, &names).map(Publish),
-        remarks,
+        names,
+        outputs,
+        cache_from,
+        cache_to,
+        umask,
     };
-    let outcome = match build.run(interrupted.clone()).await {
-        Ok(Outcome::Built(outcome)) => outcome,
-        Ok(Outcome::NeedsSandbox(sites)) => return Ok(Ending::NeedsSandbox(sites)),
-        Err(failures) => return Ok(Ending::Code(report::end(&progress, &failures, Some(&source)))),
+    let (finished, written) = match session.carry_out(remarks, interrupted).await? {
+        Attempt::Done(finished, written) => (finished, written),
+        Attempt::NeedsSandbox(sites) => return Ok(Ending::NeedsSandbox(sites)),
+        Attempt::Failed(failures) => {
+            return Ok(Ending::Code(report::end(&progress, &failures, Some(&source))));
+        }
     };
-    umask.restore();
-    let delivery = Delivery {
-        arguments,
-        engine: &engine,
-        client: &client,
-        progress: &progress,
-        names: &names,
-        outputs: &outputs,
-        caches: &cache_to,
-    };
-    let mut interrupted = interrupted;
-    let written = tokio::select! {
-        written = delivery.deliver(&outcome) => written,
-        stop = stopped(&mut interrupted) => Err(stop.error("while the result was being handed over")),
-    };
-    let written = match written {
-        Ok(written) => written,
-        Err(failure) => return Ok(Ending::Code(report::end(&progress, &[failure], Some(&source)))),
-    };
-    let top = outcome.built.top().digest().to_string();
+    let top = finished.built.top().digest().to_string();
     progress.send(Event::Finished(Summary {
-        platforms: outcome.platforms,
+        platforms: finished.platforms,
         digest: top.clone(),
-        index: outcome.built.index.is_some(),
-        names: names.iter().map(ToString::to_string).collect(),
+        index: finished.built.index.is_some(),
+        names: session.names.iter().map(ToString::to_string).collect(),
         outputs: written,
         duration: begun.elapsed(),
     }));

@@ -157,6 +157,10 @@ pub(super) fn build_error(error: OutputError) -> BuildError {
         _ if disk_full => {
             BuildError::new(ErrorKind::Retryable, text).with_hint("free some space and build again")
         }
+        OutputError::Layer(_) => {
+            let error = BuildError { doubtful: true, ..BuildError::new(ErrorKind::Retryable, text) };
+            error.with_hint("build again; if it stays, look at the store with `fanfold cache verify`")
+        }
         _ => BuildError::new(ErrorKind::Invalid, text)
             .with_hint("name a destination in a folder that exists and can be written"),
     }

@@ -10,6 +10,7 @@
 
 mod agents;
 mod args;
+mod attempt;
 mod build;
 mod cache;
 mod check;

@@ -96,17 +96,21 @@ impl Demand {
 
     /// The form in which layers have to be here; `None` where they may stay where they are.
     pub(super) fn form(&self, id: StepId, layers: &[Layer], blobs_here: bool) -> Option<Form> {
-        let needs = self.needs(id);
-        let elsewhere: Vec<_> = layers.iter().filter_map(|layer| layer.elsewhere.as_ref()).collect();
-        // No registry takes a layer from a folder of this machine.
-        let is_local = elsewhere.iter().any(|elsewhere| matches!(elsewhere.origin, Origin::Layout(_)));
         match () {
-            () if elsewhere.is_empty() => None,
-            () if needs.directory => Some(Form::Directory),
+            () if layers.iter().all(|layer| layer.elsewhere.is_none()) => None,
+            () if self.needs(id).directory => Some(Form::Directory),
             () if self.read.contains(&id) => Some(Form::Index),
-            () if needs.blob && (blobs_here || is_local) => Some(Form::Blob),
+            () if self.takes_blobs(id, layers, blobs_here) => Some(Form::Blob),
             () => None,
         }
+    }
+
+    /// Whether the blobs of a step's layers have to be here, in whatever other form they are.
+    pub(super) fn takes_blobs(&self, id: StepId, layers: &[Layer], blobs_here: bool) -> bool {
+        let elsewhere = layers.iter().filter_map(|layer| layer.elsewhere.as_ref());
+        // No registry takes a layer from a folder of this machine.
+        let is_local = elsewhere.into_iter().any(|place| matches!(place.origin, Origin::Layout(_)));
+        self.needs(id).blob && (blobs_here || is_local)
     }
 
     /// Asks for a form of a step's layers. Those of a merge are another step's.

@@ -46,6 +46,8 @@ pub struct BuildError {
     pub word: Option<String>,
     /// Whether the instruction as a whole is at fault, whatever the message quotes of it.
     pub whole: bool,
+    /// Whether the fault may lie in the store, and be gone once that is mended.
+    pub doubtful: bool,
     /// What to do.
     pub hint: Option<String>,
     /// The build check that has a name for it.
@@ -63,6 +65,7 @@ impl BuildError {
             step: None,
             word: None,
             whole: false,
+            doubtful: false,
             hint: None,
             rule: None,
         }
@@ -121,6 +124,7 @@ impl From<PlanError> for BuildError {
             step: None,
             word: error.word,
             whole: false,
+            doubtful: false,
             hint: error.hint,
             rule: None,
         }
@@ -138,8 +142,9 @@ impl From<StoreError> for BuildError {
             return Self::new(ErrorKind::Invalid, text)
                 .with_hint("builds that share a store need locks (flock): name a folder on another file system with --root");
         }
-        let hint = if error.is_disk_full() { DISK_FULL } else { "build again" };
-        Self::new(ErrorKind::Retryable, text).with_hint(hint)
+        let full = error.is_disk_full();
+        let hint = if full { DISK_FULL } else { "build again" };
+        Self { doubtful: !full, ..Self::new(ErrorKind::Retryable, text) }.with_hint(hint)
     }
 }
 
@@ -156,7 +161,13 @@ impl From<RegistryError> for BuildError {
             matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
         });
         let hint = if full { Some(DISK_FULL.to_owned()) } else { error.hint() };
-        Self { hint, ..Self::new(kind, Self::describe(&error)) }
+        // A registry refuses content that is not what its digest says.
+        let doubtful = !full
+            && matches!(
+                error.kind(),
+                registry::ErrorKind::Refused | registry::ErrorKind::Protocol | registry::ErrorKind::Local
+            );
+        Self { hint, doubtful, ..Self::new(kind, Self::describe(&error)) }
     }
 }
 
@@ -211,7 +222,16 @@ impl From<EngineError> for BuildError {
             }
             _ => (ErrorKind::Step, "build again; --no-cache leaves out earlier results"),
         };
-        Self { whole, ..Self::new(kind, text) }.with_hint(hint)
+        let doubtful = !matches!(
+            &error,
+            EngineError::Step(_)
+                | EngineError::BadArchive { .. }
+                | EngineError::Overlay(_)
+                | EngineError::Source(_)
+                | EngineError::NoSandbox
+                | EngineError::Cancelled
+        );
+        Self { whole, doubtful, ..Self::new(kind, text) }.with_hint(hint)
     }
 }
 

@@ -265,7 +265,8 @@ impl Executor {
         let carried_out = spawn_blocking(move || executor.carry_out(id, &states)).await;
         let mut done = carried_out.expect("carrying out a step does not panic")?;
         if let Some(form) = self.demand.form(id, &done.layers, self.options.blobs_here) {
-            pull::fetch(&self.client, &self.engine, &self.progress, done.layers.clone(), form).await?;
+            self.bring(id, &done.layers, form).await?;
+            self.keep_fetched(id, &done)?;
         }
         done.duration = begun.elapsed();
         Ok(done)
@@ -290,10 +291,12 @@ impl Executor {
             _ => return Err(BuildError::new(ErrorKind::Step, "there is nothing to fetch")),
         };
         self.progress.send(Event::StepStarted { id: shown(id) });
-        let layers = known.layers.clone();
-        match pull::fetch(&self.client, &self.engine, &self.progress, layers, form).await {
-            Ok(true) => self.progress.send(Event::StepCached { id: shown(id) }),
-            Ok(false) => {
+        match self.bring(id, &known.layers, form).await {
+            // A known result stays one, however long its way is.
+            Ok(was_here) if was_here || known.record.is_some() => {
+                self.progress.send(Event::StepCached { id: shown(id) });
+            }
+            Ok(_) => {
                 let duration = begun.elapsed();
                 self.progress.send(Event::StepFinished { id: shown(id), duration });
             }
@@ -302,7 +305,32 @@ impl Executor {
                 return Err(error);
             }
         }
+        self.keep_fetched(id, &known)?;
         Ok(Done { duration: begun.elapsed(), ..known })
+    }
+
+    /// Brings layers here. True where there was nothing to do.
+    async fn bring(&self, id: StepId, layers: &[Layer], form: Form) -> Result<bool, BuildError> {
+        let fetch = |form| pull::fetch(&self.client, &self.engine, &self.progress, layers.to_vec(), form);
+        let was_here = fetch(form).await?;
+        // Where the files were here already, their blob need not be.
+        if form != Form::Blob && self.demand.takes_blobs(id, layers, self.options.blobs_here) {
+            return Ok(fetch(Form::Blob).await? && was_here);
+        }
+        Ok(was_here)
+    }
+
+    /// Has a result of a remote cache that is here by now be found without the cache.
+    fn keep_fetched(&self, id: StepId, done: &Done) -> Result<(), BuildError> {
+        let Some(record) = &done.record else { return Ok(()) };
+        let store = self.engine.store();
+        for (layer, elsewhere) in
+            done.layers.iter().filter_map(|layer| Some((layer, layer.elsewhere.as_ref()?)))
+        {
+            store.put_fetched_blob(&layer.id, &elsewhere.blob)?;
+        }
+        store.put_step(&self.graph.step(id).key, record)?;
+        Ok(store.put_step(&record.content, record)?)
     }
 }
 

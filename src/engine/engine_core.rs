@@ -19,7 +19,7 @@ use crate::secrets::Secrets;
 use crate::store::{LayerId, ScratchDir, Store};
 
 /// How steps are carried out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Namespaces for commands; `None` where the build has no RUN.
     pub sandbox: Option<Arc<Sandbox>>,

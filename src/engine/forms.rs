@@ -106,12 +106,8 @@ impl Engine {
     fn unpack_blob(&self, layer: &Layer, directory: bool) -> Result<Arc<LayerIndex>, EngineError> {
         let record = self.blob_record(layer)?;
         let (file, _) = self.open_blob(&record)?;
-        let kept =
-            self.unpack_from(layer, file, directory).and_then(|fresh| self.keep_unpacked(layer, fresh));
-        if let Err(EngineError::WrongDiffId { .. }) = &kept {
-            self.store().drop_blob(&record.descriptor.digest);
-        }
-        kept
+        let fresh = self.unpack_from(layer, file, directory)?;
+        self.keep_unpacked(layer, fresh)
     }
 
     /// A layer as a blob.
@@ -125,11 +121,15 @@ impl Engine {
         if let Some(blob) = elsewhere.filter(|blob| !self.must_change(blob)) {
             return Ok(blob.clone());
         }
-        if let Some(record) = self.store().layer_blob(&layer.id, compression) {
+        let known = || {
+            let fetched = || self.store().fetched_blob(&layer.id).filter(|blob| !self.differs(blob));
+            self.store().layer_blob(&layer.id, compression).or_else(fetched)
+        };
+        if let Some(record) = known() {
             return Ok(record);
         }
         let _lock = self.store().lock(layer.id.digest())?;
-        if let Some(record) = self.store().layer_blob(&layer.id, compression) {
+        if let Some(record) = known() {
             return Ok(record);
         }
         if let Ok(other) = self.blob_record(layer) {
@@ -173,8 +173,12 @@ impl Engine {
 
     /// Whether the blob of a layer from elsewhere is to be replaced by one of another encoding.
     fn must_change(&self, blob: &BlobRecord) -> bool {
-        let encoding = layer_encoding(&blob.descriptor.media_type);
-        self.settings.force_compression && encoding != Some(self.settings.compression.encoding())
+        self.settings.force_compression && self.differs(blob)
+    }
+
+    /// Whether a blob has another encoding than blobs of this build.
+    fn differs(&self, blob: &BlobRecord) -> bool {
+        layer_encoding(&blob.descriptor.media_type) != Some(self.settings.compression.encoding())
     }
 
     /// Makes a blob of a layer out of one with another compression.
@@ -183,7 +187,6 @@ impl Engine {
         let file = self.store().scratch_file();
         let sealed = recompress(blob, encoding, self.settings.compression, &self.pool, file.path())?;
         if sealed.diff_id != record.diff_id {
-            self.store().drop_blob(&record.descriptor.digest);
             return Err(EngineError::WrongDiffId { expected: record.diff_id, found: sealed.diff_id });
         }
         let record = self.adopt_blob(file.path(), &sealed)?;

@@ -67,6 +67,11 @@ impl Gate {
         }
     }
 
+    /// What this build has used.
+    pub(super) fn used(&self) -> HashSet<PathBuf> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Does something short while nobody looks anything up. What it does must not mark anything.
     pub(super) fn alone<T>(&self, work: impl FnOnce() -> T) -> Result<T, StoreError> {
         let _used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

@@ -62,6 +62,8 @@ const FORMS: [&str; 4] = ["fs", "fs-recorded", "fs-simulated", INDEX];
 /// What the names of blobs' records begin with; the name of the compression follows.
 const BLOB: &str = "blob-";
 const JSON: &str = ".json";
+/// The record of a blob that came from elsewhere: nobody knows how it was compressed.
+const FETCHED: &str = "blob-fetched.json";
 
 /// The directory form that holds owners in this way; one layer may have several.
 fn directory_name(ownership: Ownership) -> &'static str {
@@ -105,6 +107,21 @@ impl Store {
         self.has_blob(&record.descriptor).then_some(record)
     }
 
+    /// The blob that came from elsewhere, if it is still here.
+    pub fn fetched_blob(&self, layer: &LayerId) -> Option<BlobRecord> {
+        let record: BlobRecord = self.read_record(&self.used_layer(layer).join(FETCHED))?;
+        self.has_blob(&record.descriptor).then_some(record)
+    }
+
+    /// Remembers the blob of a layer that came from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Fails where it cannot be written.
+    pub fn put_fetched_blob(&self, layer: &LayerId, record: &BlobRecord) -> Result<(), StoreError> {
+        self.write_record(&self.prepare_layer(layer)?.join(FETCHED), record)
+    }
+
     /// A blob form, whatever its compression: the usual one where it is there, else the first by name.
     pub fn any_layer_blob(&self, layer: &LayerId) -> Option<BlobRecord> {
         if let Some(record) = self.layer_blob(layer, Compression::DEFAULT) {
@@ -116,7 +133,8 @@ impl Store {
         };
         let mut found: Vec<_> = fs::read_dir(self.layer_place(layer)).ok()?.filter_map(compression).collect();
         found.sort_unstable();
-        found.into_iter().find_map(|compression| self.layer_blob(layer, compression))
+        let made = found.into_iter().find_map(|compression| self.layer_blob(layer, compression));
+        made.or_else(|| self.fetched_blob(layer))
     }
 
     /// Keeps a layer's index.

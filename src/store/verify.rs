@@ -70,8 +70,33 @@ impl Store {
         heard: &(dyn Fn(usize, usize) + Sync),
         remove: &dyn Fn(&Path),
     ) -> Result<Verified, StoreError> {
-        let tasks: Vec<Mutex<Option<Task>>> =
-            self.tasks()?.into_iter().map(|task| Mutex::new(Some(task))).collect();
+        self.verify_tasks(self.tasks()?, threads, heard, remove)
+    }
+
+    /// As [`Store::verify`], but only what this build has used.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::verify`].
+    pub fn verify_used(&self, threads: usize, remove: &dyn Fn(&Path)) -> Result<Verified, StoreError> {
+        let used = self.gate().used();
+        let is_used = |task: &Task| match task {
+            Task::Layer(_, facts) => facts.place.as_ref().is_some_and(|place| used.contains(place)),
+            Task::Record("layers", path) => path.parent().is_some_and(|place| used.contains(place)),
+            Task::Record(_, path) | Task::Blob(_, path) => used.contains(path),
+        };
+        let tasks = self.tasks()?.into_iter().filter(is_used).collect();
+        self.verify_tasks(tasks, threads, &|_, _| {}, remove)
+    }
+
+    fn verify_tasks(
+        &self,
+        tasks: Vec<Task>,
+        threads: usize,
+        heard: &(dyn Fn(usize, usize) + Sync),
+        remove: &dyn Fn(&Path),
+    ) -> Result<Verified, StoreError> {
+        let tasks: Vec<Mutex<Option<Task>>> = tasks.into_iter().map(|task| Mutex::new(Some(task))).collect();
         let (next, read) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let counts = [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)];
         let work = || {
