@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! Dockerfile text -> dockerfile -> stages -> plan (all platforms) -> one Graph -> coordinator
-//!     -> engine, per step -> Layer -> per platform: image -> Index -> output
+//!     -> store, cache: results that are known -> engine, per step that is left -> Layer
+//!     -> per platform: image -> Index -> output, cache
 //! ```
 //!
 //! | floor | rooms |

@@ -1,8 +1,8 @@
 //! Looking up results in the caches of `--cache-from`.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::join_all;
 use tokio::sync::OnceCell;
@@ -13,7 +13,7 @@ use super::{CacheError, CacheFrom, from_registry};
 use crate::image::{Digest, Origin};
 use crate::progress::{Event, Progress, Warning};
 use crate::registry::Client;
-use crate::store::{BlobRecord, StepRecord};
+use crate::store::{BlobRecord, LayerId, StepRecord};
 
 /// A result that a cache has. Whether it fits is for the caller to find out.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub(super) type Records = HashMap<Digest, Vec<Found>>;
 #[derive(Debug)]
 pub struct Imports {
     sources: Vec<Source>,
+    /// Layers that could not be had where a cache said they were.
+    distrusted: Mutex<HashSet<LayerId>>,
     client: Client,
     progress: Progress,
 }
@@ -63,12 +65,29 @@ impl Imports {
             images: OnceCell::new(),
             layout: OnceCell::new(),
         };
-        Self { sources: caches.into_iter().map(source).collect(), client, progress }
+        let sources = caches.into_iter().map(source).collect();
+        Self { sources, distrusted: Mutex::default(), client, progress }
     }
 
     /// Whether there is no cache to ask.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
+    }
+
+    /// Results with these layers are not found any more: their bytes cannot be had, or are others. False where
+    /// there is nothing new in that.
+    pub fn distrust(&self, layers: &[LayerId], reason: &dyn std::fmt::Display) -> bool {
+        let mut distrusted = self.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = distrusted.len();
+        distrusted.extend(layers);
+        if distrusted.len() == before {
+            return false;
+        }
+        self.progress.send(Event::Warning(Warning {
+            hint: Some("the build goes on without it; the next --cache-to writes it anew".to_owned()),
+            ..Warning::new(format!("a result of a cache is not used: {reason}"))
+        }));
+        true
     }
 
     /// Asks all caches for all keys at once; of several results for a key, those of the cache that was named
@@ -90,8 +109,10 @@ impl Imports {
                 let text = format!("found {found} of {of} results in the cache {}", source.from);
                 self.progress.send(Event::Note { text });
             }
+            let distrusted = self.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
             for (key, found) in answer {
-                all.entry(key).or_insert_with(Vec::new).extend(found);
+                let trusted = found.into_iter().filter(|found| !distrusted.contains(&found.record.layer));
+                all.entry(key).or_insert_with(Vec::new).extend(trusted);
             }
         }
         all

@@ -311,7 +311,7 @@ pub(super) struct BuildArgs {
     /// Push under all names that --tag gives; same as --output type=registry
     #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_PUSH", help_heading = "Where to")]
     pub(super) push: bool,
-    /// Where the result goes; repeatable: type=oci|docker|local|tar|registry,dest=PATH[,tar=false][,name=NAME]
+    /// Where the result goes; repeatable: type=oci|docker|local|tar|registry,dest=PATH[,tar=false][,name=NAME]; registry has push-by-digest=true; oci and registry have compression=gzip|zstd|uncompressed, compression-level=N and force-compression=true (layers of bases, too)
     #[arg(short, long, value_name = "OUTPUT", env = "FANFOLD_OUTPUT", help_heading = "Where to")]
     pub(super) output: Vec<String>,
     /// Write what was built as JSON, with buildx's keys
@@ -320,10 +320,10 @@ pub(super) struct BuildArgs {
     /// Write the digest of the image, or of the index where there are several
     #[arg(long, value_name = "FILE", env = "FANFOLD_IIDFILE", help_heading = "Where to")]
     pub(super) iidfile: Option<PathBuf>,
-    /// Take results from this cache, too: type=registry,ref=NAME or type=local,src=DIR[,tag=TAG|,digest=DIGEST], or a NAME alone; repeatable
+    /// Take results from this cache, too: type=registry,ref=NAME or NAME alone, records there or in that image; type=local,src=DIR[,tag=TAG|,digest=DIGEST]; repeatable
     #[arg(long, value_name = "CACHE", env = "FANFOLD_CACHE_FROM", help_heading = "Cache")]
     pub(super) cache_from: Vec<String>,
-    /// Write results into this cache: type=registry,ref=NAME, type=local,dest=DIR or type=inline; then [,mode=min|max][,ignore-error=false]; repeatable
+    /// Write results into this cache: type=registry,ref=NAME, type=local,dest=DIR or type=inline (into the image itself); the first two have mode=min (results that the images hold) or max (all), and ignore-error=false (fail where it cannot be written); repeatable
     #[arg(long, value_name = "CACHE", env = "FANFOLD_CACHE_TO", help_heading = "Cache")]
     pub(super) cache_to: Vec<String>,
     /// Cache mount that all platforms share, by its id; repeatable
@@ -332,7 +332,7 @@ pub(super) struct BuildArgs {
     /// Stages whose earlier results are not used, nor what is made of them: names, numbers or stage-N
     #[arg(long, value_name = "STAGES", env = "FANFOLD_NO_CACHE_FILTER", help_heading = "Cache")]
     pub(super) no_cache_filter: Vec<String>,
-    /// Do not use earlier results
+    /// Do not use earlier results, neither of the store nor of other caches
     #[arg(long, value_parser = FalseyValueParser::new(), env = "FANFOLD_NO_CACHE", help_heading = "Cache")]
     pub(super) no_cache: bool,
     /// Steps that run at the same time [default: number of cores]

@@ -11,9 +11,9 @@ use super::environment::Environment;
 use super::errors::Failure;
 use super::inputs;
 use super::process::Umask;
-use crate::cache::{CacheFrom, CacheTo, Imports};
+use crate::cache::{CacheTo, Imports};
 use crate::coordinator::{
-    Build, BuildError, Finished, Options, Outcome, Publish, Remotes, Source, Stop, stopped,
+    Build, BuildError, Finished, Options, Outcome, Publish, Recovery, Remotes, Source, Stop, stopped,
 };
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
@@ -25,9 +25,9 @@ use crate::registry::Client;
 use crate::sandbox::remove_tree;
 use crate::store::{Damage, Store};
 
-/// How often a build begins at most. What is damaged is gone after the first time; only a disk that goes on
-/// failing needs more.
-const MOST_ATTEMPTS: u32 = 3;
+/// How often the store is mended for one build. What is damaged is gone after the first time; only a disk
+/// that goes on failing needs more.
+const MOST_MENDED: u32 = 2;
 
 /// All that stays the same, however often the build begins.
 pub(super) struct Session<'a> {
@@ -44,7 +44,7 @@ pub(super) struct Session<'a> {
     pub(super) progress: Progress,
     pub(super) names: Vec<Reference>,
     pub(super) outputs: Vec<OutputSpec>,
-    pub(super) cache_from: Vec<CacheFrom>,
+    pub(super) imports: Arc<Imports>,
     pub(super) cache_to: Vec<CacheTo>,
     /// For what the user gets.
     pub(super) umask: Umask,
@@ -68,14 +68,18 @@ impl Session<'_> {
         mut remarks: Vec<Event>,
         interrupted: watch::Receiver<Option<Stop>>,
     ) -> Result<Attempt, Failure> {
-        let mut attempts = 1;
+        let mut mended = 0;
         loop {
             let attempt = self.attempt(std::mem::take(&mut remarks), interrupted.clone()).await?;
-            match attempt {
-                Attempt::Failed(failures) if attempts < MOST_ATTEMPTS && self.mend(&failures)? => {}
-                other => return Ok(other),
+            let Attempt::Failed(failures) = &attempt else { return Ok(attempt) };
+            // Each time there is one thing less that is used.
+            if failures.iter().any(|failure| failure.recovery == Recovery::BeginAgain) {
+                continue;
             }
-            attempts += 1;
+            if mended == MOST_MENDED || !self.mend(failures)? {
+                return Ok(attempt);
+            }
+            mended += 1;
         }
     }
 
@@ -104,7 +108,7 @@ impl Session<'_> {
             engine: Arc::clone(&engine),
             cancel,
             remotes: Remotes { client: client.clone(), progress: progress.clone(), repositories },
-            imports: Arc::new(Imports::new(self.cache_from.clone(), client.clone(), progress.clone())),
+            imports: Arc::clone(&self.imports),
             publish: publisher.map(Publish),
             client,
             progress,
@@ -132,17 +136,22 @@ impl Session<'_> {
         };
         match written {
             Ok(written) => Ok(Attempt::Done(finished, written)),
-            Err(failure) => {
+            Err(mut failure) => {
                 building.restore();
+                // A layer that nobody has read may not be where its cache says it is.
+                let unread = finished.results.unread(&self.store);
+                if failure.recovery == Recovery::MendStore && self.imports.distrust(&unread, &failure) {
+                    failure.recovery = Recovery::BeginAgain;
+                }
                 Ok(Attempt::Failed(vec![failure]))
             }
         }
     }
 
-    /// Reads again what the build has used of the store, if that may be at fault. What is damaged is dropped;
-    /// false where there is nothing.
+    /// Where the store may be at fault, all that the build has used of it is read again, and what is damaged
+    /// is dropped. False where nothing is.
     fn mend(&self, failures: &[BuildError]) -> Result<bool, Failure> {
-        if !failures.iter().all(|failure| failure.doubtful) {
+        if !failures.iter().all(|failure| failure.recovery == Recovery::MendStore) {
             return Ok(false);
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -17,7 +17,7 @@ use super::host::{Execution, Machine};
 use super::options::{self, Prepared};
 use super::process::{Umask, exit_code};
 use super::{check, limits, report, signals, sites};
-use crate::cache::CacheTarget;
+use crate::cache::{CacheTarget, Imports};
 use crate::coordinator::{BuildError, Emulator, ErrorKind, Options, Way};
 use crate::dockerfile::Dockerfile;
 use crate::engine::Settings;
@@ -325,6 +325,7 @@ async fn build(
         annotations,
         emulators: emulation.emulators,
     });
+    let imports = Arc::new(Imports::new(cache_from, client.clone(), progress.clone()));
     let session = Session {
         arguments,
         environment,
@@ -338,7 +339,7 @@ async fn build(
         progress: progress.clone(),
         names,
         outputs,
-        cache_from,
+        imports,
         cache_to,
         umask,
     };

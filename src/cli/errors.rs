@@ -3,7 +3,7 @@
 use std::io::Write;
 
 pub(super) use crate::coordinator::Source;
-use crate::coordinator::{BuildError, ErrorKind};
+use crate::coordinator::{BuildError, ErrorKind, Recovery};
 use crate::dockerfile::{self, Mark, Span};
 use crate::output::OutputError;
 use crate::progress::{ErrorReport, escape};
@@ -158,7 +158,8 @@ pub(super) fn build_error(error: OutputError) -> BuildError {
             BuildError::new(ErrorKind::Retryable, text).with_hint("free some space and build again")
         }
         OutputError::Layer(_) => {
-            let error = BuildError { doubtful: true, ..BuildError::new(ErrorKind::Retryable, text) };
+            let error =
+                BuildError { recovery: Recovery::MendStore, ..BuildError::new(ErrorKind::Retryable, text) };
             error.with_hint("build again; if it stays, look at the store with `fanfold cache verify`")
         }
         _ => BuildError::new(ErrorKind::Invalid, text)

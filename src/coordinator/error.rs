@@ -28,6 +28,17 @@ pub enum ErrorKind {
     Interrupted(i32),
 }
 
+/// What may help a failed build, before it is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// Nothing.
+    None,
+    /// The fault may lie in the store: what is damaged there is dropped, and the build begins again.
+    MendStore,
+    /// What was at fault is not used any more: the build begins again.
+    BeginAgain,
+}
+
 /// A failed build.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
@@ -46,8 +57,8 @@ pub struct BuildError {
     pub word: Option<String>,
     /// Whether the instruction as a whole is at fault, whatever the message quotes of it.
     pub whole: bool,
-    /// Whether the fault may lie in the store, and be gone once that is mended.
-    pub doubtful: bool,
+    /// What may help.
+    pub recovery: Recovery,
     /// What to do.
     pub hint: Option<String>,
     /// The build check that has a name for it.
@@ -65,7 +76,7 @@ impl BuildError {
             step: None,
             word: None,
             whole: false,
-            doubtful: false,
+            recovery: Recovery::None,
             hint: None,
             rule: None,
         }
@@ -88,6 +99,11 @@ impl BuildError {
     pub(super) fn spanning(mut self, span: Span) -> Self {
         self.span.get_or_insert(span);
         self
+    }
+
+    /// Whether there was no room on the disk.
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.hint.as_deref() == Some(DISK_FULL)
     }
 
     /// Joins an error with its sources, which say why.
@@ -124,7 +140,7 @@ impl From<PlanError> for BuildError {
             step: None,
             word: error.word,
             whole: false,
-            doubtful: false,
+            recovery: Recovery::None,
             hint: error.hint,
             rule: None,
         }
@@ -144,7 +160,8 @@ impl From<StoreError> for BuildError {
         }
         let full = error.is_disk_full();
         let hint = if full { DISK_FULL } else { "build again" };
-        Self { doubtful: !full, ..Self::new(ErrorKind::Retryable, text) }.with_hint(hint)
+        let recovery = if full { Recovery::None } else { Recovery::MendStore };
+        Self { recovery, ..Self::new(ErrorKind::Retryable, text) }.with_hint(hint)
     }
 }
 
@@ -162,12 +179,14 @@ impl From<RegistryError> for BuildError {
         });
         let hint = if full { Some(DISK_FULL.to_owned()) } else { error.hint() };
         // A registry refuses content that is not what its digest says.
-        let doubtful = !full
-            && matches!(
-                error.kind(),
-                registry::ErrorKind::Refused | registry::ErrorKind::Protocol | registry::ErrorKind::Local
-            );
-        Self { hint, doubtful, ..Self::new(kind, Self::describe(&error)) }
+        let recovery = match error.kind() {
+            _ if full => Recovery::None,
+            registry::ErrorKind::Refused | registry::ErrorKind::Protocol | registry::ErrorKind::Local => {
+                Recovery::MendStore
+            }
+            _ => Recovery::None,
+        };
+        Self { hint, recovery, ..Self::new(kind, Self::describe(&error)) }
     }
 }
 
@@ -222,16 +241,16 @@ impl From<EngineError> for BuildError {
             }
             _ => (ErrorKind::Step, "build again; --no-cache leaves out earlier results"),
         };
-        let doubtful = !matches!(
-            &error,
+        let recovery = match &error {
             EngineError::Step(_)
-                | EngineError::BadArchive { .. }
-                | EngineError::Overlay(_)
-                | EngineError::Source(_)
-                | EngineError::NoSandbox
-                | EngineError::Cancelled
-        );
-        Self { whole, doubtful, ..Self::new(kind, text) }.with_hint(hint)
+            | EngineError::BadArchive { .. }
+            | EngineError::Overlay(_)
+            | EngineError::Source(_)
+            | EngineError::NoSandbox
+            | EngineError::Cancelled => Recovery::None,
+            _ => Recovery::MendStore,
+        };
+        Self { whole, recovery, ..Self::new(kind, text) }.with_hint(hint)
     }
 }
 

@@ -14,7 +14,7 @@ use super::pull::{self, Form};
 use super::running::{self, Running};
 use super::schedule::Schedule;
 use super::seals::Seals;
-use super::{BuildError, ErrorKind, Options, Source, Stop};
+use super::{BuildError, ErrorKind, Options, Recovery, Source, Stop};
 use crate::cache::Imports;
 use crate::engine::{Cancel, Engine, Layer, Programs, State};
 use crate::plan::{Graph, Op, StepId};
@@ -265,7 +265,7 @@ impl Executor {
         let carried_out = spawn_blocking(move || executor.carry_out(id, &states)).await;
         let mut done = carried_out.expect("carrying out a step does not panic")?;
         if let Some(form) = self.demand.form(id, &done.layers, self.options.blobs_here) {
-            self.bring(id, &done.layers, form).await?;
+            self.bring(id, &done.layers, form).await.map_err(|error| self.miss(&done, error))?;
             self.keep_fetched(id, &done)?;
         }
         done.duration = begun.elapsed();
@@ -290,16 +290,18 @@ impl Executor {
             (_, Some(hit)) => Done::known(vec![hit.layer.clone()], Some(hit.record.clone())),
             _ => return Err(BuildError::new(ErrorKind::Step, "there is nothing to fetch")),
         };
-        self.progress.send(Event::StepStarted { id: shown(id) });
+        let is_hit = known.record.is_some();
+        if !is_hit {
+            self.progress.send(Event::StepStarted { id: shown(id) });
+        }
         match self.bring(id, &known.layers, form).await {
             // A known result stays one, however long its way is.
-            Ok(was_here) if was_here || known.record.is_some() => {
-                self.progress.send(Event::StepCached { id: shown(id) });
-            }
+            Ok(was_here) if was_here || is_hit => self.progress.send(Event::StepCached { id: shown(id) }),
             Ok(_) => {
                 let duration = begun.elapsed();
                 self.progress.send(Event::StepFinished { id: shown(id), duration });
             }
+            Err(error) if is_hit => return Err(self.miss(&known, error)),
             Err(error) => {
                 self.progress.send(Event::StepFailed { id: shown(id), message: error.message.clone() });
                 return Err(error);
@@ -318,6 +320,15 @@ impl Executor {
             return Ok(fetch(Form::Blob).await? && was_here);
         }
         Ok(was_here)
+    }
+
+    /// A result of a remote cache that cannot be had is a miss: the build begins again without it.
+    fn miss(&self, done: &Done, mut error: BuildError) -> BuildError {
+        let layers: Vec<_> = done.layers.iter().map(|layer| layer.id).collect();
+        if !error.is_disk_full() && !self.cancel.is_cancelled() && self.imports.distrust(&layers, &error) {
+            error.recovery = Recovery::BeginAgain;
+        }
+        error
     }
 
     /// Has a result of a remote cache that is here by now be found without the cache.

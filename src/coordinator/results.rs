@@ -10,7 +10,7 @@ use crate::cache::{CacheMode, Entry};
 use crate::engine::{Engine, Layer};
 use crate::image::Digest;
 use crate::plan::{Graph, StepId, Target};
-use crate::store::StepRecord;
+use crate::store::{LayerId, StepRecord, Store};
 
 /// Results of all steps that have one, whether or not this build had to look at them.
 #[derive(Debug, Default)]
@@ -53,6 +53,13 @@ impl Results {
     pub fn entries(&self, engine: &Engine, mode: CacheMode) -> Result<Vec<Entry>, BuildError> {
         let wanted = self.0.values().filter(|result| result.is_final || mode == CacheMode::Max);
         wanted.map(|result| result.entry(engine)).collect()
+    }
+
+    /// Layers of remote caches that nobody here has read.
+    pub fn unread(&self, store: &Store) -> Vec<LayerId> {
+        let layers = self.0.values().map(|result| &result.layer);
+        let elsewhere = layers.filter_map(|layer| Some((layer.id, layer.elsewhere.as_ref()?)));
+        elsewhere.filter(|(_, place)| !store.has_blob(&place.blob.descriptor)).map(|(id, _)| id).collect()
     }
 
     /// The results whose layers are in the image of a target, lowest first.

@@ -8,7 +8,8 @@
 //!
 //! Invariants:
 //! - COPY, ADD and WORKDIR need neither mount, namespace, privilege nor emulator.
-//! - A step's layer is in the store, whole, before anybody hears of it.
+//! - A step's layer is in the store, whole, before anybody hears of it. Its name is its diff id, so that
+//!   equal results are one layer.
 //! - A secret reaches the commands that mount it, over a socket, and no file; what they print of it is
 //!   hidden. Of an ssh agent they can use the keys, and neither change nor take them.
 //! - A form of a layer (index, directory, blob) is made once, however many builds want it.

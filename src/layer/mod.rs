@@ -1,8 +1,8 @@
 //! Layers: tar in, tar out, the merged view of a stack of them, and their directories on disk.
 //!
-//! Owns: reading archives ([`read_tar`], [`decoder`]), writing them ([`TarWriter`], [`seal`]), the
-//! metadata of a layer ([`LayerIndex`]) and of a stack of layers ([`Tree`]), and a layer's
-//! directory as a lower of an overlay mount ([`unpack`], [`write_directory`], [`scan_upper`]). Where
+//! Owns: reading archives ([`read_tar`], [`decoder`]), writing them ([`TarWriter`], [`seal`],
+//! [`recompress`]), the metadata of a layer ([`LayerIndex`]) and of a stack of layers ([`Tree`]), and a
+//! layer's directory as a lower of an overlay mount ([`unpack`], [`write_directory`], [`scan_upper`]). Where
 //! there is no overlay: a stack as one tree of files ([`materialise`], [`advance`]), and what a step
 //! changed in it ([`compare`]).
 //! Refuses: names that leave the root, archives that two readers could read differently, hard links
@@ -13,12 +13,12 @@
 //! - No path of a layer is ever followed by the kernel: links are resolved on the index, and files
 //!   are opened beneath a descriptor with links refused.
 //! - Deletions act on lower layers only, wherever they stand in their archive.
-//! - The bytes of a sealed layer depend on its entries, the level and the encoder's version alone,
+//! - The bytes of a sealed layer depend on its entries, the compression and the encoder's version alone,
 //!   not on the number of threads.
 //! - Memory does not grow with the size of a layer's files, only with the number of entries.
 //! - Directory modes and times are set after everything below, deepest first.
 //!
-//! Sources: OCI image-spec 1.1 `layer.md`; POSIX.1-2017 `pax`; RFC 1952; Linux `overlayfs.rst`.
+//! Sources: OCI image-spec 1.1 `layer.md`; POSIX.1-2017 `pax`; RFC 1952, RFC 8878; Linux `overlayfs.rst`.
 
 mod advance;
 mod attributes;

@@ -1,6 +1,7 @@
 //! Where results go: registry, OCI layout, docker archive, root file systems, result files.
 //!
-//! Owns: the output formats, and the order in which things become visible.
+//! Owns: the output formats, the order in which things become visible, and sending layers ahead of their
+//! image ([`publisher`]).
 //! Refuses: a format that cannot hold what was built (several platforms in a docker archive), outputs of one
 //! build that want its layers in different compressions.
 //!

@@ -9,7 +9,8 @@
 //! - Steps are interned by key. Two platforms that ask for the same step share one node, so it is
 //!   carried out once; there is no other mechanism for that.
 //! - Whatever can change a step's result is in its key, length-framed; times, line numbers and names
-//!   of bases are not.
+//!   of bases are not. What a step is by itself is apart from what it stands on, so that it has a second key
+//!   when that is known ([`content_key`]).
 //!
 //! Source of the semantics: BuildKit's Dockerfile frontend, release 1.26.
 

@@ -1,7 +1,8 @@
 //! Client for OCI registries: authentication, pull, push. Also for files on web servers.
 //!
 //! Owns: host names, schemes and TLS, challenges and tokens, credential files and helpers, redirects, retries,
-//! the number of requests in flight per host, resumed downloads, uploads and mounts.
+//! the number of requests in flight per host, resumed downloads, uploads, mounts, copies from registry to
+//! registry, look-ups of cache records.
 //! Refuses: content that does not hash to its digest, more bytes than a descriptor promises, plain
 //! HTTP to registries that are neither loopback nor listed, a plain-text token server behind an HTTPS
 //! registry, a step from HTTPS to plain HTTP.
@@ -10,7 +11,8 @@
 //! - Credentials and tokens go to the registry they are for and to the token server it named, never
 //!   across a redirect or to an upload location on another host.
 //! - No secret, no query string and no control byte of a server's text reaches an error or a notice.
-//! - What is left on disk under the caller's name has been verified as a whole.
+//! - What is left on disk under the caller's name has been verified as a whole; so is what was sent on to
+//!   another registry, before its last byte.
 //! - A request body is opened anew for each attempt, so every request can be sent again.
 //!
 //! Sources: OCI distribution-spec 1.1; the token and OAuth2 documents of the distribution project;

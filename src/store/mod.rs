@@ -7,7 +7,8 @@
 //! layers/<hex>/index       a layer's entries, without contents
 //! layers/<hex>/fs/         the layer as a lower directory of an overlay mount
 //! layers/<hex>/blob-<compression>.json   diff id and descriptor of the layer's blob
-//! steps/<hex>              cache record: step key -> layer
+//! layers/<hex>/blob-fetched.json         the same of a blob that came from elsewhere
+//! steps/<hex>              record: a step's chain key or content key -> layer
 //! refs/<hex>               an image name and the digest that it stood for when last asked
 //! downloads/<hex>          what a URL gave: digest and validators, under the digest of the URL
 //! git/<hex>/               a bare repository that commits are fetched into

@@ -18,7 +18,17 @@ Examples:
 
 The store is used by builds at the same time: what a running build has looked up stays, whatever is asked.
 
+Caches in registries and folders belong to builds: fanfold build --cache-from and --cache-to.
+
 Exit codes: 0 done; 1 something was damaged (verify); 2 usage; 3 authentication; 4 the registry refused; 5 an image or platform is missing; 75 worth trying again.";
+
+const LIST: &str = "\
+Kinds: layer (what an instruction made), base (a layer of an image that was pulled), image (what a name stands for), mount (a cache mount), git and download (what was fetched), context (what files of a folder were), blob (bytes that nothing leads to).
+
+What is `in use` may have been looked up by a running build. A size with > has parts that could not be read.";
+
+const USAGE: &str = "\
+Sizes are those of blocks on the disk. What several platforms have is counted for each of them, and once in the total. NOT IN USE is what `fanfold cache prune --all` would remove now.";
 
 const PRUNE: &str = "\
 Durations are written as 90s, 30m, 12h, 7d or 2w, sizes as 500m or 20g. With an age and a size, what is too old goes first, and then what was used least recently.
@@ -44,9 +54,10 @@ pub(in crate::cli) struct CacheArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum CacheCommand {
     /// List what is kept, last used first
-    #[command(visible_alias = "list")]
+    #[command(visible_alias = "list", after_help = LIST)]
     Ls(ListArgs),
     /// Show how much of the disk is taken, by kind and by platform
+    #[command(after_help = USAGE)]
     Du(UsageArgs),
     /// Remove what was not used for long, or until the store is small enough
     #[command(after_help = PRUNE)]
