@@ -148,7 +148,7 @@ impl From<BuildError> for Failure {
 
 /// A failed output in the terms of a build.
 pub(super) fn build_error(error: OutputError) -> BuildError {
-    let disk_full = error.is_disk_full();
+    let (disk_full, damage) = (error.is_disk_full(), error.is_damage());
     let text = BuildError::describe(&error);
     match error {
         OutputError::Registry(error) => error.into(),
@@ -157,7 +157,7 @@ pub(super) fn build_error(error: OutputError) -> BuildError {
         _ if disk_full => {
             BuildError::new(ErrorKind::Retryable, text).with_hint("free some space and build again")
         }
-        OutputError::Layer(_) => {
+        _ if damage => {
             let error =
                 BuildError { recovery: Recovery::MendStore, ..BuildError::new(ErrorKind::Retryable, text) };
             error.with_hint("build again; if it stays, look at the store with `fanfold cache verify`")

@@ -7,7 +7,7 @@ use std::io::{self, BufReader};
 use serde_json::json;
 
 use super::file::Sink;
-use super::layout::append_bytes;
+use super::layout::{append_bytes, check_blobs, open_blob};
 use super::{Destination, OutputError};
 use crate::engine::Built;
 use crate::image::Reference;
@@ -29,7 +29,11 @@ pub(super) fn write(
         });
     };
     let scratch = store.scratch_dir().map_err(crate::engine::EngineError::from)?;
-    let mut tar = TarWriter::new(Sink::open(destination)?);
+    let sink = Sink::open(destination)?;
+    if sink.is_stream() {
+        check_blobs(store, built)?;
+    }
+    let mut tar = TarWriter::new(sink);
     let config_name = format!("{}.json", image.config_descriptor.digest.hex());
     append_bytes(&mut tar, LayerPath::new(&config_name)?, &image.config)?;
     let mut written = BTreeSet::new();
@@ -37,8 +41,8 @@ pub(super) fn write(
     for layer in &image.layers {
         let name = format!("{}.tar", layer.blob.diff_id.0.hex());
         if written.insert(layer.blob.diff_id) {
-            let source = store.blob_path(&layer.blob.descriptor.digest);
-            let blob = File::open(&source).map_err(OutputError::at("read", &source))?;
+            let descriptor = &layer.blob.descriptor;
+            let blob = open_blob(store, &descriptor.digest, descriptor.size)?;
             let encoding =
                 layer_encoding(&layer.blob.descriptor.media_type).ok_or_else(|| OutputError::Unsuitable {
                     message: format!(

@@ -47,6 +47,15 @@ impl OutputError {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 
+    /// Whether something that was read is not what it should be.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Layer(_) => true,
+            Self::File { source, .. } => source.kind() == io::ErrorKind::InvalidData,
+            Self::Engine(_) | Self::Registry(_) | Self::Unsuitable { .. } => false,
+        }
+    }
+
     /// Whether the disk is full, so that the same command may work later.
     pub fn is_disk_full(&self) -> bool {
         match self {

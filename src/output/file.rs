@@ -52,6 +52,11 @@ impl Sink {
         Ok(Self::File { writer: BufWriter::with_capacity(BUFFER, file), destination: path })
     }
 
+    /// Whether what is written is read at once, and cannot be written again.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
     /// Gives the file its final name.
     ///
     /// # Errors

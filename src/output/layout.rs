@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 
 use super::file::{Sink, beside, keep, write_whole};
 use super::{Destination, OutputError};
-use crate::engine::Built;
+use crate::engine::{Built, EngineError};
 use crate::image::media_type::OCI_INDEX;
 use crate::image::{Descriptor, Digest, Reference};
 use crate::layer::{Entry, EntryKind, LayerPath, TarWriter};
-use crate::store::Store;
+use crate::store::{BlobReader, Store};
 
 const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -71,8 +71,7 @@ pub(super) fn write_directory(
                     continue;
                 }
                 let mut file = beside(&path).map_err(OutputError::at("write", &path))?;
-                let source = store.blob_path(&digest);
-                let mut blob = File::open(&source).map_err(OutputError::at("read", &source))?;
+                let mut blob = open_blob(store, &digest, size)?;
                 io::copy(&mut blob, file.as_file_mut()).map_err(OutputError::at("write", &path))?;
                 keep(file, &path)?;
             }
@@ -129,7 +128,11 @@ pub(super) fn write_tar(
     names: &[Reference],
     destination: &Destination,
 ) -> Result<(), OutputError> {
-    let mut tar = TarWriter::new(Sink::open(destination)?);
+    let sink = Sink::open(destination)?;
+    if sink.is_stream() {
+        check_blobs(store, built)?;
+    }
+    let mut tar = TarWriter::new(sink);
     for directory in ["blobs", "blobs/sha256"] {
         tar.append(&Entry::new(LayerPath::new(directory)?, EntryKind::Directory, 0o755), &mut io::empty())?;
     }
@@ -138,8 +141,7 @@ pub(super) fn write_tar(
         match blob {
             Blob::Bytes(bytes) => append_bytes(&mut tar, path, &bytes)?,
             Blob::Stored(size) => {
-                let source = store.blob_path(&digest);
-                let mut file = File::open(&source).map_err(OutputError::at("read", &source))?;
+                let mut file = open_blob(store, &digest, size)?;
                 tar.append(&Entry::new(path, EntryKind::File { size }, 0o644), &mut file)?;
             }
         }
@@ -153,6 +155,24 @@ pub(super) fn write_tar(
     append_bytes(&mut tar, LayerPath::new("index.json")?, &index)?;
     append_bytes(&mut tar, LayerPath::new("oci-layout")?, LAYOUT_FILE)?;
     tar.finish()?.commit()
+}
+
+/// A layer's blob, checked while it is read.
+pub(super) fn open_blob(store: &Store, digest: &Digest, size: u64) -> Result<BlobReader, OutputError> {
+    Ok(store.open_blob(digest, size).map_err(EngineError::from)?)
+}
+
+/// Reads the blobs of all layers before the first byte is written: what a reader of a stream has got cannot be
+/// taken back.
+pub(super) fn check_blobs(store: &Store, built: &Built) -> Result<(), OutputError> {
+    for (digest, blob) in blobs(built) {
+        if let Blob::Stored(size) = blob {
+            let path = store.blob_path(&digest);
+            io::copy(&mut open_blob(store, &digest, size)?, &mut io::sink())
+                .map_err(OutputError::at("read", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Appends a file from memory.
