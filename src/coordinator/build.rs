@@ -119,6 +119,7 @@ impl Build {
             progress: self.progress.clone(),
             cancel: self.cancel.clone(),
             imports: Arc::clone(&self.imports),
+            made: Arc::default(),
             publish: self.publish.clone(),
         };
         let results = executor.execute(interrupted).await?;

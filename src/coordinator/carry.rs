@@ -59,7 +59,7 @@ impl Executor {
     }
 
     /// Makes a result, unless one is known under the content key, or somebody else is making it: another
-    /// platform of this build, or another build. What is to be said of a `copy` is its own, whoever made its
+    /// platform of this build, or another build. What was made in this build is known in any case. What is to be said of a `copy` is its own, whoever made its
     /// layer.
     fn once(
         &self,
@@ -71,8 +71,10 @@ impl Executor {
     ) -> Result<Done, BuildError> {
         let step = self.graph.step(id);
         let reuses = !self.options.no_cache && !step.anew;
-        let _turn = reuses.then(|| self.turn(&content)).transpose()?;
-        let hit = if reuses { self.known(&content, &step.op, states) } else { None };
+        let _turn = self.turn(&content)?;
+        let just_made = || self.made.lock().ok()?.get(&content).cloned();
+        let known = || if reuses { self.known(&content, &step.op, states) } else { None };
+        let hit = just_made().or_else(known);
         let cached = hit.is_some();
         let (mut made, created) = match hit {
             Some(Hit { record, layer }) => {
@@ -96,6 +98,9 @@ impl Executor {
         store.put_step(&step.key, &record)?;
         if !cached {
             store.put_step(&content, &record)?;
+            if let Ok(mut results) = self.made.lock() {
+                results.insert(content, Hit { record: record.clone(), layer: made.layer.clone() });
+            }
         }
         let layers = vec![made.layer];
         Ok(Done { layers, record: Some(record), cached, duration: Duration::ZERO, programs: made.programs })

@@ -1,7 +1,7 @@
 //! Carries out the steps of a graph, as many at once as there are jobs.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 
 use super::answers::Answers;
 use super::demand::Demand;
+use super::known::Hit;
 use super::options::Publish;
 use super::pull::{self, Form};
 use super::running::{self, Running};
@@ -17,6 +18,7 @@ use super::seals::Seals;
 use super::{BuildError, ErrorKind, Options, Recovery, Source, Stop};
 use crate::cache::Imports;
 use crate::engine::{Cancel, Engine, Layer, Programs, State};
+use crate::image::Digest;
 use crate::plan::{Graph, Op, StepId};
 use crate::progress::{Event, Progress, human};
 use crate::registry::Client;
@@ -36,6 +38,8 @@ pub(super) struct Executor {
     pub(super) cancel: Cancel,
     /// Remote caches.
     pub(super) imports: Arc<Imports>,
+    /// What was made in this build, by content key.
+    pub(super) made: Arc<Mutex<HashMap<Digest, Hit>>>,
     /// Takes layers of the images as soon as they are whole.
     pub(super) publish: Option<Publish>,
 }

@@ -43,7 +43,9 @@ pub fn dockerfile(source: &[u8]) -> Result<(), String> {
                 );
             }
             let span = Span { first: error.line, last: error.line };
-            let shown = render("error", &error.full_message(), "Dockerfile", &text, span, mark);
+            // As it was found: a mark that begins the text is left out there.
+            let whole = String::from_utf8_lossy(source);
+            let shown = render("error", &error.full_message(), "Dockerfile", &whole, span, mark);
             hold!(mark.is_none() || shown.contains('^'), "{shown}");
             Ok(())
         }
