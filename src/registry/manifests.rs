@@ -23,6 +23,10 @@ const LOOKS: u32 = 2;
 const MISSING: &[&str] =
     &["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "MANIFEST_UNKNOWN"];
 
+/// How docker-registry says that it read one of its own files while another writer was replacing it: for a
+/// moment the file is empty, and names no digest. What was sent is not looked at for that.
+const TORN: &[&str] = &["DIGEST_INVALID"];
+
 /// What a manifest that is fetched must be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
@@ -190,6 +194,9 @@ async fn store(
         if matches!(failure.status(), Some(400 | 404)) && failure.has_code(MISSING) && !restored {
             restored = true;
             restore(session, manifest, operation).await?;
+            failure.advice = Advice::Backoff;
+        }
+        if failure.status() == Some(400) && failure.has_code(TORN) {
             failure.advice = Advice::Backoff;
         }
         // An earlier try may have succeeded without an answer: tags that cannot be moved refuse another.
