@@ -73,7 +73,7 @@ impl CacheError {
     pub(super) fn is_of_one_record(&self) -> bool {
         match self {
             Self::Registry(error) => matches!(error.kind(), ErrorKind::Protocol | ErrorKind::NotFound),
-            Self::Unwritable { .. } | Self::Missing(_) | Self::Damaged(_) => true,
+            Self::Layout(_) | Self::Unwritable { .. } | Self::Missing(_) | Self::Damaged(_) => true,
             _ => false,
         }
     }

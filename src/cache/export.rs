@@ -33,6 +33,8 @@ pub struct Exported {
     pub mounted: usize,
     /// Layers that the cache had.
     pub present: usize,
+    /// Results that the cache had, but whose layers it has lost and nobody else has.
+    pub lost: usize,
 }
 
 /// How a layer came into a cache.
@@ -76,6 +78,10 @@ impl Exported {
 /// Writes results into a cache; what it has already is left as it is. `mount_from` names repositories that
 /// may have the layers, as those that the images were pushed to.
 ///
+/// A record is no proof of its layer: one that the cache has lost is brought again. A folder's layers are read
+/// for that, and a damaged one is replaced; a registry is asked whether it has them, and nobody can make it
+/// take the content of a digest that it holds already.
+///
 /// Others may write at the same time. An export that is interrupted leaves whole records. The inline target
 /// is written with the image ([`super::inline::encode`]): nothing is left to do here.
 ///
@@ -101,6 +107,15 @@ pub async fn export(
             to_layout::write(directory, entries, store, client, progress, &mut exported).await
         }
     };
+    if exported.lost > 0 {
+        progress.send(Event::Warning(Warning {
+            hint: Some("build once without --cache-from: their steps are carried out anew".to_owned()),
+            ..Warning::new(format!(
+                "{} results in the cache {to} have lost their layers, which are nowhere else",
+                exported.lost
+            ))
+        }));
+    }
     match result {
         Ok(()) => progress.send(Event::Note { text: exported.text(to) }),
         Err(error) if to.ignore_error => progress.send(Event::Warning(Warning {

@@ -84,7 +84,9 @@ impl Imports {
             return false;
         }
         self.progress.send(Event::Warning(Warning {
-            hint: Some("the build goes on without it; the next --cache-to writes it anew".to_owned()),
+            hint: Some(
+                "the build goes on without it; the next --cache-to brings a lost layer again".to_owned(),
+            ),
             ..Warning::new(format!("a result of a cache is not used: {reason}"))
         }));
         true

@@ -19,6 +19,7 @@
 //!   writes into the same cache takes nothing away. Records of all platforms lie side by side.
 //! - A record is written after its layer, and says all by itself: an export that is killed leaves whole
 //!   records behind.
+//! - A record is no proof that its layer is still there: each export looks, and brings what was lost.
 //! - What cannot be read, is damaged or is somebody else's is a miss with a warning, never a failure.
 //! - Texts of a record are bounded and hold nothing that acts on a terminal: they come from a registry.
 //! - Equal records have equal bytes.

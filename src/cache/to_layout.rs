@@ -3,20 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use futures::{StreamExt, stream};
+use rustix::fs::OFlags;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
-use tokio::task::block_in_place;
+use tokio::task::{block_in_place, spawn_blocking};
 
 use super::codec::{self, ARTIFACT_TYPE, EMPTY};
 use super::export::{Brought, Exported, keys_of};
 use super::place::REF_NAME;
 use super::{CacheError, Entry, from_layout};
 use crate::image::media_type::OCI_INDEX;
-use crate::image::{Descriptor, Digest, Origin, RawManifest, Sha256};
+use crate::image::{Descriptor, Digest, HashingReader, Origin, RawManifest, Sha256};
 use crate::progress::{Progress, TransferEnd, TransferKind, human};
 use crate::registry::Client;
 use crate::source::Layout;
@@ -24,7 +26,11 @@ use crate::store::Store;
 
 const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// A record that the layout does not have under these keys.
+/// Layers that are read at the same time.
+const PARALLEL: usize = 4;
+
+/// A record that the layout does not have under these keys: none, where it is known and only its layer is
+/// not there.
 struct Pending<'a> {
     entry: &'a Entry,
     manifest: RawManifest,
@@ -41,14 +47,20 @@ pub(super) async fn write(
     exported: &mut Exported,
 ) -> Result<(), CacheError> {
     let mut failed = None;
-    let pending = block_in_place(|| begin(directory, entries, exported, &mut failed))?;
-    let mut layers: BTreeSet<Digest> = BTreeSet::new();
-    let mut written = BTreeMap::new();
+    let mut layers = whole_layers(directory, entries).await;
+    let present = layers.clone();
+    let pending = block_in_place(|| begin(directory, entries, &layers, exported, &mut failed))?;
+    let (mut counted, mut written) = (BTreeSet::new(), BTreeMap::new());
     for one in pending {
         let layer = one.entry.blob.descriptor.digest;
+        let is_known = one.keys.is_empty();
         if !layers.contains(&layer) {
             match bring(directory, one.entry, store, client, progress).await {
-                Ok(brought) => exported.count(brought),
+                Ok(()) => exported.count(Brought::Sent),
+                Err(error) if is_known && error.is_of_one_record() => {
+                    exported.lost += 1;
+                    continue;
+                }
                 Err(error) if error.is_of_one_record() => {
                     failed.get_or_insert(error);
                     continue;
@@ -56,6 +68,12 @@ pub(super) async fn write(
                 Err(error) => return Err(error),
             }
             layers.insert(layer);
+        } else if present.contains(&layer) && counted.insert(layer) {
+            exported.count(Brought::Present);
+        }
+        if is_known {
+            exported.known += 1;
+            continue;
         }
         block_in_place(|| keep_small(directory, &one.manifest.bytes))?;
         let descriptor = one.manifest.descriptor();
@@ -71,10 +89,40 @@ pub(super) async fn write(
     }
 }
 
-/// Makes the directories, and finds out which records are not there.
+/// The layers that are there, and are what they should be: a damaged one is there in name only.
+async fn whole_layers(directory: &Path, entries: &[Entry]) -> BTreeSet<Digest> {
+    let layers: BTreeMap<Digest, u64> =
+        entries.iter().map(|entry| &entry.blob.descriptor).map(|layer| (layer.digest, layer.size)).collect();
+    let read = |(digest, size)| {
+        let path = blob_path(directory, &digest);
+        async move {
+            let whole = spawn_blocking(move || is_whole(&path, &digest, size)).await;
+            whole.unwrap_or(false).then_some(digest)
+        }
+    };
+    let read = stream::iter(layers).map(read).buffer_unordered(PARALLEL);
+    read.filter_map(|whole| async move { whole }).collect().await
+}
+
+/// Whether a file has this content. It is read as a whole where it can be.
+fn is_whole(path: &Path, digest: &Digest, size: u64) -> bool {
+    // A link is nobody's blob, and a FIFO must not block.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+    let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return false };
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == size) {
+        return false;
+    }
+    let mut reader = HashingReader::new(file);
+    let is_read = io::copy(&mut reader, &mut io::sink()).is_ok();
+    let (_, found, length) = reader.finish();
+    is_read && found == *digest && length == size
+}
+
+/// Makes the directories, and finds out which records and layers are not there.
 fn begin<'a>(
     directory: &Path,
     entries: &'a [Entry],
+    whole: &BTreeSet<Digest>,
     exported: &mut Exported,
     failed: &mut Option<CacheError>,
 ) -> Result<Vec<Pending<'a>>, CacheError> {
@@ -90,7 +138,6 @@ fn begin<'a>(
     let has = |entry: &Entry, key: &Digest| {
         let (Some(layout), Some(descriptor)) = (&layout, known.get(key)) else { return false };
         from_layout::read(layout, descriptor, key).is_ok_and(|known| known.is_of(entry))
-            && is_here(&blobs, &entry.blob.descriptor)
     };
     let mut pending = Vec::new();
     for entry in entries {
@@ -102,13 +149,13 @@ fn begin<'a>(
             }
         };
         let keys: Vec<Digest> = keys.into_iter().filter(|key| !has(entry, key)).collect();
-        if keys.is_empty() {
+        if keys.is_empty() && whole.contains(&entry.blob.descriptor.digest) {
             exported.known += 1;
         } else {
             pending.push(Pending { entry, manifest, keys });
         }
     }
-    if !pending.is_empty() {
+    if !pending.iter().all(|one: &Pending<'_>| one.keys.is_empty()) {
         keep_small(directory, EMPTY)?;
     }
     Ok(pending)
@@ -118,24 +165,16 @@ fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
     directory.join("blobs/sha256").join(digest.hex())
 }
 
-fn is_here(blobs: &Path, descriptor: &Descriptor) -> bool {
-    let found = fs::symlink_metadata(blobs.join(descriptor.digest.hex()));
-    found.is_ok_and(|metadata| metadata.is_file() && metadata.len() == descriptor.size)
-}
-
-/// Brings a layer's blob, from the store or from where it is.
+/// Brings a layer's blob, from the store or from where it is, in the place of whatever has its name.
 async fn bring(
     directory: &Path,
     entry: &Entry,
     store: &Store,
     client: &Client,
     progress: &Progress,
-) -> Result<Brought, CacheError> {
+) -> Result<(), CacheError> {
     let descriptor = &entry.blob.descriptor;
     let path = blob_path(directory, &descriptor.digest);
-    if is_here(&directory.join("blobs/sha256"), descriptor) {
-        return Ok(Brought::Present);
-    }
     let file = block_in_place(|| beside(directory, &path))?;
     if store.has_blob(descriptor) {
         block_in_place(|| copy(store, descriptor, file.as_file(), &path))?;
@@ -159,8 +198,7 @@ async fn bring(
             None => return Err(CacheError::Missing(descriptor.digest)),
         }
     }
-    block_in_place(|| keep(file, &path))?;
-    Ok(Brought::Sent)
+    block_in_place(|| keep(file, &path))
 }
 
 /// Copies a blob out of the store; a cache must not spread what is damaged here.

@@ -28,7 +28,7 @@ pub(super) struct Target<'a> {
     pub(super) patient: bool,
 }
 
-/// A record that the cache does not have under these keys.
+/// A record that the cache does not have under these keys: none, where it is known.
 struct Pending<'a> {
     entry: &'a Entry,
     manifest: RawManifest,
@@ -65,7 +65,7 @@ pub(super) async fn write(
         .try_filter_map(|pending| async { Ok(pending) })
         .try_collect()
         .await?;
-    if !pending.is_empty() {
+    if !pending.iter().all(Pending::is_known) {
         export.push_config().await?;
     }
     // A layer goes before its records, and once for all of them.
@@ -73,12 +73,24 @@ pub(super) async fn write(
     for pending in pending {
         by_layer.entry(pending.entry.blob.descriptor.digest).or_default().push(pending);
     }
-    stream::iter(by_layer.into_values().map(Ok))
+    let incomplete: Vec<Vec<Pending<'_>>> = stream::iter(by_layer.into_values())
+        .map(|pending| export.incomplete(pending))
+        .buffered(PARALLEL)
+        .try_filter_map(|pending| async { Ok(pending) })
+        .try_collect()
+        .await?;
+    stream::iter(incomplete.into_iter().map(Ok))
         .try_for_each_concurrent(PARALLEL_LAYERS, |pending| export.push(pending))
         .await?;
     match export.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(()),
+    }
+}
+
+impl Pending<'_> {
+    fn is_known(&self) -> bool {
+        self.keys.is_empty()
     }
 }
 
@@ -100,8 +112,8 @@ impl<'a> Export<'a> {
         Ok(())
     }
 
-    /// The record, where the cache does not have it. A question costs less than writing, and where the
-    /// record is there its layer is, too: in most builds most are.
+    /// The record, with the keys under which the cache does not have it. A question costs less than writing,
+    /// and in most builds most are there. `None` where it cannot be written at all.
     async fn missing(&self, entry: &'a Entry) -> Result<Option<Pending<'a>>, CacheError> {
         let encoded = codec::encode(entry).and_then(|manifest| Ok((manifest, keys_of(entry)?)));
         let (manifest, all) = match encoded {
@@ -112,10 +124,6 @@ impl<'a> Export<'a> {
             all.iter().map(|key| async move { Ok::<_, CacheError>((*key, self.has(entry, key).await?)) });
         let asked: Vec<(Digest, bool)> = futures::future::try_join_all(asked).await?;
         let keys: Vec<Digest> = asked.into_iter().filter(|(_, has)| !has).map(|(key, _)| key).collect();
-        if keys.is_empty() {
-            self.count(|exported| exported.known += 1);
-            return Ok(None);
-        }
         Ok(Some(Pending { entry, manifest, keys }))
     }
 
@@ -128,6 +136,18 @@ impl<'a> Export<'a> {
             // Writing tells what is wrong, and may be allowed where reading is not.
             Err(_) => Ok(false),
         }
+    }
+
+    /// Results of one layer, where there is something to be done for them. Where all records are known their
+    /// layer should be there, too; but a registry may lose it.
+    async fn incomplete(&self, pending: Vec<Pending<'a>>) -> Result<Option<Vec<Pending<'a>>>, CacheError> {
+        let known = pending.iter().all(Pending::is_known);
+        let Some(first) = pending.first().filter(|_| known) else { return Ok(Some(pending)) };
+        if !self.client.exists_blob(self.repository(), &first.entry.blob.descriptor).await? {
+            return Ok(Some(pending));
+        }
+        self.count(|exported| exported.known += pending.len());
+        Ok(None)
     }
 
     async fn push_config(&self) -> Result<(), CacheError> {
@@ -144,8 +164,19 @@ impl<'a> Export<'a> {
         let origins: BTreeSet<&Origin> = pending.iter().filter_map(|one| one.entry.origin.as_ref()).collect();
         match self.push_layer(&first.entry.blob.descriptor, &origins).await {
             Ok(brought) => self.count(|exported| exported.count(brought)),
-            Err(error) => return self.keep(error),
+            // Whoever has the record cannot do better; the others cannot be written.
+            Err(error) if error.is_of_one_record() => {
+                let known = pending.iter().filter(|one| one.is_known()).count();
+                self.count(|exported| exported.lost += known);
+                if known == pending.len() {
+                    return Ok(());
+                }
+                return self.keep(error);
+            }
+            Err(error) => return Err(error),
         }
+        let (known, pending): (Vec<_>, Vec<_>) = pending.into_iter().partition(Pending::is_known);
+        self.count(|exported| exported.known += known.len());
         stream::iter(pending.into_iter().map(Ok))
             .try_for_each_concurrent(PARALLEL, |one| async move {
                 let puts = one.keys.iter().map(|key| {
@@ -186,9 +217,12 @@ impl<'a> Export<'a> {
             .cloned()
             .collect();
         let source = self.store.blob_path(&descriptor.digest);
+        // A layer that was found in this very cache may be elsewhere, too.
+        let mut others = origins.iter().filter_map(|origin| origin.repository());
+        let own = others.clone().next();
         let pushed = if self.store.has_blob(descriptor) {
             self.client.push_blob(repository, descriptor, &source, &from, &reached).await?
-        } else if let Some(origin) = origins.iter().find_map(|origin| origin.repository()) {
+        } else if let Some(origin) = others.find(elsewhere).or(own) {
             self.client.copy_blob(origin, repository, descriptor, &reached).await?
         } else if let Some(Origin::Layout(path)) = origins.iter().next() {
             let scratch = self.store.scratch_dir()?;

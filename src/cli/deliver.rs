@@ -32,11 +32,22 @@ impl Delivery<'_> {
         };
         let written =
             output::write(&context, &finished.built, self.outputs).await.map_err(errors::build_error)?;
+        self.note_encodings(finished);
         result_files::write(self.arguments, finished, self.names).map_err(errors::build_error)?;
         for cache in self.caches {
             self.export(cache, finished).await?;
         }
         Ok(written)
+    }
+
+    /// An output that says how layers are compressed does not get those of caches so.
+    fn note_encodings(&self, finished: &Finished) {
+        let holds_layers =
+            |output: &OutputSpec| matches!(output, OutputSpec::Registry { .. } | OutputSpec::Oci { .. });
+        if self.outputs.iter().any(holds_layers) && finished.results.keep_encodings(self.engine) {
+            let text = "layers from caches keep their compression; force-compression=true changes them";
+            self.progress.send(Event::Note { text: text.to_owned() });
+        }
     }
 
     async fn export(&self, cache: &CacheTo, finished: &Finished) -> Result<(), BuildError> {

@@ -55,6 +55,11 @@ impl Results {
         wanted.map(|result| result.entry(engine)).collect()
     }
 
+    /// Whether the images hold layers of remote caches in another encoding than layers of this build have.
+    pub fn keep_encodings(&self, engine: &Engine) -> bool {
+        self.0.values().any(|result| result.is_final && engine.keeps_encoding(&result.layer))
+    }
+
     /// Layers of remote caches that nobody here has read.
     pub fn unread(&self, store: &Store) -> Vec<LayerId> {
         let layers = self.0.values().map(|result| &result.layer);

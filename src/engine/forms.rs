@@ -171,6 +171,12 @@ impl Engine {
         self.adopt_blob(file.path(), &sealed)
     }
 
+    /// Whether a layer from elsewhere goes on in its own encoding although this build makes blobs of another.
+    pub fn keeps_encoding(&self, layer: &Layer) -> bool {
+        let elsewhere = layer.elsewhere.as_ref().map(|elsewhere| &elsewhere.blob);
+        elsewhere.is_some_and(|blob| self.differs(blob) && !self.must_change(blob))
+    }
+
     /// Whether the blob of a layer from elsewhere is to be replaced by one of another encoding.
     fn must_change(&self, blob: &BlobRecord) -> bool {
         self.settings.force_compression && self.differs(blob)

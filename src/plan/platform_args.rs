@@ -54,14 +54,13 @@ const BUILDER: [&str; 6] = [
     "BUILDKIT_MULTI_PLATFORM",
 ];
 
+/// Has the cache written into the image, as an option does here.
+const INLINE_CACHE: &str = "BUILDKIT_INLINE_CACHE";
+
 /// Build arguments that change how BuildKit builds and that mean nothing here. They are refused
 /// rather than dropped.
-const UNSUPPORTED: [&str; 4] = [
-    "BUILDKIT_BUILD_NAME",
-    "BUILDKIT_INLINE_CACHE",
-    "BUILDKIT_SBOM_SCAN_CONTEXT",
-    "BUILDKIT_SBOM_SCAN_STAGE",
-];
+const UNSUPPORTED: [&str; 4] =
+    ["BUILDKIT_BUILD_NAME", INLINE_CACHE, "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 /// Whether a build argument of this name speaks to the builder.
 pub(super) fn is_builder_arg(name: &str) -> bool {
@@ -71,7 +70,11 @@ pub(super) fn is_builder_arg(name: &str) -> bool {
 /// Refuses build arguments that ask the builder for something that it does not have.
 pub(super) fn refuse_unsupported(request: &Request) -> Result<(), PlanError> {
     if let Some(name) = request.build_args.keys().find(|name| UNSUPPORTED.contains(&name.as_str())) {
-        return Err(PlanError::request(format!("the build argument {name} is not supported")));
+        let error = PlanError::request(format!("the build argument {name} is not supported"));
+        return Err(match name.as_str() {
+            INLINE_CACHE => error.with_hint("use --cache-to type=inline"),
+            _ => error.with_hint("drop it"),
+        });
     }
     match request.build_args.get(SYNTAX) {
         Some(frontend) if !is_own_frontend(frontend) => Err(PlanError::request(format!(

@@ -236,6 +236,21 @@ impl Client {
         self.shared.flights.share(repository, descriptor, Source::File(source.to_owned()), upload).await
     }
 
+    /// Whether `repository` holds a blob; what the registry does not tell counts as no.
+    ///
+    /// For a repository that may be pushed to next. The answer is always asked for anew.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry refuses or cannot be reached.
+    pub async fn exists_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<bool, RegistryError> {
+        upload::exists(&self.session(repository), descriptor).await
+    }
+
     /// Brings a blob from one repository to another, of the same or another registry, without a file:
     /// checks for it, mounts it where the registry is the same, or sends on what arrives.
     ///

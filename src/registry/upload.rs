@@ -84,6 +84,13 @@ async fn bring(
     })
 }
 
+/// As [`is_there`], for somebody who has no upload in hand.
+pub(super) async fn exists(session: &Session, descriptor: &Descriptor) -> Result<bool, RegistryError> {
+    let operation = Operation::Push(format!("blob {}", descriptor.digest));
+    let found = is_there(session, &operation, descriptor).await;
+    found.map_err(|failure| session.error(operation, failure))
+}
+
 /// Whether the repository holds a blob; what cannot be told counts as no.
 pub(super) async fn is_there(
     session: &Session,

@@ -139,6 +139,41 @@ async fn damage_is_a_miss_and_never_overwritten_blindly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damaged_layers_are_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_owned();
+    let blob = |name: &str| place.join("blobs/sha256").join(entry(name).blob.descriptor.digest.hex());
+    let names = ["a", "b", "c", "d", "e"];
+    let entries: Vec<_> = names.iter().map(|name| entry(name)).collect();
+    Machine::with(&names).export(&to(&place), &entries).await.unwrap();
+    let spoil = |name: &str| {
+        let mut bytes = layer(name);
+        bytes[0] ^= 1;
+        fs::write(blob(name), bytes).unwrap();
+    };
+    // Of the right size, cut, a link to the right content.
+    spoil("a");
+    fs::write(blob("b"), b"").unwrap();
+    fs::rename(blob("c"), place.join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(place.join("elsewhere"), blob("c")).unwrap();
+    // `d` was found in this very folder: nobody else has its layer.
+    spoil("d");
+    let mut again = entries.clone();
+    again[3].origin = Some(Origin::Layout(place.clone()));
+    let before = index(&place);
+    let machine = Machine::with(&["a", "b", "c", "e"]);
+    let exported = machine.export(&to(&place), &again).await.unwrap();
+    assert_eq!(exported, Exported { known: 4, sent: 3, lost: 1, ..Exported::default() });
+    for name in ["a", "b", "c", "e"] {
+        assert!(fs::symlink_metadata(blob(name)).unwrap().is_file(), "{name}");
+        assert_eq!(fs::read(blob(name)).unwrap(), layer(name));
+    }
+    assert_eq!(index(&place), before);
+    let warnings = machine.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("1 results in the cache"), "{warnings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_store_is_not_spread() {
     let dir = tempfile::tempdir().unwrap();
     let machine = Machine::with(&["a", "b"]);

@@ -93,6 +93,32 @@ async fn layers_come_from_where_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn layers_that_a_registry_lost_are_brought_again() {
+    let fake = Fake::start(Access::Open).await;
+    let name = cache(&fake, "main");
+    let to = format!("type=registry,ref={name},ignore-error=false");
+    let entries = [entry("a"), entry("b"), entry("c")];
+    Machine::with(&["a", "b", "c"]).export(&to, &entries).await.unwrap();
+    fake.lose_blob("app", &layer("a"));
+    fake.lose_blob("app", &layer("b"));
+    let (puts, heads) = (fake.count("PUT", "/manifests/"), fake.count("HEAD", "/blobs/"));
+    // This machine found `b` in the cache itself: nobody has its layer any more.
+    let machine = Machine::with(&["a"]);
+    let mut entries = entries;
+    entries[1].origin =
+        Some(Origin::Registry(name.parse::<crate::image::Reference>().unwrap().repository().clone()));
+    let exported = machine.export(&to, &entries).await.unwrap();
+    assert_eq!(exported, Exported { known: 2, sent: 1, lost: 1, ..Exported::default() });
+    assert_eq!(fake.blob("app", &layer("a")), Some(layer("a")));
+    assert_eq!(fake.count("PUT", "/manifests/"), puts);
+    // One question for each layer, and one more before it is brought.
+    assert_eq!(fake.count("HEAD", "/blobs/") - heads, 5);
+    let told = machine.told();
+    assert!(told[0].starts_with("warning: 1 results in the cache"), "{told:?}");
+    assert!(told[1].ends_with("2 were there already; layers: 1 sent"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_and_foreign_records_are_misses_with_one_warning() {
     let fake = Fake::start(Access::Open).await;
     let name = cache(&fake, "main");

@@ -133,6 +133,11 @@ impl Fake {
         }
     }
 
+    pub(crate) fn lose_blob(&self, repository: &str, bytes: &[u8]) {
+        let key = (repository.to_owned(), Digest::of(bytes).to_string());
+        self.state.store.lock().unwrap().blobs.remove(&key);
+    }
+
     pub(crate) fn blob(&self, repository: &str, bytes: &[u8]) -> Option<Vec<u8>> {
         let key = (repository.to_owned(), Digest::of(bytes).to_string());
         self.state.store.lock().unwrap().blobs.get(&key).cloned()
