@@ -9,10 +9,11 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value, json};
 
 use super::file::{Sink, beside, keep, write_whole};
+use super::stored::Stored;
 use super::{Destination, OutputError};
 use crate::engine::Built;
 use crate::image::media_type::OCI_INDEX;
-use crate::image::{Descriptor, Digest, Reference};
+use crate::image::{Descriptor, Digest, HashingReader, Reference};
 use crate::layer::{Entry, EntryKind, LayerPath, TarWriter};
 use crate::store::Store;
 
@@ -67,13 +68,11 @@ pub(super) fn write_directory(
         match blob {
             Blob::Bytes(bytes) => write_whole(&path, &bytes)?,
             Blob::Stored(size) => {
-                if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size) {
+                if holds(&path, &digest, size) {
                     continue;
                 }
                 let mut file = beside(&path).map_err(OutputError::at("write", &path))?;
-                let source = store.blob_path(&digest);
-                let mut blob = File::open(&source).map_err(OutputError::at("read", &source))?;
-                io::copy(&mut blob, file.as_file_mut()).map_err(OutputError::at("write", &path))?;
+                Stored::open(store, &digest)?.copy_to(file.as_file_mut(), &path)?;
                 keep(file, &path)?;
             }
         }
@@ -86,6 +85,17 @@ pub(super) fn write_directory(
     let path = directory.join("index.json");
     let index = merged_index(&path, &entries(built, names))?;
     write_whole(&path, &index)
+}
+
+/// Whether a layout has a blob already, whoever wrote it. One that is damaged is written again.
+fn holds(path: &Path, digest: &Digest, size: u64) -> bool {
+    // Size and kind first: what is no file may keep its reader waiting.
+    if !fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size) {
+        return false;
+    }
+    let Ok(file) = File::open(path) else { return false };
+    let mut reader = HashingReader::new(file);
+    io::copy(&mut reader, &mut io::sink()).is_ok() && reader.finish().1 == *digest
 }
 
 /// The layout's `index.json` with the new entries in the place of those of the same name or digest.
@@ -137,11 +147,7 @@ pub(super) fn write_tar(
         let path = LayerPath::new(format!("blobs/sha256/{}", digest.hex()))?;
         match blob {
             Blob::Bytes(bytes) => append_bytes(&mut tar, path, &bytes)?,
-            Blob::Stored(size) => {
-                let source = store.blob_path(&digest);
-                let mut file = File::open(&source).map_err(OutputError::at("read", &source))?;
-                tar.append(&Entry::new(path, EntryKind::File { size }, 0o644), &mut file)?;
-            }
+            Blob::Stored(size) => Stored::open(store, &digest)?.append_to(&mut tar, path, size)?,
         }
     }
     let index = json!({
