@@ -3,7 +3,7 @@
 use super::args::BuildArgs;
 use super::{errors, result_files};
 use crate::cache::{CacheTarget, CacheTo, export};
-use crate::coordinator::{BuildError, Finished};
+use crate::coordinator::{BuildError, Finished, Recovery};
 use crate::engine::Engine;
 use crate::image::{Reference, Repository};
 use crate::output::{self, OutputSpec};
@@ -35,7 +35,12 @@ impl Delivery<'_> {
         self.note_encodings(finished);
         result_files::write(self.arguments, finished, self.names).map_err(errors::build_error)?;
         for cache in self.caches {
-            self.export(cache, finished).await?;
+            let exported = self.export(cache, finished).await;
+            // What went to a pipe would be there twice, if the build began again.
+            exported.map_err(|error| match self.outputs.iter().any(OutputSpec::is_stream) {
+                true => BuildError { recovery: Recovery::None, ..error },
+                false => error,
+            })?;
         }
         Ok(written)
     }

@@ -148,16 +148,17 @@ impl From<BuildError> for Failure {
 
 /// A failed output in the terms of a build.
 pub(super) fn build_error(error: OutputError) -> BuildError {
-    let (disk_full, damage) = (error.is_disk_full(), error.is_damage());
+    let disk_full = error.is_disk_full();
     let text = BuildError::describe(&error);
     match error {
+        OutputError::AfterStream(error) => BuildError { recovery: Recovery::None, ..build_error(*error) },
         OutputError::Registry(error) => error.into(),
         OutputError::Engine(error) => error.into(),
         OutputError::Unsuitable { hint, .. } => BuildError::new(ErrorKind::Invalid, text).with_hint(hint),
         _ if disk_full => {
             BuildError::new(ErrorKind::Retryable, text).with_hint("free some space and build again")
         }
-        _ if damage => {
+        OutputError::Damaged { .. } | OutputError::Layer(_) => {
             let error =
                 BuildError { recovery: Recovery::MendStore, ..BuildError::new(ErrorKind::Retryable, text) };
             error.with_hint("build again; if it stays, look at the store with `fanfold cache verify`")

@@ -100,7 +100,10 @@ impl Demand {
             () if layers.iter().all(|layer| layer.elsewhere.is_none()) => None,
             () if self.needs(id).directory => Some(Form::Directory),
             () if self.read.contains(&id) => Some(Form::Index),
-            () if self.takes_blobs(id, layers, blobs_here) => Some(Form::Blob),
+            // Nobody has verified that a cache's blob is the layer that its record promises.
+            () if self.takes_blobs(id, layers, blobs_here) => {
+                Some(if self.bases.contains(&id) { Form::Blob } else { Form::Index })
+            }
             () => None,
         }
     }

@@ -224,6 +224,10 @@ impl From<EngineError> for BuildError {
             EngineError::WrongDiffId { .. } | EngineError::BadLayer(_) | EngineError::UnknownLayerType(_) => {
                 (ErrorKind::Platform, "have the base image built again, or use another one")
             }
+            EngineError::Damaged { .. } => (
+                ErrorKind::Retryable,
+                "build again; if it stays, look at the store with `fanfold cache verify`",
+            ),
             EngineError::BadArchive { .. } => {
                 (ErrorKind::Invalid, "make the archive again, or copy it as a file with --unpack=false")
             }

@@ -269,7 +269,7 @@ impl Executor {
         let carried_out = spawn_blocking(move || executor.carry_out(id, &states)).await;
         let mut done = carried_out.expect("carrying out a step does not panic")?;
         if let Some(form) = self.demand.form(id, &done.layers, self.options.blobs_here) {
-            self.bring(id, &done.layers, form).await.map_err(|error| self.miss(&done, error))?;
+            self.bring_result(id, &done.layers, form).await.map_err(|error| self.miss(&done, error))?;
             self.keep_fetched(id, &done)?;
         }
         done.duration = begun.elapsed();
@@ -298,7 +298,11 @@ impl Executor {
         if !is_hit {
             self.progress.send(Event::StepStarted { id: shown(id) });
         }
-        match self.bring(id, &known.layers, form).await {
+        let brought = match is_hit {
+            true => self.bring_result(id, &known.layers, form).await,
+            false => self.bring(id, &known.layers, form).await,
+        };
+        match brought {
             // A known result stays one, however long its way is.
             Ok(was_here) if was_here || is_hit => self.progress.send(Event::StepCached { id: shown(id) }),
             Ok(_) => {
@@ -326,8 +330,28 @@ impl Executor {
         Ok(was_here)
     }
 
+    /// Brings layers of a remote cache here, and makes sure that they are what their records promise.
+    async fn bring_result(&self, id: StepId, layers: &[Layer], form: Form) -> Result<bool, BuildError> {
+        let was_here = self.bring(id, layers, form).await?;
+        pull::check(&self.engine, layers).await?;
+        Ok(was_here)
+    }
+
     /// A result of a remote cache that cannot be had is a miss: the build begins again without it.
     fn miss(&self, done: &Done, mut error: BuildError) -> BuildError {
+        let store = self.engine.store();
+        let blobs = done.layers.iter().filter_map(|layer| Some(&layer.elsewhere.as_ref()?.blob.descriptor));
+        let mut here = blobs.filter(|blob| store.has_blob(blob));
+        // What was right when it came here is no fault of the cache's: the store is mended.
+        let is_ours = error.recovery == Recovery::MendStore
+            && tokio::task::block_in_place(|| here.any(|blob| !self.engine.has_whole_blob(blob)));
+        if is_ours {
+            let hint = "build again; `fanfold cache verify` looks at all of the store";
+            return BuildError { kind: ErrorKind::Retryable, ..error }.with_hint(hint);
+        }
+        if error.kind == ErrorKind::Platform {
+            error = error.with_hint("leave out the cache that has it, or write it anew with --cache-to");
+        }
         let layers: Vec<_> = done.layers.iter().map(|layer| layer.id).collect();
         if !error.is_disk_full() && !self.cancel.is_cancelled() && self.imports.distrust(&layers, &error) {
             error.recovery = Recovery::BeginAgain;
@@ -339,11 +363,6 @@ impl Executor {
     fn keep_fetched(&self, id: StepId, done: &Done) -> Result<(), BuildError> {
         let Some(record) = &done.record else { return Ok(()) };
         let store = self.engine.store();
-        for (layer, elsewhere) in
-            done.layers.iter().filter_map(|layer| Some((layer, layer.elsewhere.as_ref()?)))
-        {
-            store.put_fetched_blob(&layer.id, &elsewhere.blob)?;
-        }
         store.put_step(&self.graph.step(id).key, record)?;
         Ok(store.put_step(&record.content, record)?)
     }

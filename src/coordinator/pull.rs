@@ -80,6 +80,22 @@ pub(super) async fn fetch(
     Ok(try_join_all(layers).await?.into_iter().all(|was_here| was_here))
 }
 
+/// Makes sure that blobs of results of remote caches hold the layers that their records promise, where they
+/// are here. Layers whose blobs are elsewhere are nothing to check.
+pub(super) async fn check(engine: &Arc<Engine>, layers: &[Layer]) -> Result<(), BuildError> {
+    for layer in layers {
+        let Some(elsewhere) = &layer.elsewhere else { continue };
+        if !engine.store().has_blob(&elsewhere.blob.descriptor) {
+            continue;
+        }
+        let _room = STORED.acquire().await.expect("the semaphore is never closed");
+        let (engine, layer) = (Arc::clone(engine), layer.clone());
+        let checked = blocking(move || engine.check_blob(&layer)).await;
+        checked.map_err(|error| explain_layer(elsewhere, error))?;
+    }
+    Ok(())
+}
+
 /// One layer that is brought into the store.
 struct Fetch<'a> {
     client: &'a Client,
@@ -197,7 +213,7 @@ impl Fetch<'_> {
             let _held = (held, room);
             unpack_along(&engine, &layer, blob, directory)
         });
-        unpacked.await.map_err(|error| self.explain(error))
+        unpacked.await.map_err(|error| explain_layer(&self.elsewhere, error))
     }
 
     /// Makes the form out of a blob in the store.
@@ -211,7 +227,7 @@ impl Fetch<'_> {
                 Form::Index | Form::Blob => engine.prepare_index(&layer),
             }
         });
-        unpacked.await.map_err(|error| self.explain(error))
+        unpacked.await.map_err(|error| explain_layer(&self.elsewhere, error))
     }
 
     /// Copies the blob out of an OCI layout.
@@ -221,24 +237,24 @@ impl Fetch<'_> {
         tokio::task::block_in_place(copy).map_err(|error| explain(error, &layout.display().to_string()))?;
         Ok(self.engine.store().adopt_blob(&file, &self.descriptor().digest)?)
     }
+}
 
-    /// Names the layer and where it comes from, where they are at fault.
-    fn explain(&self, error: EngineError) -> BuildError {
-        let at_fault = match &error {
-            EngineError::BadLayer(error) => !is_ours(error),
-            EngineError::WrongDiffId { .. } | EngineError::UnknownLayerType(_) => true,
-            _ => false,
+/// Names the layer and where it comes from, where they are at fault.
+fn explain_layer(elsewhere: &Elsewhere, error: EngineError) -> BuildError {
+    let at_fault = match &error {
+        EngineError::BadLayer(error) => !is_ours(error),
+        EngineError::WrongDiffId { .. } | EngineError::UnknownLayerType(_) => true,
+        _ => false,
+    };
+    let mut error = BuildError::from(error);
+    if at_fault {
+        let digest = elsewhere.blob.descriptor.digest;
+        error.message = match &elsewhere.origin {
+            Origin::Registry(repository) => format!("layer {digest} of {repository}: {}", error.message),
+            Origin::Layout(path) => format!("layer {digest} of {}: {}", path.display(), error.message),
         };
-        let mut error = BuildError::from(error);
-        if at_fault {
-            let digest = self.descriptor().digest;
-            error.message = match &self.elsewhere.origin {
-                Origin::Registry(repository) => format!("layer {digest} of {repository}: {}", error.message),
-                Origin::Layout(path) => format!("layer {digest} of {}: {}", path.display(), error.message),
-            };
-        }
-        error
     }
+    error
 }
 
 /// Whether an error is one of the disk that a layer is unpacked to.

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{Engine, EngineError, State};
 use crate::layer::{Content, LayerError, LayerPath, extract};
-use crate::store::ScratchDir;
+use crate::store::{LayerId, ScratchDir};
 
 /// Contents of files of a stack: taken from unpacked layers where there are any, else copied out of
 /// blobs into scratch space, which lives as long as this value.
@@ -38,7 +38,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails where a layer has no content that can be read here.
+    /// Fails where a layer has no content that can be read here, and where a blob that files are taken out
+    /// of is not that of its layer.
     pub fn contents(
         &self,
         state: &State,
@@ -74,7 +75,17 @@ impl Engine {
             };
             let path = scratch.path().join(position.to_string());
             let mut file = File::create(&path).map_err(EngineError::io("create a spool file"))?;
-            for (wanted, (offset, length)) in extract(blob, encoding, &paths, &mut file)? {
+            let (taken, diff_id) =
+                extract(blob, encoding, &paths, &mut file).map_err(|error| match error {
+                    // Not the blob's fault.
+                    LayerError::Io { .. } => error.into(),
+                    error => EngineError::damaged(layer, error),
+                })?;
+            // Files of another layer must not become part of this one's results.
+            if LayerId::of(&diff_id) != layer.id {
+                return Err(EngineError::damaged(layer, format!("its blob holds {diff_id}")));
+            }
+            for (wanted, (offset, length)) in taken {
                 found.insert((position, wanted), Content::Range { file: path.clone(), offset, length });
             }
         }

@@ -12,7 +12,7 @@ use super::cancel::Cancel;
 use super::output::Masking;
 use super::storage::Storage;
 use super::working_root::WorkingRoot;
-use crate::image::{Compression, Ownership};
+use crate::image::{Compression, Digest, Ownership};
 use crate::layer::{LayerIndex, Pool};
 use crate::sandbox::{Interpreter, Isolation, Sandbox};
 use crate::secrets::Secrets;
@@ -64,6 +64,8 @@ pub struct Engine {
     pub(super) roots: Mutex<Vec<WorkingRoot>>,
     /// Layers whose owners were compared with the ids that this build has.
     pub(super) looked_at: Mutex<HashSet<LayerId>>,
+    /// Blobs of layers from elsewhere that were seen to hold their layers.
+    pub(super) checked: Mutex<HashSet<(LayerId, Digest)>>,
 }
 
 /// The forms in which a step's layer will be needed.
@@ -93,6 +95,7 @@ impl Engine {
             storage: OnceLock::new(),
             roots: Mutex::default(),
             looked_at: Mutex::default(),
+            checked: Mutex::default(),
         })
     }
 

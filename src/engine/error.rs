@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::image::{AccountError, DiffId};
+use super::Layer;
+use crate::image::{AccountError, DiffId, Digest};
 use crate::layer::LayerError;
 use crate::sandbox::{OverlayError, RunError};
 use crate::source::SourceError;
@@ -30,16 +31,24 @@ pub enum EngineError {
     /// The store's file system cannot carry overlays.
     #[error(transparent)]
     Overlay(#[from] OverlayError),
-    /// A base's layer is not what its config says.
-    #[error("the layer has the diff id {found}, but the image config says {expected}")]
+    /// A layer of the store, which was right when it came there, is not what its name says.
+    #[error("the layer {layer} of the store is damaged: {reason}")]
+    Damaged {
+        /// Its diff id.
+        layer: Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A layer of an image or of a remote cache is not what the image's config or the record says.
+    #[error("the layer has the diff id {found}, but {expected} is promised")]
     WrongDiffId {
-        /// What the config says.
+        /// What is promised.
         expected: DiffId,
         /// What the blob holds.
         found: DiffId,
     },
-    /// A base's layer cannot be unpacked.
-    #[error("a layer of the base image cannot be used: {0}")]
+    /// A layer of an image or of a remote cache cannot be unpacked.
+    #[error("the layer cannot be unpacked: {0}")]
     BadLayer(#[source] LayerError),
     /// An archive of the build context cannot be unpacked.
     #[error("the archive `{name}` cannot be unpacked: {reason}")]
@@ -132,6 +141,21 @@ impl StepFailure {
 impl EngineError {
     pub(super) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }
+    }
+
+    pub(super) fn damaged(layer: &Layer, reason: impl ToString) -> Self {
+        Self::Damaged { layer: *layer.id.digest(), reason: reason.to_string() }
+    }
+
+    /// What is wrong with a layer of the store, where it came from nowhere else.
+    pub(super) fn of_stored(self, layer: &Layer) -> Self {
+        match self {
+            _ if layer.elsewhere.is_some() || self.is_disk_full() => self,
+            Self::BadLayer(error @ LayerError::Io { .. }) => Self::Layer(error),
+            Self::BadLayer(error) => Self::damaged(layer, error),
+            Self::WrongDiffId { found, .. } => Self::damaged(layer, format!("its blob holds {found}")),
+            error => error,
+        }
     }
 
     /// Whether the disk is full, so that the same command may work later.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Engine, EngineError, Layer, Needs, State};
+use crate::image::Descriptor;
 use crate::image::media_type::{LayerEncoding, layer_encoding, oci_layer};
-use crate::image::{Descriptor, DiffId};
 use crate::layer::{
     Change, Content, EntryKind, LayerIndex, Seal, Sealed, Tree, diff_id, recompress, seal, write_directory,
 };
@@ -93,7 +93,10 @@ impl Engine {
         let encoding =
             layer_encoding(media_type).ok_or_else(|| EngineError::UnknownLayerType(media_type.clone()))?;
         let path = self.store().blob_path(&record.descriptor.digest);
-        let file = File::open(path).map_err(EngineError::io("open a layer's blob"))?;
+        let file = File::open(path).map_err(|error| EngineError::Damaged {
+            layer: record.diff_id.0,
+            reason: format!("its blob cannot be opened: {error}"),
+        })?;
         Ok((file, encoding))
     }
 
@@ -106,8 +109,8 @@ impl Engine {
     fn unpack_blob(&self, layer: &Layer, directory: bool) -> Result<Arc<LayerIndex>, EngineError> {
         let record = self.blob_record(layer)?;
         let (file, _) = self.open_blob(&record)?;
-        let fresh = self.unpack_from(layer, file, directory)?;
-        self.keep_unpacked(layer, fresh)
+        let unpacked = self.unpack_from(layer, file, directory);
+        unpacked.and_then(|fresh| self.keep_unpacked(layer, fresh)).map_err(|error| error.of_stored(layer))
     }
 
     /// A layer as a blob.
@@ -133,7 +136,7 @@ impl Engine {
             return Ok(record);
         }
         if let Ok(other) = self.blob_record(layer) {
-            return self.recompress(&layer.id, &other);
+            return self.recompress(layer, &other);
         }
         let directory =
             self.store().layer_directory(&layer.id, self.ownership()).ok_or(EngineError::NoContent)?;
@@ -153,10 +156,8 @@ impl Engine {
             .collect();
         let record = self.seal(&changes)?;
         if LayerId::of(&record.diff_id) != layer.id {
-            return Err(EngineError::WrongDiffId {
-                expected: DiffId(*layer.id.digest()),
-                found: record.diff_id,
-            });
+            let reason = format!("its directory holds {}", record.diff_id);
+            return Err(EngineError::damaged(layer, reason));
         }
         self.store().put_layer_blob(&layer.id, compression, &record)?;
         Ok(record)
@@ -188,15 +189,16 @@ impl Engine {
     }
 
     /// Makes a blob of a layer out of one with another compression.
-    fn recompress(&self, layer: &LayerId, record: &BlobRecord) -> Result<BlobRecord, EngineError> {
+    fn recompress(&self, layer: &Layer, record: &BlobRecord) -> Result<BlobRecord, EngineError> {
         let (blob, encoding) = self.open_blob(record)?;
         let file = self.store().scratch_file();
         let sealed = recompress(blob, encoding, self.settings.compression, &self.pool, file.path())?;
         if sealed.diff_id != record.diff_id {
-            return Err(EngineError::WrongDiffId { expected: record.diff_id, found: sealed.diff_id });
+            let (expected, found) = (record.diff_id, sealed.diff_id);
+            return Err(EngineError::WrongDiffId { expected, found }.of_stored(layer));
         }
         let record = self.adopt_blob(file.path(), &sealed)?;
-        self.store().put_layer_blob(layer, self.settings.compression, &record)?;
+        self.store().put_layer_blob(&layer.id, self.settings.compression, &record)?;
         Ok(record)
     }
 

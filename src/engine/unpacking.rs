@@ -1,12 +1,13 @@
 //! Making the index and the directory of a layer out of its blob.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Cancel, Engine, EngineError, Layer};
 use crate::image::media_type::layer_encoding;
+use crate::image::{Descriptor, HashingReader};
 use crate::layer::{LayerIndex, Limits, Unpacked, unpack};
 use crate::store::ScratchDir;
 
@@ -55,7 +56,8 @@ impl Engine {
     ///
     /// Fails where the blob holds something else, and where the store cannot be written.
     pub fn keep_unpacked(&self, layer: &Layer, fresh: FreshLayer) -> Result<Arc<LayerIndex>, EngineError> {
-        let (expected, found) = (self.existing_blob(layer)?.diff_id, fresh.unpacked.diff_id);
+        let record = self.existing_blob(layer)?;
+        let (expected, found) = (record.diff_id, fresh.unpacked.diff_id);
         if found != expected {
             return Err(EngineError::WrongDiffId { expected, found });
         }
@@ -64,7 +66,43 @@ impl Engine {
         if let Some((_scratch, tree)) = &fresh.tree {
             self.store().adopt_layer_directory(&layer.id, self.ownership(), tree)?;
         }
+        if let Ok(mut checked) = self.checked.lock() {
+            checked.insert((layer.id, record.descriptor.digest));
+        }
         Ok(self.remember(&layer.id, index))
+    }
+
+    /// Makes sure that the blob of a result of a remote cache, which is here by now, holds the layer that the
+    /// record promises, and that the layer has an index: from now on the result is found without the cache.
+    ///
+    /// The blob is read once in its life here; nothing is done for layers from nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the blob holds something else, and where the store cannot be written.
+    pub fn check_blob(&self, layer: &Layer) -> Result<(), EngineError> {
+        let Some(blob) = layer.elsewhere.as_ref().map(|elsewhere| &elsewhere.blob) else { return Ok(()) };
+        let name = (layer.id, blob.descriptor.digest);
+        if self.checked.lock().is_ok_and(|checked| checked.contains(&name)) {
+            return Ok(self.store().put_fetched_blob(&layer.id, blob)?);
+        }
+        let store = self.store();
+        let known = [store.layer_blob(&layer.id, self.settings.compression), store.fetched_blob(&layer.id)];
+        if known.iter().flatten().any(|known| known == blob) {
+            return self.prepare_index(layer);
+        }
+        let _lock = store.lock(layer.id.digest())?;
+        let (file, _) = self.open_blob(blob)?;
+        let fresh = self.unpack_from(layer, file, false)?;
+        self.keep_unpacked(layer, fresh)?;
+        Ok(store.put_fetched_blob(&layer.id, blob)?)
+    }
+
+    /// Whether a blob of the store has the bytes that its digest says.
+    pub fn has_whole_blob(&self, descriptor: &Descriptor) -> bool {
+        let Ok(file) = File::open(self.store().blob_path(&descriptor.digest)) else { return false };
+        let mut reader = HashingReader::new(file);
+        io::copy(&mut reader, &mut io::sink()).is_ok() && reader.finish().1 == descriptor.digest
     }
 
     fn fresh_directory(&self) -> Result<(ScratchDir, PathBuf), EngineError> {

@@ -11,12 +11,15 @@ use super::error::LayerError;
 use super::limits::Limits;
 use super::path::LayerPath;
 use super::stream::read_blob;
+use crate::image::DiffId;
 
 /// Content is copied in pieces of this size.
 const PIECE: usize = 128 << 10;
 
 /// Appends the content of the regular files `wanted` to `spool`, and says where each stands: first
 /// byte and length, as [`super::Content::Range`] takes them.
+///
+/// The blob is read to its end, for its diff id: if that is another, so may be the files.
 ///
 /// Paths are those under which the layer's index holds a file; for hard links that is
 /// [`super::FileNode::path`].
@@ -30,13 +33,13 @@ pub fn extract(
     encoding: impl Into<Compression>,
     wanted: &BTreeSet<LayerPath>,
     spool: &mut File,
-) -> Result<BTreeMap<LayerPath, (u64, u64)>, LayerError> {
+) -> Result<(BTreeMap<LayerPath, (u64, u64)>, DiffId), LayerError> {
     let write_error = |error| LayerError::io("write", "spool", error);
     let mut end = spool.seek(SeekFrom::End(0)).map_err(write_error)?;
     let mut found = BTreeMap::new();
     let mut builder = Builder::new();
     let mut buffer = vec![0; PIECE];
-    read_blob(blob, encoding, &Limits::default(), &mut |entry, content| {
+    let (diff_id, _) = read_blob(blob, encoding, &Limits::default(), &mut |entry, content| {
         let Some(entry) = builder.place(entry)? else { return Ok(()) };
         let EntryKind::File { size } = entry.kind else { return Ok(()) };
         if wanted.contains(&entry.path) {
@@ -61,7 +64,7 @@ pub fn extract(
     })?;
     match wanted.iter().find(|path| !found.contains_key(path)) {
         Some(missing) => Err(LayerError::Missing { path: missing.to_string() }),
-        None => Ok(found),
+        None => Ok((found, diff_id)),
     }
 }
 
@@ -92,7 +95,10 @@ mod tests {
         spool.write_all(b"before").unwrap();
         let wanted = BTreeSet::from([at("usr/lib/x"), at("twice")]);
         let clone = |file: &File| file.try_clone().unwrap();
-        let found = extract(clone(&blob), LayerEncoding::Tar, &wanted, &mut spool).unwrap();
+        let (found, diff_id) = extract(clone(&blob), LayerEncoding::Tar, &wanted, &mut spool).unwrap();
+        blob.rewind().unwrap();
+        let whole = crate::layer::decode::verify_diff_id(clone(&blob), LayerEncoding::Tar).unwrap();
+        assert_eq!(diff_id, whole);
         let read = |path: &str| {
             let (offset, length) = found[&at(path)];
             let mut bytes = vec![0; length as usize];

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::engine::EngineError;
+use crate::image::Digest;
 use crate::layer::LayerError;
 use crate::registry::RegistryError;
 
@@ -30,6 +31,18 @@ pub enum OutputError {
         /// What to use instead.
         hint: String,
     },
+    /// A blob of the store is not what its digest says.
+    #[error("the layer {digest} of the store is damaged: {reason}")]
+    Damaged {
+        /// Which.
+        digest: Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A failure after bytes have gone where they cannot be taken back from, such as a pipe: the outputs
+    /// cannot be written once more.
+    #[error(transparent)]
+    AfterStream(Box<Self>),
     /// The registry did not take it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -47,13 +60,8 @@ impl OutputError {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 
-    /// Whether something that was read is not what it should be.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Layer(_) => true,
-            Self::File { source, .. } => source.kind() == io::ErrorKind::InvalidData,
-            Self::Engine(_) | Self::Registry(_) | Self::Unsuitable { .. } => false,
-        }
+    pub(super) fn damaged(digest: &Digest, reason: String) -> Self {
+        Self::Damaged { digest: *digest, reason }
     }
 
     /// Whether the disk is full, so that the same command may work later.
@@ -64,7 +72,8 @@ impl OutputError {
             }
             Self::Layer(error) => error.is_disk_full(),
             Self::Engine(error) => error.is_disk_full(),
-            Self::Registry(_) | Self::Unsuitable { .. } => false,
+            Self::AfterStream(error) => error.is_disk_full(),
+            Self::Registry(_) | Self::Unsuitable { .. } | Self::Damaged { .. } => false,
         }
     }
 }

@@ -24,6 +24,24 @@ pub(super) enum Sink {
     Stream(BufWriter<File>),
 }
 
+/// Whether what is written to a destination cannot be taken back: it is standard output, a device or a pipe.
+pub(super) fn is_stream(destination: &Destination) -> bool {
+    match destination {
+        Destination::Stdout => true,
+        Destination::Path(path) => {
+            fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+        }
+    }
+}
+
+/// What came of writing to a destination: after a failure a stream has bytes that cannot be taken back.
+pub(super) fn begun(destination: &Destination, written: Result<(), OutputError>) -> Result<(), OutputError> {
+    written.map_err(|error| match is_stream(destination) {
+        true => OutputError::AfterStream(Box::new(error)),
+        false => error,
+    })
+}
+
 /// Writes go in pieces of this size.
 const BUFFER: usize = 256 * 1024;
 
@@ -44,17 +62,12 @@ impl Sink {
         };
         // A link stays, and what it leads to is replaced. A device or pipe is written to.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        if is_stream(destination) {
             let file = File::options().write(true).open(&path).map_err(OutputError::at("write", &path))?;
             return Ok(Self::Stream(BufWriter::with_capacity(BUFFER, file)));
         }
         let file = beside(&path).map_err(OutputError::at("write", &path))?;
         Ok(Self::File { writer: BufWriter::with_capacity(BUFFER, file), destination: path })
-    }
-
-    /// Whether what is written is read at once, and cannot be written again.
-    pub(super) fn is_stream(&self) -> bool {
-        matches!(self, Self::Stream(_))
     }
 
     /// Gives the file its final name.

@@ -9,12 +9,13 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value, json};
 
 use super::file::{Sink, beside, keep, write_whole};
+use super::stored::Stored;
 use super::{Destination, OutputError};
-use crate::engine::{Built, EngineError};
+use crate::engine::Built;
 use crate::image::media_type::OCI_INDEX;
-use crate::image::{Descriptor, Digest, Reference};
+use crate::image::{Descriptor, Digest, HashingReader, Reference};
 use crate::layer::{Entry, EntryKind, LayerPath, TarWriter};
-use crate::store::{BlobReader, Store};
+use crate::store::Store;
 
 const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -67,12 +68,11 @@ pub(super) fn write_directory(
         match blob {
             Blob::Bytes(bytes) => write_whole(&path, &bytes)?,
             Blob::Stored(size) => {
-                if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size) {
+                if holds(&path, &digest, size) {
                     continue;
                 }
                 let mut file = beside(&path).map_err(OutputError::at("write", &path))?;
-                let mut blob = open_blob(store, &digest, size)?;
-                io::copy(&mut blob, file.as_file_mut()).map_err(OutputError::at("write", &path))?;
+                Stored::open(store, &digest)?.copy_to(file.as_file_mut(), &path)?;
                 keep(file, &path)?;
             }
         }
@@ -85,6 +85,17 @@ pub(super) fn write_directory(
     let path = directory.join("index.json");
     let index = merged_index(&path, &entries(built, names))?;
     write_whole(&path, &index)
+}
+
+/// Whether a layout has a blob already, whoever wrote it. One that is damaged is written again.
+fn holds(path: &Path, digest: &Digest, size: u64) -> bool {
+    // Size and kind first: what is no file may keep its reader waiting.
+    if !fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size) {
+        return false;
+    }
+    let Ok(file) = File::open(path) else { return false };
+    let mut reader = HashingReader::new(file);
+    io::copy(&mut reader, &mut io::sink()).is_ok() && reader.finish().1 == *digest
 }
 
 /// The layout's `index.json` with the new entries in the place of those of the same name or digest.
@@ -128,11 +139,7 @@ pub(super) fn write_tar(
     names: &[Reference],
     destination: &Destination,
 ) -> Result<(), OutputError> {
-    let sink = Sink::open(destination)?;
-    if sink.is_stream() {
-        check_blobs(store, built)?;
-    }
-    let mut tar = TarWriter::new(sink);
+    let mut tar = TarWriter::new(Sink::open(destination)?);
     for directory in ["blobs", "blobs/sha256"] {
         tar.append(&Entry::new(LayerPath::new(directory)?, EntryKind::Directory, 0o755), &mut io::empty())?;
     }
@@ -140,10 +147,7 @@ pub(super) fn write_tar(
         let path = LayerPath::new(format!("blobs/sha256/{}", digest.hex()))?;
         match blob {
             Blob::Bytes(bytes) => append_bytes(&mut tar, path, &bytes)?,
-            Blob::Stored(size) => {
-                let mut file = open_blob(store, &digest, size)?;
-                tar.append(&Entry::new(path, EntryKind::File { size }, 0o644), &mut file)?;
-            }
+            Blob::Stored(size) => Stored::open(store, &digest)?.append_to(&mut tar, path, size)?,
         }
     }
     let index = json!({
@@ -155,24 +159,6 @@ pub(super) fn write_tar(
     append_bytes(&mut tar, LayerPath::new("index.json")?, &index)?;
     append_bytes(&mut tar, LayerPath::new("oci-layout")?, LAYOUT_FILE)?;
     tar.finish()?.commit()
-}
-
-/// A layer's blob, checked while it is read.
-pub(super) fn open_blob(store: &Store, digest: &Digest, size: u64) -> Result<BlobReader, OutputError> {
-    Ok(store.open_blob(digest, size).map_err(EngineError::from)?)
-}
-
-/// Reads the blobs of all layers before the first byte is written: what a reader of a stream has got cannot be
-/// taken back.
-pub(super) fn check_blobs(store: &Store, built: &Built) -> Result<(), OutputError> {
-    for (digest, blob) in blobs(built) {
-        if let Blob::Stored(size) = blob {
-            let path = store.blob_path(&digest);
-            io::copy(&mut open_blob(store, &digest, size)?, &mut io::sink())
-                .map_err(OutputError::at("read", &path))?;
-        }
-    }
-    Ok(())
 }
 
 /// Appends a file from memory.

@@ -9,6 +9,8 @@
 //! - Nothing appears under its final name before it is whole: files are written beside their
 //!   destination and renamed; in a layout `index.json` comes last; in a registry children come
 //!   before the index, and tags come last of all.
+//! - A layer's bytes are compared with its digest on their way out of the store. What went to a pipe cannot
+//!   be taken back: its layers are compared before the first byte, too, and after a failure nothing begins again.
 //! - The same result gives the same bytes, whatever the machine and the time.
 //!
 //! Sources: OCI image-spec 1.1 `image-layout.md`; the `docker save` format; buildx's metadata file.
@@ -23,6 +25,7 @@ mod publish;
 mod push;
 mod rootfs;
 mod spec;
+mod stored;
 mod write;
 
 pub use compression::{Chosen, CompressionSpec, Disagreement, compression};

@@ -9,7 +9,7 @@ use std::path::Path;
 use fanfold_platforms::Platform;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
-use super::file::Sink;
+use super::file::{Sink, begun, is_stream};
 use super::{Destination, OutputError};
 use crate::engine::{Built, BuiltImage, Contents, Engine, State};
 use crate::layer::{Entry, EntryKind, LayerPath, Node, TarWriter, Tree};
@@ -43,8 +43,23 @@ pub(super) fn write_tar(
     built: &Built,
     destination: &Destination,
 ) -> Result<(), OutputError> {
-    let mut tar = TarWriter::new(Sink::open(destination)?);
-    for image in &built.images {
+    let open = built.images.iter().map(|image| Rootfs::open(engine, image));
+    // What has gone to a stream cannot be taken back: all layers are read before, and damage is found.
+    let opened: Box<dyn Iterator<Item = Result<Rootfs, OutputError>>> = match is_stream(destination) {
+        true => Box::new(open.collect::<Result<Vec<_>, _>>()?.into_iter().map(Ok)),
+        false => Box::new(open),
+    };
+    begun(destination, write_entries(built, opened, Sink::open(destination)?))
+}
+
+fn write_entries(
+    built: &Built,
+    opened: impl Iterator<Item = Result<Rootfs, OutputError>>,
+    sink: Sink,
+) -> Result<(), OutputError> {
+    let mut tar = TarWriter::new(sink);
+    for (image, rootfs) in built.images.iter().zip(opened) {
+        let rootfs = rootfs?;
         let top = if built.images.len() > 1 {
             let top = LayerPath::new(folder(&image.platform))?;
             tar.append(&Entry::new(top.clone(), EntryKind::Directory, 0o755), &mut io::empty())?;
@@ -52,7 +67,6 @@ pub(super) fn write_tar(
         } else {
             LayerPath::root()
         };
-        let rootfs = Rootfs::open(engine, image)?;
         let mut firsts = HashMap::new();
         for (path, node) in &rootfs.files {
             let mut entry = node.entry.clone();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::compression::CompressionSpec;
+use super::file::is_stream;
 use crate::image::{CompressionError, Reference, ReferenceError, split_csv};
 
 /// One `--output`.
@@ -181,6 +182,15 @@ impl OutputSpec {
             Self::Docker { .. } => "docker",
             Self::Local { .. } => "local",
             Self::Tar { .. } => "tar",
+        }
+    }
+
+    /// Whether what is written cannot be taken back: it goes to standard output, a device or a pipe.
+    pub fn is_stream(&self) -> bool {
+        match self {
+            Self::Oci { destination, tar, .. } => *tar && is_stream(destination),
+            Self::Docker { destination, .. } | Self::Tar { destination } => is_stream(destination),
+            Self::Local { .. } | Self::Registry { .. } => false,
         }
     }
 

@@ -1,11 +1,13 @@
 //! Carries out all outputs of a build.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::file::beside;
+use super::file::{begun, beside, is_stream};
+use super::stored::Stored;
 use super::{Destination, OutputError, OutputSpec, docker, layout, push, rootfs};
-use crate::engine::{Built, Engine};
-use crate::image::Reference;
+use crate::engine::{Built, BuiltLayer, Engine};
+use crate::image::{Digest, Reference};
 use crate::progress::{Event, Progress};
 use crate::registry::Client;
 
@@ -43,7 +45,7 @@ pub fn check_destinations(specs: &[OutputSpec], files: &[&Path]) -> Result<(), O
 
 fn check_file(path: &Path) -> Result<(), OutputError> {
     // A device or pipe is written to as it is.
-    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+    if is_stream(&Destination::Path(path.to_owned())) {
         return Ok(());
     }
     if path.is_dir() {
@@ -80,8 +82,8 @@ fn check_writable(path: &Path, directory: &Path) -> Result<(), OutputError> {
     beside(&directory.join("probe")).map(drop).map_err(OutputError::at("write", path))
 }
 
-/// Writes every output; pushes come last, so that a disk that is full moves no tag. Gives what was
-/// written here, e.g. `oci ./image.tar`.
+/// Writes every output; pushes come last, so that a disk that is full moves no tag, and streams after all
+/// else that is written here. Gives what was written here, e.g. `oci ./image.tar`.
 ///
 /// # Errors
 ///
@@ -92,16 +94,37 @@ pub async fn write(
     specs: &[OutputSpec],
 ) -> Result<Vec<String>, OutputError> {
     let mut written = Vec::new();
-    let pushes = |spec: &&OutputSpec| matches!(spec, OutputSpec::Registry { .. });
-    let local = specs.iter().filter(|spec| !pushes(spec));
-    for spec in local.chain(specs.iter().filter(pushes)) {
-        let destination = write_one(context, built, spec).await?;
-        if !pushes(&spec) {
+    let turn = |spec: &&OutputSpec| match spec {
+        OutputSpec::Registry { .. } => 2,
+        spec => i32::from(spec.is_stream()),
+    };
+    let mut ordered: Vec<&OutputSpec> = specs.iter().collect();
+    ordered.sort_by_key(turn);
+    if ordered.iter().any(|spec| spec.is_stream()) {
+        tokio::task::block_in_place(|| check_blobs(context.engine, built))?;
+    }
+    let mut streamed = false;
+    for spec in ordered {
+        let destination = write_one(context, built, spec).await.map_err(|error| match streamed {
+            true => OutputError::AfterStream(Box::new(error)),
+            false => error,
+        })?;
+        streamed |= spec.is_stream();
+        if !matches!(spec, OutputSpec::Registry { .. }) {
             written.push(format!("{} {destination}", spec.kind()));
         }
         context.progress.send(Event::Written { kind: spec.kind().to_owned(), destination });
     }
     Ok(written)
+}
+
+/// Reads all blobs of a result that are here, so that damage is found before it is in the middle of a stream.
+fn check_blobs(engine: &Engine, built: &Built) -> Result<(), OutputError> {
+    let store = engine.store();
+    let layers = built.images.iter().flat_map(|image| &image.layers);
+    let here = layers.filter(|layer: &&BuiltLayer| store.has_blob(&layer.blob.descriptor));
+    let digests: BTreeSet<Digest> = here.map(|layer| layer.blob.descriptor.digest).collect();
+    digests.iter().try_for_each(|digest| Stored::check(store, digest))
 }
 
 async fn write_one(context: &Context<'_>, built: &Built, spec: &OutputSpec) -> Result<String, OutputError> {
@@ -124,11 +147,15 @@ async fn write_one(context: &Context<'_>, built: &Built, spec: &OutputSpec) -> R
             Ok(path.display().to_string())
         }
         OutputSpec::Oci { destination, names, .. } => {
-            tokio::task::block_in_place(|| layout::write_tar(store, built, &named(names), destination))?;
+            tokio::task::block_in_place(|| {
+                begun(destination, layout::write_tar(store, built, &named(names), destination))
+            })?;
             Ok(shown(destination))
         }
         OutputSpec::Docker { destination, names } => {
-            tokio::task::block_in_place(|| docker::write(store, built, &named(names), destination))?;
+            tokio::task::block_in_place(|| {
+                begun(destination, docker::write(store, built, &named(names), destination))
+            })?;
             Ok(shown(destination))
         }
         OutputSpec::Local { directory } => {

@@ -50,7 +50,6 @@ mod sweeper;
 mod verify;
 mod verify_layer;
 
-pub use blobs::BlobReader;
 pub use caches::{CacheDirectory, CacheSharing};
 pub use downloads::DownloadRecord;
 pub use error::StoreError;
