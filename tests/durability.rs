@@ -906,7 +906,7 @@ fn damage_in_directories() {
         let file = in_a_directory(&store.pristine, "/w/a");
         for how in [Damage::Flipped, Damage::Half, Damage::Gone] {
             for next in NEXT {
-                found.extend(store.try_with("file of a directory", &[file.clone()], how, next));
+                found.extend(store.try_with("file of a directory", slice::from_ref(&file), how, next));
             }
             store.renew(Some(&store.pristine));
             damage(&store.world.root().join(&file), how);
