@@ -12,11 +12,11 @@ use super::cancel::Cancel;
 use super::output::Masking;
 use super::storage::Storage;
 use super::working_root::WorkingRoot;
-use crate::image::{Compression, Ownership};
+use crate::image::{Compression, Digest, Ownership};
 use crate::layer::{LayerIndex, Pool};
 use crate::sandbox::{Interpreter, Isolation, Sandbox};
 use crate::secrets::Secrets;
-use crate::store::{LayerId, ScratchDir, Store};
+use crate::store::{LayerId, Lock, ScratchDir, Store};
 
 /// How steps are carried out.
 #[derive(Debug, Clone)]
@@ -99,6 +99,16 @@ impl Engine {
     /// The store.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// Waits until nobody else makes the thing named `digest`, or the build is asked to stop.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the lock cannot be used, and with [`EngineError::Cancelled`].
+    pub fn lock(&self, digest: &Digest) -> Result<Lock, EngineError> {
+        let lock = self.store().lock_until(digest, &|| self.cancel.is_cancelled())?;
+        lock.ok_or(EngineError::Cancelled)
     }
 
     /// Whether commands can be run.

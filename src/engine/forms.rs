@@ -31,7 +31,7 @@ impl Engine {
         if let Some(index) = self.stored_index(&layer.id) {
             return Ok(self.remember(&layer.id, index));
         }
-        let _lock = self.store().lock(layer.id.digest())?;
+        let _lock = self.lock(layer.id.digest())?;
         match self.stored_index(&layer.id) {
             Some(index) => Ok(self.remember(&layer.id, index)),
             None => self.unpack_blob(layer, false),
@@ -73,7 +73,7 @@ impl Engine {
         if let Some(path) = self.store().layer_directory(&layer.id, self.ownership()) {
             return Ok(path);
         }
-        let _lock = self.store().lock(layer.id.digest())?;
+        let _lock = self.lock(layer.id.digest())?;
         if let Some(path) = self.store().layer_directory(&layer.id, self.ownership()) {
             return Ok(path);
         }
@@ -128,7 +128,7 @@ impl Engine {
         if let Some(record) = known() {
             return Ok(record);
         }
-        let _lock = self.store().lock(layer.id.digest())?;
+        let _lock = self.lock(layer.id.digest())?;
         if let Some(record) = known() {
             return Ok(record);
         }
