@@ -141,7 +141,7 @@ impl Engine {
         let Copying { staging, known, .. } = copying;
         let kept = staging.kept();
         let changes = staging.into_changes();
-        let equal = Equal { kept: &kept, known: &known, clamp: self.settings.epoch };
+        let equal = Equal { kept: &kept, known: &known, clamp: self.settings.epoch, cancel: &self.cancel };
         let content = equal.digest(&changes)?;
         let programs = programs(&changes);
         let contents = parts.into_iter().filter_map(|part| match part.origin {

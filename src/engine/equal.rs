@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::EngineError;
+use super::unpacking::Stoppable;
+use super::{Cancel, EngineError};
 use crate::image::{Digest, HashingReader, Sha256};
 use crate::layer::{Change, Content, EntryKind, LayerPath};
 
@@ -21,6 +22,8 @@ pub(super) struct Equal<'a> {
     pub(super) known: &'a HashMap<LayerPath, Digest>,
     /// The bound on times.
     pub(super) clamp: Option<i64>,
+    /// Ends reading.
+    pub(super) cancel: &'a Cancel,
 }
 
 impl Equal<'_> {
@@ -80,7 +83,7 @@ impl Equal<'_> {
         let work = || -> Result<Vec<(usize, Digest)>, EngineError> {
             let mut read = Vec::new();
             while let Some(at) = unread.get(next.fetch_add(1, Ordering::Relaxed)) {
-                read.push((*at, digest_of(&changes[*at].content)?));
+                read.push((*at, self.digest_of(&changes[*at].content)?));
             }
             Ok(read)
         };
@@ -97,10 +100,13 @@ impl Equal<'_> {
         }
         Ok(data)
     }
-}
 
-fn digest_of(content: &Content) -> Result<Digest, EngineError> {
-    let mut reader = HashingReader::new(content.open()?);
-    io::copy(&mut reader, &mut io::sink()).map_err(EngineError::io("read a file that is copied"))?;
-    Ok(reader.finish().1)
+    fn digest_of(&self, content: &Content) -> Result<Digest, EngineError> {
+        let content = Stoppable { inner: content.open()?, cancel: self.cancel.clone() };
+        let mut reader = HashingReader::new(content);
+        match io::copy(&mut reader, &mut io::sink()) {
+            Err(_) if self.cancel.is_cancelled() => Err(EngineError::Cancelled),
+            read => read.map(|_| reader.finish().1).map_err(EngineError::io("read a file that is copied")),
+        }
+    }
 }

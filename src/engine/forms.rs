@@ -165,10 +165,15 @@ impl Engine {
     /// Writes changes as a blob and remembers it.
     fn seal(&self, changes: &[Change]) -> Result<BlobRecord, EngineError> {
         let file = self.store().scratch_file();
-        let compression = self.settings.compression;
-        let options = Seal { clamp: self.settings.epoch, compression, known: None, pool: &self.pool };
+        let options = self.options(self.settings.epoch);
         let sealed = seal(changes, &options, file.path())?;
         self.adopt_blob(file.path(), &sealed)
+    }
+
+    /// How blobs are written.
+    fn options(&self, clamp: Option<i64>) -> Seal<'_> {
+        let (compression, halt) = (self.settings.compression, self.cancel.halt());
+        Seal { clamp, compression, known: None, pool: &self.pool, halt }
     }
 
     /// Whether the blob of a layer from elsewhere is to be replaced by one of another encoding.
@@ -185,7 +190,7 @@ impl Engine {
     fn recompress(&self, layer: &LayerId, record: &BlobRecord) -> Result<BlobRecord, EngineError> {
         let (blob, encoding) = self.open_blob(record)?;
         let file = self.store().scratch_file();
-        let sealed = recompress(blob, encoding, self.settings.compression, &self.pool, file.path())?;
+        let sealed = recompress(blob, encoding, &self.options(None), file.path())?;
         if sealed.diff_id != record.diff_id {
             return Err(EngineError::WrongDiffId { expected: record.diff_id, found: sealed.diff_id });
         }
@@ -210,8 +215,8 @@ impl Engine {
         let (diff_id, blob) = if needs.directory {
             let tree = new.directory(self.ownership());
             fs::create_dir(&tree).map_err(EngineError::io("create a layer's directory"))?;
-            write_directory(changes, self.settings.epoch, &tree, self.ownership())?;
-            (diff_id(changes, self.settings.epoch)?, None)
+            write_directory(changes, self.settings.epoch, &tree, self.ownership(), self.cancel.halt())?;
+            (diff_id(changes, self.settings.epoch, self.cancel.halt())?, None)
         } else {
             let record = self.seal(changes)?;
             (record.diff_id, Some(record))

@@ -76,9 +76,9 @@ impl Engine {
 }
 
 /// A stream that ends with an error when the build is asked to stop.
-struct Stoppable<R> {
-    inner: R,
-    cancel: Cancel,
+pub(super) struct Stoppable<R> {
+    pub(super) inner: R,
+    pub(super) cancel: Cancel,
 }
 
 impl<R: Read> Read for Stoppable<R> {
