@@ -13,10 +13,7 @@ use crate::engine::{
 use crate::image::Digest;
 use crate::plan::{CopyFrom, CopyOp, Op, RunOp, StepId, content_key};
 use crate::progress::{Event, Stream};
-use crate::store::{Lock, StepRecord};
-
-/// Between two looks at a result that somebody else is making: short beside any command.
-const WAIT: Duration = Duration::from_millis(10);
+use crate::store::StepRecord;
 
 /// What carrying out a step gave.
 struct Made {
@@ -71,7 +68,7 @@ impl Executor {
     ) -> Result<Done, BuildError> {
         let step = self.graph.step(id);
         let reuses = !self.options.no_cache && !step.anew;
-        let _turn = self.turn(&content)?;
+        let _turn = self.engine.lock(&content)?;
         let just_made = || self.made.lock().ok()?.get(&content).cloned();
         let known = || if reuses { self.known(&content, &step.op, states) } else { None };
         let hit = just_made().or_else(known);
@@ -104,19 +101,6 @@ impl Executor {
         }
         let layers = vec![made.layer];
         Ok(Done { layers, record: Some(record), cached, duration: Duration::ZERO, programs: made.programs })
-    }
-
-    /// Waits until nobody else makes the result with this content key.
-    fn turn(&self, content: &Digest) -> Result<Lock, BuildError> {
-        loop {
-            if let Some(lock) = self.engine.store().try_lock(content)? {
-                return Ok(lock);
-            }
-            if self.cancel.is_cancelled() {
-                return Err(EngineError::Cancelled.into());
-            }
-            std::thread::sleep(WAIT);
-        }
     }
 
     /// The result that is known under a content key, here or in a remote cache.

@@ -182,6 +182,10 @@ impl Executor {
         if stop.is_none() && failures.is_empty() {
             (stop, failures) = seals.finish(&mut interrupted).await;
         }
+        if stop.is_some() || !failures.is_empty() {
+            // What is still being sealed is for nothing.
+            self.cancel.cancel();
+        }
         if let Some(stop) = stop {
             return Err(running::failures(stop, &caught, &self.graph));
         }

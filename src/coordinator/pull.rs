@@ -175,10 +175,10 @@ impl Fetch<'_> {
     /// Both names come from a manifest that nobody has verified: they are taken in one order everywhere,
     /// or two layers that name each other would wait forever.
     async fn lock(&self) -> Result<Vec<Lock>, BuildError> {
-        let store = Arc::clone(self.engine.store());
+        let engine = Arc::clone(self.engine);
         let names = BTreeSet::from([self.descriptor().digest, *self.layer.id.digest()]);
-        let locks = blocking(move || names.iter().map(|name| store.lock(name)).collect::<Result<_, _>>());
-        Ok(locks.await?)
+        let lock_all = move || names.iter().map(|name| engine.lock(name)).collect::<Result<_, _>>();
+        Ok(blocking(lock_all).await?)
     }
 
     /// Fetches the blob, and unpacks it while it arrives.

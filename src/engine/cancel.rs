@@ -1,24 +1,24 @@
 //! Stopping a build.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::layer::Halt;
 use crate::sandbox::Killer;
 
-/// Stops a build's commands. Clones stand for the same build.
+/// Stops a build's commands, and its work on layers. Clones stand for the same build.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<Cancelled>);
 
 #[derive(Debug, Default)]
 struct Cancelled {
-    asked: AtomicBool,
+    halt: Halt,
     running: Mutex<Vec<Option<Killer>>>,
 }
 
 impl Cancel {
-    /// Kills every command that runs, and lets no other begin.
+    /// Kills every command that runs, and lets no other begin. Work on layers ends soon.
     pub fn cancel(&self) {
-        self.0.asked.store(true, Ordering::SeqCst);
+        self.0.halt.ask();
         if let Ok(running) = self.0.running.lock() {
             for killer in running.iter().flatten() {
                 // A command that has ended in the meantime needs no killing.
@@ -29,7 +29,12 @@ impl Cancel {
 
     /// Whether the build was asked to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.asked.load(Ordering::SeqCst)
+        self.0.halt.is_asked()
+    }
+
+    /// Ends work on layers.
+    pub(super) fn halt(&self) -> &Halt {
+        &self.0.halt
     }
 
     /// Remembers a running command until the guard is dropped. One that begins while the build is

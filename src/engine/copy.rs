@@ -137,7 +137,7 @@ impl Engine {
         let staging = copying.staging;
         let (kept, known) = (staging.kept(), staging.digests());
         let changes = staging.into_changes();
-        let equal = Equal { kept: &kept, known, clamp: self.settings.epoch };
+        let equal = Equal { kept: &kept, known, clamp: self.settings.epoch, cancel: &self.cancel };
         let content = equal.digest(&changes)?;
         let programs = programs(&changes);
         let contents = parts.into_iter().filter_map(|part| match part.origin {

@@ -16,7 +16,7 @@ use crate::image::{Compression, Digest, Ownership};
 use crate::layer::{LayerIndex, Pool};
 use crate::sandbox::{Interpreter, Isolation, Sandbox};
 use crate::secrets::Secrets;
-use crate::store::{LayerId, ScratchDir, Store};
+use crate::store::{LayerId, Lock, ScratchDir, Store};
 
 /// How steps are carried out.
 #[derive(Debug, Clone)]
@@ -102,6 +102,16 @@ impl Engine {
     /// The store.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// Waits until nobody else makes the thing named `digest`, or the build is asked to stop.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the lock cannot be used, and with [`EngineError::Cancelled`].
+    pub fn lock(&self, digest: &Digest) -> Result<Lock, EngineError> {
+        let lock = self.store().lock_until(digest, &|| self.cancel.is_cancelled())?;
+        lock.ok_or(EngineError::Cancelled)
     }
 
     /// Whether commands can be run.

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::EngineError;
+use super::unpacking::Stoppable;
+use super::{Cancel, EngineError};
 use crate::image::{Digest, HashingReader, Sha256};
 use crate::layer::{Change, Content, EntryKind, LayerPath};
 
@@ -24,6 +25,8 @@ pub(super) struct Equal<'a> {
     pub(super) known: Vec<Option<Digest>>,
     /// The bound on times.
     pub(super) clamp: Option<i64>,
+    /// Ends reading.
+    pub(super) cancel: &'a Cancel,
 }
 
 impl Equal<'_> {
@@ -37,7 +40,7 @@ impl Equal<'_> {
         let mut hasher = Sha256::new();
         hasher.field(FORMAT);
         optional(&mut hasher, clamp);
-        for (Change { entry, .. }, data) in changes.iter().zip(data(self.known, changes)?) {
+        for (Change { entry, .. }, data) in changes.iter().zip(data(self.known, changes, self.cancel)?) {
             hasher.field(entry.path.as_bytes());
             kind(&mut hasher, &entry.kind);
             for number in [entry.mode, entry.uid, entry.gid] {
@@ -84,7 +87,11 @@ fn kind(hasher: &mut Sha256, kind: &EntryKind) {
 }
 
 /// The digest of each change's data, on several threads where that helps.
-fn data(mut data: Vec<Option<Digest>>, changes: &[Change]) -> Result<Vec<Option<Digest>>, EngineError> {
+fn data(
+    mut data: Vec<Option<Digest>>,
+    changes: &[Change],
+    cancel: &Cancel,
+) -> Result<Vec<Option<Digest>>, EngineError> {
     let is_unread =
         |at: &usize| data[*at].is_none() && matches!(changes[*at].entry.kind, EntryKind::File { .. });
     let unread: Vec<usize> = (0..changes.len()).filter(is_unread).collect();
@@ -96,7 +103,7 @@ fn data(mut data: Vec<Option<Digest>>, changes: &[Change]) -> Result<Vec<Option<
     let work = || -> Result<Vec<(usize, Digest)>, EngineError> {
         let mut read = Vec::new();
         while let Some(at) = unread.get(next.fetch_add(1, Ordering::Relaxed)) {
-            read.push((*at, digest_of(&changes[*at].content)?));
+            read.push((*at, digest_of(&changes[*at].content, cancel)?));
         }
         Ok(read)
     };
@@ -114,8 +121,11 @@ fn data(mut data: Vec<Option<Digest>>, changes: &[Change]) -> Result<Vec<Option<
     Ok(data)
 }
 
-fn digest_of(content: &Content) -> Result<Digest, EngineError> {
-    let mut reader = HashingReader::new(content.open()?);
-    io::copy(&mut reader, &mut io::sink()).map_err(EngineError::io("read a file that is copied"))?;
-    Ok(reader.finish().1)
+fn digest_of(content: &Content, cancel: &Cancel) -> Result<Digest, EngineError> {
+    let content = Stoppable { inner: content.open()?, cancel: cancel.clone() };
+    let mut reader = HashingReader::new(content);
+    match io::copy(&mut reader, &mut io::sink()) {
+        Err(_) if cancel.is_cancelled() => Err(EngineError::Cancelled),
+        read => read.map(|_| reader.finish().1).map_err(EngineError::io("read a file that is copied")),
+    }
 }

@@ -21,7 +21,7 @@ pub enum EngineError {
     Store(#[from] StoreError),
     /// A layer cannot be read or written.
     #[error(transparent)]
-    Layer(#[from] LayerError),
+    Layer(LayerError),
     /// The build context cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -135,6 +135,15 @@ impl StepFailure {
             *hint = Some(text.into());
         }
         self
+    }
+}
+
+impl From<LayerError> for EngineError {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Halted => Self::Cancelled,
+            other => Self::Layer(other),
+        }
     }
 }
 

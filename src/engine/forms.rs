@@ -31,7 +31,7 @@ impl Engine {
         if let Some(index) = self.stored_index(&layer.id) {
             return Ok(self.remember(&layer.id, index));
         }
-        let _lock = self.store().lock(layer.id.digest())?;
+        let _lock = self.lock(layer.id.digest())?;
         match self.stored_index(&layer.id) {
             Some(index) => Ok(self.remember(&layer.id, index)),
             None => self.unpack_blob(layer, false),
@@ -73,7 +73,7 @@ impl Engine {
         if let Some(path) = self.store().layer_directory(&layer.id, self.ownership()) {
             return Ok(path);
         }
-        let _lock = self.store().lock(layer.id.digest())?;
+        let _lock = self.lock(layer.id.digest())?;
         if let Some(path) = self.store().layer_directory(&layer.id, self.ownership()) {
             return Ok(path);
         }
@@ -131,7 +131,7 @@ impl Engine {
         if let Some(record) = known() {
             return Ok(record);
         }
-        let _lock = self.store().lock(layer.id.digest())?;
+        let _lock = self.lock(layer.id.digest())?;
         if let Some(record) = known() {
             return Ok(record);
         }
@@ -166,8 +166,7 @@ impl Engine {
     /// Writes changes as a blob and remembers it.
     fn seal(&self, changes: &[Change]) -> Result<BlobRecord, EngineError> {
         let file = self.store().scratch_file();
-        let compression = self.settings.compression;
-        let options = Seal { clamp: self.settings.epoch, compression, known: None, pool: &self.pool };
+        let options = self.options(self.settings.epoch);
         let sealed = seal(changes, &options, file.path())?;
         self.adopt_blob(file.path(), &sealed)
     }
@@ -176,6 +175,12 @@ impl Engine {
     pub fn keeps_encoding(&self, layer: &Layer) -> bool {
         let elsewhere = layer.elsewhere.as_ref().map(|elsewhere| &elsewhere.blob);
         elsewhere.is_some_and(|blob| self.differs(blob) && !self.must_change(blob))
+    }
+
+    /// How blobs are written.
+    fn options(&self, clamp: Option<i64>) -> Seal<'_> {
+        let (compression, halt) = (self.settings.compression, self.cancel.halt());
+        Seal { clamp, compression, known: None, pool: &self.pool, halt }
     }
 
     /// Whether the blob of a layer from elsewhere is to be replaced by one of another encoding.
@@ -192,7 +197,7 @@ impl Engine {
     fn recompress(&self, layer: &Layer, record: &BlobRecord) -> Result<BlobRecord, EngineError> {
         let (blob, encoding) = self.open_blob(record)?;
         let file = self.store().scratch_file();
-        let sealed = recompress(blob, encoding, self.settings.compression, &self.pool, file.path())?;
+        let sealed = recompress(blob, encoding, &self.options(None), file.path())?;
         if sealed.diff_id != record.diff_id {
             let (expected, found) = (record.diff_id, sealed.diff_id);
             return Err(EngineError::WrongDiffId { expected, found }.of_stored(layer));
@@ -218,8 +223,8 @@ impl Engine {
         let (diff_id, blob) = if needs.directory {
             let tree = new.directory(self.ownership());
             fs::create_dir(&tree).map_err(EngineError::io("create a layer's directory"))?;
-            write_directory(changes, self.settings.epoch, &tree, self.ownership())?;
-            (diff_id(changes, self.settings.epoch)?, None)
+            write_directory(changes, self.settings.epoch, &tree, self.ownership(), self.cancel.halt())?;
+            (diff_id(changes, self.settings.epoch, self.cancel.halt())?, None)
         } else {
             let record = self.seal(changes)?;
             (record.diff_id, Some(record))

@@ -62,7 +62,7 @@ impl Engine {
         let upper = new.directory(self.ownership());
         let work = self.store().scratch_dir()?;
         make_upper(&upper, tree).map_err(EngineError::io("create the upper directory"))?;
-        write_directory(&cwd, self.settings.epoch, &upper, self.ownership())?;
+        write_directory(&cwd, self.settings.epoch, &upper, self.ownership(), self.cancel.halt())?;
         let repairs = Discarded::new(self.store().scratch_file());
         let place = RootPlace::Overlay {
             lowers: self.lowers(below, tree, mounts.join(STUBS), repairs.path())?,
@@ -122,7 +122,7 @@ impl Engine {
         lowers.extend(distinct.map(|(_, directory)| directory.clone()));
         if !changes.is_empty() {
             std::fs::create_dir(repairs).map_err(EngineError::io("create a lower directory"))?;
-            write_directory(&changes, None, repairs, self.ownership())?;
+            write_directory(&changes, None, repairs, self.ownership(), self.cancel.halt())?;
             lowers.push(repairs.to_owned());
         }
         Ok(lowers)
@@ -147,7 +147,7 @@ impl Engine {
                 let owners = owners(self.ownership(), &journal);
                 let Scan { changes, notes } = scan(&upper, tree, &stubs, owners)?;
                 settle_times(&upper, &changes, self.settings.epoch)?;
-                let id = LayerId::of(&diff_id(&changes, self.settings.epoch)?);
+                let id = LayerId::of(&diff_id(&changes, self.settings.epoch, self.cancel.halt())?);
                 let index = LayerIndex::from_changes(&changes, self.settings.epoch)?;
                 self.store().finish_layer(&id, &new, &index.encode())?;
                 self.remember(&id, index);

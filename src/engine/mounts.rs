@@ -284,7 +284,13 @@ impl Engine {
                 contents = Some(self.stage_part(&state, &tree, node.entry, &mut staging)?);
             }
         }
-        write_directory(&staging.into_changes(), self.settings.epoch, into, self.ownership())?;
+        write_directory(
+            &staging.into_changes(),
+            self.settings.epoch,
+            into,
+            self.ownership(),
+            self.cancel.halt(),
+        )?;
         drop(contents);
         Ok(())
     }
@@ -347,7 +353,13 @@ impl Engine {
             contents
         };
         let into = if path.is_dir() { &*path } else { scratch.path() };
-        write_directory(&staging.into_changes(), self.settings.epoch, into, self.ownership())?;
+        write_directory(
+            &staging.into_changes(),
+            self.settings.epoch,
+            into,
+            self.ownership(),
+            self.cancel.halt(),
+        )?;
         drop(contents);
         // It is nobody else's: one that is moved there need not be copied once more.
         let read_only = read_only && !self.moves_mounts();

@@ -93,7 +93,7 @@ impl Engine {
         if let Some(path) = self.store().layer_directory(&id, self.ownership()) {
             return Ok(Some((path, count)));
         }
-        let _lock = self.store().lock(id.digest())?;
+        let _lock = self.lock(id.digest())?;
         if let Some(path) = self.store().layer_directory(&id, self.ownership()) {
             return Ok(Some((path, count)));
         }

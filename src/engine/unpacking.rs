@@ -91,7 +91,7 @@ impl Engine {
         if known.iter().flatten().any(|known| known == blob) {
             return self.prepare_index(layer);
         }
-        let _lock = store.lock(layer.id.digest())?;
+        let _lock = self.lock(layer.id.digest())?;
         let (file, _) = self.open_blob(blob)?;
         let fresh = self.unpack_from(layer, file, false)?;
         self.keep_unpacked(layer, fresh)?;
@@ -114,9 +114,9 @@ impl Engine {
 }
 
 /// A stream that ends with an error when the build is asked to stop.
-struct Stoppable<R> {
-    inner: R,
-    cancel: Cancel,
+pub(super) struct Stoppable<R> {
+    pub(super) inner: R,
+    pub(super) cancel: Cancel,
 }
 
 impl<R: Read> Read for Stoppable<R> {

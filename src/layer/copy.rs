@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::entry::Entry;
 use super::error::LayerError;
+use super::halt::Halt;
 
 /// Content is copied in pieces of this size.
 const PIECE: usize = 128 << 10;
@@ -23,15 +24,22 @@ pub(super) struct Copier {
     clones: bool,
     /// Whether the kernel may copy between files, as far as is known.
     copies: bool,
+    /// Ends copying.
+    halt: Halt,
 }
 
 impl Default for Copier {
     fn default() -> Self {
-        Self { buffer: vec![0; PIECE], clones: true, copies: true }
+        Self { buffer: vec![0; PIECE], clones: true, copies: true, halt: Halt::default() }
     }
 }
 
 impl Copier {
+    /// From now on copying ends when `halt` is asked.
+    pub(super) fn heed(&mut self, halt: &Halt) {
+        self.halt = halt.clone();
+    }
+
     /// Copies exactly `size` bytes out of a stream.
     pub(super) fn copy_stream(
         &mut self,
@@ -42,6 +50,7 @@ impl Copier {
     ) -> Result<(), LayerError> {
         let mut found = 0u64;
         loop {
+            self.halt.check()?;
             let count = match content.read(&mut self.buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
@@ -83,6 +92,7 @@ impl Copier {
         }
         let mut found = 0u64;
         while self.copies && found <= size {
+            self.halt.check()?;
             let wanted = (size + 1 - found).min(AT_ONCE) as usize;
             match rustix::fs::copy_file_range(source, None, &*file, None, wanted) {
                 Ok(0) => break,

@@ -24,6 +24,7 @@ use super::content::Content;
 use super::copy::Copier;
 use super::entry::{Entry, EntryKind, is_reserved, keep_xattr};
 use super::error::LayerError;
+use super::halt::Halt;
 use super::index::{LayerIndex, Shape};
 use super::inspect::read_xattrs;
 use super::path::LayerPath;
@@ -61,6 +62,11 @@ impl DirWriter {
         let attributes = Attributes::new(root.as_fd(), ownership).map_err(failed)?;
         let current = (LayerPath::root(), Arc::new(again));
         Ok(Self { root, current, attributes, copier: Copier::default() })
+    }
+
+    /// From now on writing content ends when `halt` is asked.
+    pub(super) fn heed(&mut self, halt: &Halt) {
+        self.copier.heed(halt);
     }
 
     /// Writes one entry with the bytes that `content` names.

@@ -81,6 +81,9 @@ pub enum LayerError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The work was asked to end: see [`super::Halt`].
+    #[error("the work was ended before it was done")]
+    Halted,
     /// The blob could not be read or decompressed.
     #[error("failed to read layer data")]
     Stream(#[source] io::Error),

@@ -194,7 +194,8 @@ fn owners_and_modes_are_held_without_privilege() {
         let place = tempfile::tempdir().unwrap();
         let at = |name: &str| place.path().join(name);
         // Nothing is unwritten because of an owner that nothing can hold.
-        let unwritten = write_directory(&changes, None, place.path(), ownership).unwrap();
+        let unwritten =
+            write_directory(&changes, None, place.path(), ownership, &crate::layer::Halt::default()).unwrap();
         assert!(unwritten.is_empty(), "{unwritten:?}");
         let simulated = ownership == Ownership::Simulated;
         let metadata = |name: &str| fs::symlink_metadata(at(name)).unwrap();
@@ -279,7 +280,14 @@ fn records_of_an_image_mean_nothing() {
         assert!(found.unwritten.is_empty());
         // An entry that has them all the same is written without, and named.
         let written = into("written");
-        let unwritten = write_directory(std::slice::from_ref(&hostile), None, &written, ownership).unwrap();
+        let unwritten = write_directory(
+            std::slice::from_ref(&hostile),
+            None,
+            &written,
+            ownership,
+            &crate::layer::Halt::default(),
+        )
+        .unwrap();
         assert_eq!(unwritten, [path("f")]);
         for root in [unpacked, written] {
             for name in ["user.fanfold.mode", "user.containers.override_stat", "user.overlay.opaque"] {

@@ -16,6 +16,7 @@
 //! - The bytes of a sealed layer depend on its entries, the compression and the encoder's version alone,
 //!   not on the number of threads.
 //! - Memory does not grow with the size of a layer's files, only with the number of entries.
+//! - Work that takes long ends soon after its [`Halt`] was asked, and leaves no file that it was to write.
 //! - Directory modes and times are set after everything below, deepest first.
 //!
 //! Sources: OCI image-spec 1.1 `layer.md`; POSIX.1-2017 `pax`; RFC 1952, RFC 8878; Linux `overlayfs.rst`.
@@ -36,6 +37,7 @@ mod error;
 mod extract;
 mod gather;
 mod gzip_writer;
+mod halt;
 mod index;
 mod index_codec;
 mod inspect;
@@ -69,6 +71,7 @@ pub use entry::{Entry, EntryKind, Xattrs, keep_xattr};
 pub use error::LayerError;
 pub use extract::extract;
 pub use gather::{Gathered, OnContent, gather};
+pub use halt::Halt;
 pub use index::LayerIndex;
 pub use inspect::Owners;
 pub use journal::{Birth, Journal};

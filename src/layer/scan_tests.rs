@@ -251,7 +251,14 @@ fn depth_costs_no_descriptors_and_long_paths_open() {
     assert_eq!(content, "deep");
     // The whole way: sealed, read back, unpacked.
     let directory = tempfile::tempdir().unwrap();
-    crate::layer::write_directory(&changes, None, directory.path(), crate::image::Ownership::Kernel).unwrap();
+    crate::layer::write_directory(
+        &changes,
+        None,
+        directory.path(),
+        crate::image::Ownership::Kernel,
+        &crate::layer::Halt::default(),
+    )
+    .unwrap();
     let again = scan_upper(directory.path(), &Tree::default(), &[]).unwrap();
     assert_eq!(listing(&again), listing(&changes));
     let index = LayerIndex::from_changes(&changes, None).unwrap();

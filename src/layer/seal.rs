@@ -18,6 +18,7 @@ use super::decode::decoder;
 use super::entry::{Entry, EntryKind};
 use super::error::LayerError;
 use super::gzip_writer::GzipWriter;
+use super::halt::Halt;
 use super::limits::Limits;
 use super::pool::{MEMBER, Pool};
 use super::tar_writer::{PIECE, append, end};
@@ -35,6 +36,8 @@ pub struct Seal<'a> {
     pub known: Option<DiffId>,
     /// Compresses.
     pub pool: &'a Pool,
+    /// Ends it before it is done.
+    pub halt: &'a Halt,
 }
 
 /// A layer blob that was written.
@@ -57,30 +60,29 @@ pub struct Sealed {
 /// # Errors
 ///
 /// Fails for a path that stands there twice, a hard link whose file is not among the changes before
-/// it, a file that changed while it was read, and when reading or writing fails.
+/// it, a file that changed while it was read, when reading or writing fails, and when it is halted.
 pub fn seal(changes: &[Change], options: &Seal<'_>, destination: &Path) -> Result<Sealed, LayerError> {
     let source = Source::Changes(changes, options.clamp);
-    create(source, options.compression, options.known, options.pool, destination)
+    create(source, options, destination)
 }
 
 /// Writes the tar of the blob `blob`, byte for byte, with another compression to the new file
-/// `destination`, as [`seal`] does.
+/// `destination`, as [`seal`] does. Its times are not bound.
 ///
 /// The diff id that is given back was found on the way: whoever expected one compares it.
 ///
 /// # Errors
 ///
 /// Fails when the blob cannot be read or decompressed or exceeds the default [`Limits`], and when writing
-/// fails.
+/// fails, and when it is halted.
 pub fn recompress(
     blob: impl Read + Send + 'static,
     encoding: LayerEncoding,
-    compression: Compression,
-    pool: &Pool,
+    options: &Seal<'_>,
     destination: &Path,
 ) -> Result<Sealed, LayerError> {
     let plain = decoder(BufReader::with_capacity(PIECE, blob), encoding, &Limits::default())?;
-    create(Source::Tar(plain), compression, None, pool, destination)
+    create(Source::Tar(plain), &Seal { known: None, ..*options }, destination)
 }
 
 /// The digest of the tar that [`seal`] makes of `changes` with the same bound on times; nothing is
@@ -89,23 +91,17 @@ pub fn recompress(
 /// # Errors
 ///
 /// As [`seal`].
-pub fn diff_id(changes: &[Change], clamp: Option<i64>) -> Result<DiffId, LayerError> {
+pub fn diff_id(changes: &[Change], clamp: Option<i64>, halt: &Halt) -> Result<DiffId, LayerError> {
     let source = Source::Changes(changes, clamp);
-    let (Through(plain), last, length) = source.cut(Through(HashingWriter::new(io::sink())), PIECE)?;
+    let (Through(plain), last, length) = source.cut(Through(HashingWriter::new(io::sink())), PIECE, halt)?;
     Ok(DiffId(finish(plain, &last[..length])?.0))
 }
 
-fn create(
-    source: Source<'_>,
-    compression: Compression,
-    known: Option<DiffId>,
-    pool: &Pool,
-    destination: &Path,
-) -> Result<Sealed, LayerError> {
+fn create(source: Source<'_>, options: &Seal<'_>, destination: &Path) -> Result<Sealed, LayerError> {
     let shown = destination.as_os_str().as_bytes();
     let failed = |error| LayerError::io("create", shown, error);
     let file = File::options().write(true).create(true).truncate(true).open(destination).map_err(failed)?;
-    let sealed = write(source, compression, known, pool, file);
+    let sealed = write(source, options, file);
     if sealed.is_err() {
         // The first failure is the one to report.
         drop(std::fs::remove_file(destination));
@@ -113,28 +109,23 @@ fn create(
     sealed
 }
 
-fn write(
-    source: Source<'_>,
-    compression: Compression,
-    known: Option<DiffId>,
-    pool: &Pool,
-    file: File,
-) -> Result<Sealed, LayerError> {
+fn write(source: Source<'_>, options: &Seal<'_>, file: File) -> Result<Sealed, LayerError> {
+    let Seal { compression, known, pool, halt, .. } = *options;
     let blob = HashingWriter::new(file);
     if compression.encoding() == LayerEncoding::Tar {
-        let (Through(blob), last, length) = source.cut(Through(blob), PIECE)?;
+        let (Through(blob), last, length) = source.cut(Through(blob), PIECE, halt)?;
         let (digest, size) = finish(blob, &last[..length])?;
         return Ok(Sealed { diff_id: DiffId(digest), digest, size, uncompressed_size: size });
     }
     let hasher = known.is_none().then(Sha256::new);
     let (hasher, uncompressed_size, blob) = if compression.encoding() == LayerEncoding::Zstd {
         let plain = Hashed { hasher, size: 0, taker: ZstdWriter::new(pool, compression, blob) };
-        let (mut plain, last, length) = source.cut(plain, MEMBER)?;
+        let (mut plain, last, length) = source.cut(plain, MEMBER, halt)?;
         plain.see(&last[..length]);
         (plain.hasher, plain.size, plain.taker.finish(&last[..length])?)
     } else {
         let plain = Hashed { hasher, size: 0, taker: GzipWriter::new(pool, compression, blob) };
-        let (mut plain, last, length) = source.cut(plain, MEMBER)?;
+        let (mut plain, last, length) = source.cut(plain, MEMBER, halt)?;
         plain.see(&last[..length]);
         (plain.hasher, plain.size, plain.taker.finish(last, length)?)
     };
@@ -161,13 +152,15 @@ enum Source<'a> {
 
 impl Source<'_> {
     /// Cuts the tar into blocks; the last, which is not full, is given back.
-    fn cut<T: Take>(self, taker: T, size: usize) -> Result<(T, Vec<u8>, usize), LayerError> {
-        let mut blocks = Blocks::new(taker, size);
+    fn cut<T: Take>(self, taker: T, size: usize, halt: &Halt) -> Result<(T, Vec<u8>, usize), LayerError> {
+        halt.check()?;
+        let mut blocks = Blocks::new(Halted { taker, halt }, size);
         match self {
             Self::Changes(changes, clamp) => tar(changes, clamp, &mut blocks)?,
             Self::Tar(mut plain) => blocks.drain(&mut plain)?,
         }
-        Ok(blocks.finish())
+        let (Halted { taker, .. }, last, length) = blocks.finish();
+        Ok((taker, last, length))
     }
 }
 
@@ -195,6 +188,19 @@ fn tar<T: Take>(changes: &[Change], clamp: Option<i64>, blocks: &mut Blocks<T>) 
         }
     }
     end(blocks)
+}
+
+/// Takes no block once the work is to end.
+struct Halted<'a, T> {
+    taker: T,
+    halt: &'a Halt,
+}
+
+impl<T: Take> Take for Halted<'_, T> {
+    fn take(&mut self, block: Vec<u8>, length: usize) -> Result<Vec<u8>, LayerError> {
+        self.halt.check()?;
+        self.taker.take(block, length)
+    }
 }
 
 /// Counts and, where it is needed, hashes the blocks that pass.

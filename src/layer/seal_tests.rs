@@ -1,7 +1,7 @@
 //! Tests of sealing: the determinism contract, and refusals.
 
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::*;
 use crate::layer::content::Content;
@@ -36,8 +36,11 @@ fn compressions() -> [Compression; 7] {
     [Compression::NONE, gzip[0], gzip[1], gzip[2], zstd[0], zstd[1], zstd[2]]
 }
 
+/// Nobody ends the work.
+static GO_ON: LazyLock<Halt> = LazyLock::new(Halt::default);
+
 fn options(compression: Compression, pool: &Pool) -> Seal<'_> {
-    Seal { clamp: None, compression, known: None, pool }
+    Seal { clamp: None, compression, known: None, pool, halt: &GO_ON }
 }
 
 fn sealed(changes: &[Change], compression: Compression, workers: usize) -> (Sealed, Vec<u8>) {
@@ -51,7 +54,7 @@ fn sealed(changes: &[Change], compression: Compression, workers: usize) -> (Seal
 #[test]
 fn bytes_do_not_depend_on_the_number_of_workers() {
     let changes = [file("a", &noise(3 << 20)), file("b", &noise((5 << 20) + 77)), file("c", b"")];
-    let diff_id = diff_id(&changes, None).unwrap();
+    let diff_id = diff_id(&changes, None, &Halt::default()).unwrap();
     for compression in compressions() {
         let (want, bytes) = sealed(&changes, compression, 1);
         assert_eq!(want.digest, Digest::of(&bytes));
@@ -78,7 +81,7 @@ fn bytes_do_not_depend_on_the_size_of_writes() {
         let write = |piece: usize| {
             let source = Source::Tar(Box::new(Pieces { plain: io::Cursor::new(plain.clone()), piece }));
             let file = File::create(directory.path().join("blob")).unwrap();
-            super::write(source, compression, None, &pool, file).unwrap()
+            super::write(source, &options(compression, &pool), file).unwrap()
         };
         let want = write(plain.len());
         assert_eq!(want.diff_id, DiffId(Digest::of(&plain)));
@@ -127,7 +130,7 @@ fn an_empty_layer_is_one_member_or_frame() {
     // The diff id of two zero blocks, as every builder knows it.
     let want = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
     assert_eq!(gzip.diff_id.to_string(), want);
-    assert_eq!(diff_id(&[], None).unwrap(), gzip.diff_id);
+    assert_eq!(diff_id(&[], None, &Halt::default()).unwrap(), gzip.diff_id);
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();
     assert_eq!(plain, [0; 1024]);
@@ -140,7 +143,7 @@ fn an_empty_layer_is_one_member_or_frame() {
 fn sizes_around_a_block_read_back() {
     for size in [MEMBER - 2048, MEMBER - 1536, MEMBER - 1024, MEMBER, 2 * MEMBER - 1536] {
         let changes = [file("f", &noise(size))];
-        let want = diff_id(&changes, None).unwrap();
+        let want = diff_id(&changes, None, &Halt::default()).unwrap();
         for compression in compressions() {
             let (sealed, bytes) = sealed(&changes, compression, 2);
             assert_eq!(sealed.diff_id, want);
@@ -162,7 +165,7 @@ fn recompressing_keeps_the_diff_id_and_gives_the_bytes_of_sealing() {
             for to in compressions() {
                 let (want, bytes) = sealed(&changes, to, 2);
                 let cursor = io::Cursor::new(blob.clone());
-                let found = recompress(cursor, from.encoding(), to, &pool, &destination).unwrap();
+                let found = recompress(cursor, from.encoding(), &options(to, &pool), &destination).unwrap();
                 assert_eq!(found, want, "{from} to {to}, {size}");
                 assert!(std::fs::read(&destination).unwrap() == bytes);
             }
@@ -171,7 +174,9 @@ fn recompressing_keeps_the_diff_id_and_gives_the_bytes_of_sealing() {
     let cut = sealed(&[file("f", &noise(3000))], Compression::DEFAULT, 1).1[..900].to_vec();
     let cursor = io::Cursor::new(cut);
     let encoding = LayerEncoding::Gzip;
-    assert!(recompress(cursor, encoding, level(LayerEncoding::Zstd, 3), &pool, &destination).is_err());
+    assert!(
+        recompress(cursor, encoding, &options(level(LayerEncoding::Zstd, 3), &pool), &destination).is_err()
+    );
     assert!(!destination.exists());
 }
 
@@ -180,7 +185,7 @@ fn a_known_diff_id_is_not_looked_for_again() {
     let pool = Pool::new(2).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let changes = [file("f", &noise(2 << 20))];
-    let known = Some(diff_id(&changes, None).unwrap());
+    let known = Some(diff_id(&changes, None, &Halt::default()).unwrap());
     for compression in compressions() {
         let want = sealed(&changes, compression, 2).0;
         let options = Seal { known, ..options(compression, &pool) };
@@ -251,8 +256,50 @@ fn refusals_leave_no_file_and_no_room_taken() {
             assert!(seal(&changes, &options(compression, &pool), &destination).is_err());
             assert!(!destination.exists());
         }
-        assert!(diff_id(&changes, None).is_err());
+        assert!(diff_id(&changes, None, &Halt::default()).is_err());
     }
     assert_eq!(pool.take_seats(1).count(), 1);
     assert_eq!((0..100).filter(|_| pool.try_reserve()).count(), 4);
+}
+
+/// Content without an end in sight, which has the work halted after some bytes.
+struct Endless {
+    halt: Halt,
+    left: usize,
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.left = self.left.saturating_sub(buffer.len());
+        if self.left == 0 {
+            self.halt.ask();
+        }
+        buffer.fill(1);
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn work_that_is_halted_ends_and_leaves_nothing() {
+    let pool = Pool::new(2).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let destination = directory.path().join("blob");
+    for compression in compressions() {
+        let halt = Halt::default();
+        let seal = Seal { halt: &halt, ..options(compression, &pool) };
+        let tar = Source::Tar(Box::new(Endless { halt: halt.clone(), left: 5 << 20 }));
+        let ended = create(tar, &seal, &destination);
+        assert!(matches!(ended, Err(LayerError::Halted)), "{compression} {ended:?}");
+        assert!(!destination.exists(), "{compression}");
+    }
+    let halt = Halt::default();
+    halt.ask();
+    let changes = [file("a", b"a")];
+    let seals = Seal { halt: &halt, ..options(Compression::DEFAULT, &pool) };
+    assert!(matches!(seal(&changes, &seals, &destination), Err(LayerError::Halted)));
+    assert!(matches!(diff_id(&changes, None, &halt), Err(LayerError::Halted)));
+    let ownership = crate::image::Ownership::Kernel;
+    let written = crate::layer::write_directory(&changes, None, directory.path(), ownership, &halt);
+    assert!(matches!(written, Err(LayerError::Halted)));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }

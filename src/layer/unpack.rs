@@ -10,6 +10,7 @@ use super::content::{Change, in_order};
 use super::decode::Compression;
 use super::dir_writer::DirWriter;
 use super::error::LayerError;
+use super::halt::Halt;
 use super::index::LayerIndex;
 use super::limits::Limits;
 use super::path::LayerPath;
@@ -85,16 +86,19 @@ fn unpack_on(
 ///
 /// # Errors
 ///
-/// Fails for changes that [`super::seal`] refuses, and when reading or writing fails.
+/// Fails for changes that [`super::seal`] refuses, when reading or writing fails, and when it is halted.
 pub fn write_directory(
     changes: &[Change],
     clamp: Option<i64>,
     into: &Path,
     ownership: Ownership,
+    halt: &Halt,
 ) -> Result<Vec<LayerPath>, LayerError> {
     let mut builder = Builder::new();
     let mut writer = DirWriter::new(into, ownership)?;
+    writer.heed(halt);
     for change in in_order(changes)? {
+        halt.check()?;
         let Some(entry) = builder.place(change.entry.clamped(clamp))? else { continue };
         writer.write_content(&entry, &change.content)?;
     }

@@ -3,10 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::StoreError;
+
+/// The first pause between two tries for a lock that somebody has, and the longest: short beside what is done
+/// under a lock, and long enough that waiting costs nothing.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
 /// A lock, exclusive unless something else is said, given up when dropped or when its process dies, however it dies.
 #[derive(Debug)]
@@ -23,20 +28,25 @@ impl Drop for Lock {
 }
 
 impl Lock {
-    /// Waits for the lock of the file at `path`, which is created where it is missing.
+    /// Waits for the lock of the file at `path`, which is created where it is missing. Gives `None` soon after
+    /// `give_up` has become true.
+    ///
+    /// The kernel cannot be asked to wait: nothing would end that.
     ///
     /// # Errors
     ///
     /// Fails where the file cannot be created or the file system has no locks.
-    pub fn wait(path: &Path) -> Result<Self, StoreError> {
-        let mut file = open(path)?;
+    pub fn wait(path: &Path, give_up: &dyn Fn() -> bool) -> Result<Option<Self>, StoreError> {
+        let (mut pause, longest) = PAUSES;
         loop {
-            match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) if is_at(&file, path) => return Ok(Self { file }),
-                Ok(()) => file = open(path)?,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(StoreError::at("lock", path)(errno.into())),
+            if let Some(lock) = Self::attempt(path)? {
+                return Ok(Some(lock));
             }
+            if give_up() {
+                return Ok(None);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(longest);
         }
     }
 
@@ -76,6 +86,7 @@ impl Lock {
             match flock(&file, operation) {
                 Ok(()) if is_at(&file, path) => return Ok(Some(Self { file })),
                 Ok(()) => {}
+                Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(errno) => return Err(StoreError::at("lock", path)(errno.into())),
             }
@@ -109,8 +120,14 @@ mod tests {
     fn excludes_others_until_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = Lock::wait(&path).unwrap();
-        assert!(Lock::attempt(&path).unwrap().is_none() && Lock::is_held(&path));
+        let held = Lock::wait(&path, &|| false).unwrap();
+        assert!(held.is_some() && Lock::attempt(&path).unwrap().is_none() && Lock::is_held(&path));
+        let asked = std::cell::Cell::new(0);
+        let give_up = || {
+            asked.set(asked.get() + 1);
+            asked.get() == 3
+        };
+        assert!(Lock::wait(&path, &give_up).unwrap().is_none() && asked.get() == 3);
         drop(held);
         assert!(!Lock::is_held(&path) && !Lock::is_held(&dir.path().join("none")));
         assert!(Lock::attempt(&path).unwrap().is_some());
@@ -124,7 +141,7 @@ mod tests {
         assert!(is_at(&file, &path));
         std::fs::remove_file(&path).unwrap();
         assert!(!is_at(&file, &path));
-        let _other = Lock::wait(&path).unwrap();
+        let _other = Lock::attempt(&path).unwrap().unwrap();
         assert!(!is_at(&file, &path));
     }
 
@@ -136,7 +153,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        let held = Lock::wait(&path).unwrap();
+                        let held = Lock::wait(&path, &|| false).unwrap().unwrap();
                         std::fs::create_dir(&alone).unwrap();
                         std::fs::remove_dir(&alone).unwrap();
                         std::fs::remove_file(&path).unwrap();

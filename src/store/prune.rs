@@ -274,7 +274,7 @@ mod tests {
         let stray = store.place("steps", &Digest::of(b"damaged"));
         fs::write(&stray, b"{").unwrap();
         set_time(&stray, at(1)).unwrap();
-        drop(store.lock(&Digest::of(b"lock")).unwrap());
+        drop(store.lock_until(&Digest::of(b"lock"), &|| true).unwrap());
         let inventory = store.inventory().unwrap();
         let chosen = inventory.choose(&Criteria { unused_since: Some(at(250)), ..Criteria::default() });
         let removed = store.remove(&inventory, &chosen, &remove_all).unwrap();

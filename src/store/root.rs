@@ -95,22 +95,18 @@ impl Store {
         self.root.join(kind).join(digest.hex())
     }
 
-    /// Waits until no other build, nor another part of this one, makes the thing named `digest`.
+    /// Waits until no other build, nor another part of this one, makes the thing named `digest`. Gives `None`
+    /// soon after `give_up` has become true.
     ///
     /// # Errors
     ///
     /// Fails where the lock file cannot be used.
-    pub fn lock(&self, digest: &Digest) -> Result<Lock, StoreError> {
-        Lock::wait(&self.place("locks", digest))
-    }
-
-    /// The same, if nobody makes it at present.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::lock`].
-    pub fn try_lock(&self, digest: &Digest) -> Result<Option<Lock>, StoreError> {
-        Lock::attempt(&self.place("locks", digest))
+    pub fn lock_until(
+        &self,
+        digest: &Digest,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<Option<Lock>, StoreError> {
+        Lock::wait(&self.place("locks", digest), give_up)
     }
 
     /// A fresh directory for work in progress, removed when dropped.

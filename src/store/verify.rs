@@ -236,7 +236,8 @@ mod tests {
     use crate::image::media_type::{LayerEncoding, oci_layer};
     use crate::image::{Compression, Descriptor, Ownership};
     use crate::layer::{
-        Change, Content, Entry, EntryKind, LayerIndex, LayerPath, Pool, Seal, diff_id, seal, write_directory,
+        Change, Content, Entry, EntryKind, Halt, LayerIndex, LayerPath, Pool, Seal, diff_id, seal,
+        write_directory,
     };
     use crate::store::{Grounds, LayerId};
 
@@ -259,19 +260,25 @@ mod tests {
     fn store(root: &Path, with_blob: bool) -> (Store, LayerId) {
         let store = Store::open(root).unwrap();
         let changes = changes();
-        let diff_id = diff_id(&changes, None).unwrap();
+        let diff_id = diff_id(&changes, None, &Halt::default()).unwrap();
         let layer = LayerId::of(&diff_id);
         store.put_layer_index(&layer, &LayerIndex::from_changes(&changes, None).unwrap().encode()).unwrap();
         let scratch = store.scratch_dir().unwrap();
         let tree = scratch.path().join("fs");
         fs::create_dir(&tree).unwrap();
-        write_directory(&changes, None, &tree, Ownership::Recorded).unwrap();
+        write_directory(&changes, None, &tree, Ownership::Recorded, &Halt::default()).unwrap();
         store.adopt_layer_directory(&layer, Ownership::Recorded, &tree).unwrap();
         if with_blob {
             let pool = Pool::new(1).unwrap();
             let file = store.scratch_file();
             let encoding = LayerEncoding::Gzip;
-            let options = Seal { clamp: None, compression: Compression::DEFAULT, known: None, pool: &pool };
+            let options = Seal {
+                clamp: None,
+                compression: Compression::DEFAULT,
+                known: None,
+                pool: &pool,
+                halt: &Halt::default(),
+            };
             let sealed = seal(&changes, &options, file.path()).unwrap();
             assert_eq!(sealed.diff_id, diff_id);
             store.adopt_blob(file.path(), &sealed.digest).unwrap();

@@ -15,8 +15,8 @@ use super::{BlobRecord, Store};
 use crate::image::media_type::layer_encoding;
 use crate::image::{DiffId, Digest};
 use crate::layer::{
-    Change, Content, EntryKind, LayerError, LayerIndex, LayerPath, Limits, Mode, decoder, diff_id, read_tar,
-    verify_diff_id,
+    Change, Content, EntryKind, Halt, LayerError, LayerIndex, LayerPath, Limits, Mode, decoder, diff_id,
+    read_tar, verify_diff_id,
 };
 
 /// Files are read in pieces of this size.
@@ -106,7 +106,8 @@ impl Store {
         if let Some(blob) = blob.filter(|_| !made_here) {
             return self.compare(directory, index, blob).unwrap_or_else(|error| judged(&error));
         }
-        let written = open(directory).and_then(|root| diff_id(&changes(index, &root), None));
+        let written =
+            open(directory).and_then(|root| diff_id(&changes(index, &root), None, &Halt::default()));
         match (written, blob) {
             (Ok(found), _) if found == expected => Verdict::Whole,
             (Err(error), None) => judged(&error),
