@@ -204,7 +204,7 @@ fn nothing_is_made_of_damaged_files() {
         let outcome = build(&world, &spec.collect::<Vec<_>>().join(","), &[]);
         assert_eq!(warnings(&outcome).len(), 1, "{}", outcome.report());
         let tree = Index::layout(&out).images[0].tree();
-        assert!(tree.get(&format!("/copy-{at}")).is_some());
+        assert!(tree.get(format!("/copy-{at}")).is_some());
         let local = world.path(&format!("out/local-{at}"));
         build(&world, &format!("type=local,dest={}", local.display()), &[]);
         assert!(std::fs::read(local.join(format!("copy-{at}"))).expect("a copy") == big, "{at}");

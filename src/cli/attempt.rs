@@ -110,7 +110,7 @@ impl Session<'_> {
             cancel,
             remotes: Remotes { client: client.clone(), progress: progress.clone(), repositories },
             imports: Arc::clone(&self.imports),
-            publish: publisher.map(Publish),
+            publish: publisher.map(|publisher| Publish { ask: publisher.ask, send: publisher.send }),
             client,
             progress,
             remarks,

@@ -102,6 +102,7 @@ impl Executor {
         let mut seals = Seals::new(&self);
         // Where nothing is to be done, what the registry holds may be this very result.
         if !self.demand.work.is_empty() {
+            seals.ask();
             results.iter().for_each(|(id, done)| seals.begin(*id, &done.layers));
         }
         let wanted = self.demand.all_work();
@@ -146,6 +147,13 @@ impl Executor {
             queue = later;
             let ended = tokio::select! {
                 ended = running.join_next() => ended,
+                error = seals.failure(), if !self.cancel.is_cancelled() => {
+                    failures.push(error);
+                    if !self.options.keep_going {
+                        self.stop(&mut schedule, &mut queue, &pulls);
+                    }
+                    continue;
+                }
                 Ok(()) = interrupted.changed(), if stop.is_none() => {
                     stop = *interrupted.borrow();
                     caught = begun.times();

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use crate::dockerfile::ignore::Ignore;
 use crate::engine::BuiltLayer;
 use crate::plan::{FileSource, Request};
+use crate::registry::RegistryError;
 use crate::source::Context;
 
 /// What the command line asks for, apart from outputs.
@@ -46,10 +47,17 @@ pub struct Options {
     pub emulators: Vec<(Platform, Emulator)>,
 }
 
-/// Takes a layer of an image as soon as it is whole. What it cannot hand on then is handed on with the
-/// image.
+/// What comes of publishing: an error only where the registry will never take anything.
+type Published = BoxFuture<'static, Result<(), RegistryError>>;
+
+/// Publishes layers of the images ahead of these.
 #[derive(Clone)]
-pub struct Publish(pub Arc<dyn Fn(BuiltLayer) -> BoxFuture<'static, ()> + Send + Sync>);
+pub struct Publish {
+    /// Asks whether there is any hope, while the build begins.
+    pub ask: Arc<dyn Fn() -> Published + Send + Sync>,
+    /// Takes a layer as soon as it is whole. What it cannot hand on then is handed on with the image.
+    pub send: Arc<dyn Fn(BuiltLayer) -> Published + Send + Sync>,
+}
 
 impl fmt::Debug for Publish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

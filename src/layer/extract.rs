@@ -13,6 +13,9 @@ use super::path::LayerPath;
 use super::stream::read_blob;
 use crate::image::DiffId;
 
+/// Where the files lie that were taken out of a layer: first byte and length.
+type Places = BTreeMap<LayerPath, (u64, u64)>;
+
 /// Content is copied in pieces of this size.
 const PIECE: usize = 128 << 10;
 
@@ -33,7 +36,7 @@ pub fn extract(
     encoding: impl Into<Compression>,
     wanted: &BTreeSet<LayerPath>,
     spool: &mut File,
-) -> Result<(BTreeMap<LayerPath, (u64, u64)>, DiffId), LayerError> {
+) -> Result<(Places, DiffId), LayerError> {
     let write_error = |error| LayerError::io("write", "spool", error);
     let mut end = spool.seek(SeekFrom::End(0)).map_err(write_error)?;
     let mut found = BTreeMap::new();

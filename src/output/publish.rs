@@ -1,24 +1,41 @@
 //! Layers go to the registries as soon as they are whole, while the build goes on.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, join_all};
 
-use super::OutputSpec;
 use super::push::push_blob;
+use super::{OutputError, OutputSpec};
 use crate::engine::BuiltLayer;
 use crate::image::{Reference, Repository};
 use crate::progress::Progress;
-use crate::registry::Client;
+use crate::registry::{Client, ErrorKind, RegistryError};
 use crate::store::Store;
 
-/// Sends one layer to every repository that the image will be pushed to.
-pub type Publisher = Arc<dyn Fn(BuiltLayer) -> BoxFuture<'static, ()> + Send + Sync>;
+/// What comes of publishing: an error only where credentials are missing or do not suffice.
+type Published = BoxFuture<'static, Result<(), RegistryError>>;
+
+/// Publishes layers in every repository that the image will be pushed to.
+#[derive(Clone)]
+pub struct Publisher {
+    /// Asks whether the repositories can be pushed to.
+    pub ask: Arc<dyn Fn() -> Published + Send + Sync>,
+    /// Sends one layer.
+    pub send: Arc<dyn Fn(BuiltLayer) -> Published + Send + Sync>,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Publisher")
+    }
+}
 
 /// What sends layers ahead of the image; `None` where no output is a push.
 ///
-/// A failure is no news: the push itself sends the layer again, and reports.
+/// Most failures are no news: the push itself sends the layer again, and reports. A refusal is: nothing that
+/// the build does will change it.
 pub fn publisher(
     client: &Client,
     store: &Arc<Store>,
@@ -37,7 +54,15 @@ pub fn publisher(
     }
     let (client, store, progress) = (client.clone(), Arc::clone(store), progress.clone());
     let repositories = Arc::new(repositories);
-    Some(Arc::new(move |layer: BuiltLayer| {
+    let (asking, asked) = (client.clone(), Arc::clone(&repositories));
+    let ask = move || -> Published {
+        let (client, repositories) = (asking.clone(), Arc::clone(&asked));
+        Box::pin(async move {
+            let asked = join_all(repositories.iter().map(|repository| client.may_push(repository))).await;
+            refusal(asked.into_iter().filter_map(Result::err))
+        })
+    };
+    let send = move |layer: BuiltLayer| -> Published {
         let (client, store, progress) = (client.clone(), Arc::clone(&store), progress.clone());
         let repositories = Arc::clone(&repositories);
         Box::pin(async move {
@@ -45,7 +70,16 @@ pub fn publisher(
             let sent = repositories
                 .iter()
                 .map(|repository| push_blob(&client, &store, repository, descriptor, origin, &progress));
-            join_all(sent).await;
+            refusal(join_all(sent).await.into_iter().filter_map(|sent| match sent {
+                Err(OutputError::Registry(error)) => Some(error),
+                _ => None,
+            }))
         })
-    }))
+    };
+    Some(Publisher { ask: Arc::new(ask), send: Arc::new(send) })
+}
+
+/// The first refusal.
+fn refusal(mut failures: impl Iterator<Item = RegistryError>) -> Result<(), RegistryError> {
+    failures.find(|error| error.kind() == ErrorKind::Authentication).map_or(Ok(()), Err)
 }

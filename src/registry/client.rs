@@ -251,6 +251,15 @@ impl Client {
         upload::exists(&self.session(repository), descriptor).await
     }
 
+    /// Whether `repository` can be pushed to: begins an upload and gives it up.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry refuses or cannot be reached.
+    pub async fn may_push(&self, repository: &Repository) -> Result<(), RegistryError> {
+        upload::begin(&self.session(repository)).await
+    }
+
     /// Brings a blob from one repository to another, of the same or another registry, without a file:
     /// checks for it, mounts it where the registry is the same, or sends on what arrives.
     ///

@@ -1,11 +1,12 @@
 //! Blobs: checking for, mounting, uploading in one piece or in chunks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE};
 use reqwest::{Method, Url};
 
+use crate::image::media_type::OCI_LAYER;
 use crate::image::{Descriptor, Digest, Repository};
 
 use super::client::Pushed;
@@ -59,20 +60,7 @@ async fn bring(
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Pushed, RegistryError> {
     let operation = Operation::Push(format!("blob {}", descriptor.digest));
-    let mut upload = Upload {
-        session,
-        descriptor,
-        content,
-        progress,
-        location: None,
-        chunk: None,
-        offset: 0,
-        restarts: 0,
-        unsure: false,
-        source_failed: false,
-        sending: Retries::new(session, operation.clone()),
-        operation: operation.clone(),
-    };
+    let mut upload = Upload::new(session, descriptor, content, progress, &operation);
     let failure = match upload.run(mount).await {
         Ok(pushed) => return Ok(pushed),
         Err(failure) => failure,
@@ -89,6 +77,17 @@ pub(super) async fn exists(session: &Session, descriptor: &Descriptor) -> Result
     let operation = Operation::Push(format!("blob {}", descriptor.digest));
     let found = is_there(session, &operation, descriptor).await;
     found.map_err(|failure| session.error(operation, failure))
+}
+
+/// Begins an upload, and gives it up: whether the repository takes any.
+pub(super) async fn begin(session: &Session) -> Result<(), RegistryError> {
+    let operation = Operation::Push("layers".to_owned());
+    let nothing = Descriptor::of(OCI_LAYER, b"");
+    let content = Content::File(PathBuf::new());
+    let mut upload = Upload::new(session, &nothing, content, &|_| (), &operation);
+    let begun = upload.begin().await;
+    upload.cancel().await;
+    begun.map_err(|failure| session.error(operation, failure))
 }
 
 /// Whether the repository holds a blob; what cannot be told counts as no.
@@ -140,6 +139,31 @@ struct Upload<'a> {
     source_failed: bool,
     /// The tries to send the content, in whatever session.
     sending: Retries<'a>,
+}
+
+impl<'a> Upload<'a> {
+    fn new(
+        session: &'a Session,
+        descriptor: &'a Descriptor,
+        content: Content,
+        progress: &'a (dyn Fn(u64) + Send + Sync),
+        operation: &Operation,
+    ) -> Self {
+        Self {
+            session,
+            descriptor,
+            content,
+            progress,
+            location: None,
+            chunk: None,
+            offset: 0,
+            restarts: 0,
+            unsure: false,
+            source_failed: false,
+            sending: Retries::new(session, operation.clone()),
+            operation: operation.clone(),
+        }
+    }
 }
 
 impl Upload<'_> {
