@@ -251,7 +251,8 @@ impl Client {
         upload::exists(&self.session(repository), descriptor).await
     }
 
-    /// Whether `repository` can be pushed to: begins an upload and gives it up.
+    /// Whether `repository` can be pushed to: begins an upload, which the registry clears away by
+    /// itself.
     ///
     /// # Errors
     ///

@@ -79,15 +79,16 @@ pub(super) async fn exists(session: &Session, descriptor: &Descriptor) -> Result
     found.map_err(|failure| session.error(operation, failure))
 }
 
-/// Begins an upload, and gives it up: whether the repository takes any.
+/// Begins an upload of which nothing will come: whether the repository takes any.
+///
+/// It is left to the registry, which clears such away after some days: giving it up takes a right of its own,
+/// and so a token, where there are tokens.
 pub(super) async fn begin(session: &Session) -> Result<(), RegistryError> {
     let operation = Operation::Push("layers".to_owned());
     let nothing = Descriptor::of(OCI_LAYER, b"");
     let content = Content::File(PathBuf::new());
     let mut upload = Upload::new(session, &nothing, content, &|_| (), &operation);
-    let begun = upload.begin().await;
-    upload.cancel().await;
-    begun.map_err(|failure| session.error(operation, failure))
+    upload.begin().await.map_err(|failure| session.error(operation, failure))
 }
 
 /// Whether the repository holds a blob; what cannot be told counts as no.
