@@ -30,7 +30,7 @@ use crate::store::{Damage, Store};
 const MOST_MENDED: u32 = 2;
 
 /// All that stays the same, however often the build begins.
-pub(super) struct Session<'a> {
+pub(super) struct Brief<'a> {
     pub(super) arguments: &'a BuildArgs,
     pub(super) environment: &'a Environment,
     pub(super) dockerfile: Dockerfile,
@@ -60,7 +60,7 @@ pub(super) enum Attempt {
     Failed(Vec<BuildError>),
 }
 
-impl Session<'_> {
+impl Brief<'_> {
     /// Builds and hands over. Where a failure may be the store's and something of it is damaged, that is
     /// dropped, and the build begins again.
     pub(super) async fn carry_out(

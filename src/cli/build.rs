@@ -10,7 +10,7 @@ use fanfold_platforms::Platform;
 
 use super::agents::Agents;
 use super::args::BuildArgs;
-use super::attempt::{Attempt, Session};
+use super::attempt::{Attempt, Brief};
 use super::environment::Environment;
 use super::errors::{Failure, Kind};
 use super::host::{Execution, Machine};
@@ -326,7 +326,7 @@ async fn build(
         emulators: emulation.emulators,
     });
     let imports = Arc::new(Imports::new(cache_from, client.clone(), progress.clone()));
-    let session = Session {
+    let brief = Brief {
         arguments,
         environment,
         dockerfile,
@@ -343,7 +343,7 @@ async fn build(
         cache_to,
         umask,
     };
-    let (finished, written) = match session.carry_out(remarks, interrupted).await? {
+    let (finished, written) = match brief.carry_out(remarks, interrupted).await? {
         Attempt::Done(finished, written) => (finished, written),
         Attempt::NeedsSandbox(sites) => return Ok(Ending::NeedsSandbox(sites)),
         Attempt::Failed(failures) => {
@@ -355,7 +355,7 @@ async fn build(
         platforms: finished.platforms,
         digest: top.clone(),
         index: finished.built.index.is_some(),
-        names: session.names.iter().map(ToString::to_string).collect(),
+        names: brief.names.iter().map(ToString::to_string).collect(),
         outputs: written,
         duration: begun.elapsed(),
     }));
