@@ -142,6 +142,7 @@ impl CacheFrom {
     ///
     /// Fails for types and options that do not exist or cannot be honoured, and for what is missing.
     pub fn parse(text: &str) -> Result<Self, CacheSpecError> {
+        refuse_word(text, TYPES_FROM)?;
         if is_bare(text) {
             return Ok(Self::Registry(text.parse()?));
         }
@@ -187,6 +188,7 @@ impl CacheTo {
     /// Fails for types and options that do not exist or cannot be honoured, for what is missing, and for
     /// references that no tag can stand beside.
     pub fn parse(text: &str) -> Result<Self, CacheSpecError> {
+        refuse_word(text, TYPES_TO)?;
         if is_bare(text) {
             let target = CacheTarget::Registry(writable(text)?);
             return Ok(Self { target, mode: CacheMode::Min, ignore_error: true });
@@ -239,6 +241,14 @@ impl fmt::Display for CacheTo {
             CacheTarget::Local(directory) => directory.display().fmt(f),
             CacheTarget::Inline => f.write_str("inline"),
         }
+    }
+}
+
+/// Refuses the name of a type that stands alone: it would mean an image of that name.
+fn refuse_word(text: &str, supported: &'static str) -> Result<(), CacheSpecError> {
+    match text {
+        "registry" | "local" | "inline" | "gha" | "s3" | "azblob" => Err(CacheSpecError::NoType(supported)),
+        _ => Ok(()),
     }
 }
 
@@ -405,6 +415,8 @@ mod tests {
             ),
             (true, "type=registry,ref", "`ref` is not of the form key=value"),
             (true, "type=registry,ref=a,ref=b", "`ref` is given more than once"),
+            (true, "inline", "type= is missing: the types are registry and local"),
+            (false, "gha", "type= is missing: the types are registry, local and inline"),
             (true, "", "`` is not a valid image name: the repository is missing"),
             (
                 false,
