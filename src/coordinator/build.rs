@@ -14,10 +14,10 @@ use super::demand::Demand;
 use super::execute::{Done, Executor, shown};
 use super::known::{Found, Hit, known};
 use super::results::Results;
-use super::{BuildError, ErrorKind, Options, Publish, Remotes, Source, Stop, fold, stopped};
+use super::{BuildError, ErrorKind, Options, Remotes, Source, Stop, fold, stopped};
 use crate::cache::Imports;
 use crate::dockerfile::Dockerfile;
-use crate::engine::{Built, Cancel, Engine, Layer};
+use crate::engine::{Built, Cancel, Engine, Layer, Publisher};
 use crate::image::Digest;
 use crate::plan::{self, Graph, Op, RunSite, StepId, Wanted, plan};
 use crate::progress::{Event, Execution, PlatformSummary, Progress, Step, Warning};
@@ -45,7 +45,7 @@ pub struct Build {
     /// Remote caches.
     pub imports: Arc<Imports>,
     /// Takes layers of the images as soon as they are whole.
-    pub publish: Option<Publish>,
+    pub publish: Option<Publisher>,
     /// What is to be said before anything is done.
     pub remarks: Vec<Event>,
 }

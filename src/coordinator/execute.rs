@@ -10,14 +10,13 @@ use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use super::answers::Answers;
 use super::demand::Demand;
 use super::known::Hit;
-use super::options::Publish;
 use super::pull::{self, Form};
 use super::running::{self, Running};
 use super::schedule::Schedule;
 use super::seals::Seals;
 use super::{BuildError, ErrorKind, Options, Recovery, Source, Stop};
 use crate::cache::Imports;
-use crate::engine::{Cancel, Engine, Layer, Programs, State};
+use crate::engine::{Cancel, Engine, Layer, Programs, Publisher, State};
 use crate::image::Digest;
 use crate::plan::{Graph, Op, StepId};
 use crate::progress::{Event, Progress, human};
@@ -41,7 +40,7 @@ pub(super) struct Executor {
     /// What was made in this build, by content key.
     pub(super) made: Arc<Mutex<HashMap<Digest, Hit>>>,
     /// Takes layers of the images as soon as they are whole.
-    pub(super) publish: Option<Publish>,
+    pub(super) publish: Option<Publisher>,
 }
 
 /// The result of a step.

@@ -39,7 +39,7 @@ mod warm;
 pub use build::{Build, Finished, Outcome};
 pub use check::{Check, Checked};
 pub use error::{BuildError, ErrorKind, Recovery};
-pub use options::{Annotation, ContextAt, Emulator, Options, Publish, Scope, Way};
+pub use options::{Annotation, ContextAt, Emulator, Options, Scope, Way};
 pub use remotes::{Remotes, Repositories, WebFile, explain};
 pub use results::Results;
 pub use source::Source;

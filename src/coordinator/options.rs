@@ -1,18 +1,14 @@
 //! How a build is to be carried out.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanfold_platforms::Platform;
 use fanfold_qemu::Interpreter;
-use futures::future::BoxFuture;
 
 use crate::dockerfile::ignore::Ignore;
-use crate::engine::BuiltLayer;
 use crate::plan::{FileSource, Request};
-use crate::registry::RegistryError;
 use crate::source::Context;
 
 /// What the command line asks for, apart from outputs.
@@ -45,24 +41,6 @@ pub struct Options {
     pub annotations: Vec<Annotation>,
     /// Platforms whose commands are emulated.
     pub emulators: Vec<(Platform, Emulator)>,
-}
-
-/// What comes of publishing: an error only where the registry will never take anything.
-type Published = BoxFuture<'static, Result<(), RegistryError>>;
-
-/// Publishes layers of the images ahead of these.
-#[derive(Clone)]
-pub struct Publish {
-    /// Asks whether there is any hope, while the build begins.
-    pub ask: Arc<dyn Fn() -> Published + Send + Sync>,
-    /// Takes a layer as soon as it is whole. What it cannot hand on then is handed on with the image.
-    pub send: Arc<dyn Fn(BuiltLayer) -> Published + Send + Sync>,
-}
-
-impl fmt::Debug for Publish {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Publish")
-    }
 }
 
 /// Where the files of a context are.

@@ -284,14 +284,15 @@ impl Engine {
                 contents = Some(self.stage_part(&state, &tree, node.entry, &mut staging)?);
             }
         }
-        write_directory(
-            &staging.into_changes(),
-            self.settings.epoch,
-            into,
-            self.ownership(),
-            self.cancel.halt(),
-        )?;
+        self.write_staged(staging, into)?;
         drop(contents);
+        Ok(())
+    }
+
+    /// Writes what is staged into a directory.
+    fn write_staged(&self, staging: Staging<'_>, into: &Path) -> Result<(), EngineError> {
+        let (clamp, changes) = (self.settings.epoch, staging.into_changes());
+        write_directory(&changes, clamp, into, self.ownership(), self.cancel.halt())?;
         Ok(())
     }
 
@@ -353,13 +354,7 @@ impl Engine {
             contents
         };
         let into = if path.is_dir() { &*path } else { scratch.path() };
-        write_directory(
-            &staging.into_changes(),
-            self.settings.epoch,
-            into,
-            self.ownership(),
-            self.cancel.halt(),
-        )?;
+        self.write_staged(staging, into)?;
         drop(contents);
         // It is nobody else's: one that is moved there need not be copied once more.
         let read_only = read_only && !self.moves_mounts();

@@ -31,6 +31,6 @@ mod write;
 pub use compression::{Chosen, CompressionSpec, Disagreement, compression};
 pub use error::OutputError;
 pub use metadata::{iidfile, metadata, write_metadata};
-pub use publish::{Publisher, publisher};
+pub use publish::publisher;
 pub use spec::{Destination, OutputSpec, SpecError};
 pub use write::{Context, check_destinations, write};

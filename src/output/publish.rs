@@ -1,36 +1,17 @@
 //! Layers go to the registries as soon as they are whole, while the build goes on.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 
 use super::push::push_blob;
 use super::{OutputError, OutputSpec};
-use crate::engine::BuiltLayer;
+use crate::engine::{BuiltLayer, Published, Publisher};
 use crate::image::{Reference, Repository};
 use crate::progress::Progress;
 use crate::registry::{Client, ErrorKind, RegistryError};
 use crate::store::Store;
-
-/// What comes of publishing: an error only where credentials are missing or do not suffice.
-type Published = BoxFuture<'static, Result<(), RegistryError>>;
-
-/// Publishes layers in every repository that the image will be pushed to.
-#[derive(Clone)]
-pub struct Publisher {
-    /// Asks whether the repositories can be pushed to.
-    pub ask: Arc<dyn Fn() -> Published + Send + Sync>,
-    /// Sends one layer.
-    pub send: Arc<dyn Fn(BuiltLayer) -> Published + Send + Sync>,
-}
-
-impl fmt::Debug for Publisher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Publisher")
-    }
-}
 
 /// What sends layers ahead of the image; `None` where no output is a push.
 ///
