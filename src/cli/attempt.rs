@@ -13,7 +13,7 @@ use super::inputs;
 use super::process::Umask;
 use crate::cache::{CacheTo, Imports};
 use crate::coordinator::{
-    Build, BuildError, Finished, Options, Outcome, Publish, Recovery, Remotes, Source, Stop, stopped,
+    Build, BuildError, Finished, Options, Outcome, Recovery, Remotes, Source, Stop, stopped,
 };
 use crate::dockerfile::Dockerfile;
 use crate::engine::{Cancel, Engine, Settings};
@@ -25,8 +25,8 @@ use crate::registry::Client;
 use crate::sandbox::remove_tree;
 use crate::store::{Damage, Store};
 
-/// How often the store is mended, or the context read again, for one build. What is damaged is gone after the first time; only a disk
-/// that goes on failing needs more.
+/// How often the store is mended, or the context read again, for one build. What is damaged is gone after
+/// the first time; only a disk that goes on failing, or somebody who goes on writing, needs more.
 const MOST_MENDED: u32 = 2;
 
 /// All that stays the same, however often the build begins.
@@ -76,8 +76,7 @@ impl Brief<'_> {
             if failures.iter().any(|failure| failure.recovery == Recovery::BeginAgain) {
                 continue;
             }
-            let reads_again = failures.iter().any(|failure| failure.recovery == Recovery::ReadAgain);
-            if mended == MOST_MENDED || !(reads_again || self.mend(failures)?) {
+            if mended == MOST_MENDED || !(self.reads_again(failures) || self.mend(failures)?) {
                 return Ok(attempt);
             }
             mended += 1;
@@ -110,7 +109,7 @@ impl Brief<'_> {
             cancel,
             remotes: Remotes { client: client.clone(), progress: progress.clone(), repositories },
             imports: Arc::clone(&self.imports),
-            publish: publisher.map(|publisher| Publish { ask: publisher.ask, send: publisher.send }),
+            publish: publisher,
             client,
             progress,
             remarks,
@@ -147,6 +146,17 @@ impl Brief<'_> {
                 Ok(Attempt::Failed(vec![failure]))
             }
         }
+    }
+
+    /// Whether a file of a context has changed meanwhile, which is said.
+    fn reads_again(&self, failures: &[BuildError]) -> bool {
+        let changed = failures.iter().find(|failure| failure.recovery == Recovery::ReadAgain);
+        if let Some(failure) = changed {
+            let text = format!("{}: the build begins again", failure.message);
+            let hint = failure.hint.clone();
+            self.progress.send(Event::Warning(Warning { hint, ..Warning::new(text) }));
+        }
+        changed.is_some()
     }
 
     /// Where the store may be at fault, all that the build has used of it is read again, and what is damaged

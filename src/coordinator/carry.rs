@@ -56,8 +56,8 @@ impl Executor {
     }
 
     /// Makes a result, unless one is known under the content key, or somebody else is making it: another
-    /// platform of this build, or another build. What was made in this build is known in any case. What is to be said of a `copy` is its own, whoever made its
-    /// layer.
+    /// platform of this build, or another build. What was made in this build is known in any case. What is to
+    /// be said of a `copy` is its own, whoever made its layer.
     fn once(
         &self,
         id: StepId,
