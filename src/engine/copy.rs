@@ -135,7 +135,7 @@ impl Engine {
         }
         copying.inline_files()?;
         let staging = copying.staging;
-        let (kept, known) = (staging.kept(), staging.digests());
+        let (kept, known) = (staging.kept(), staging.known_data());
         let changes = staging.into_changes();
         let equal = Equal { kept: &kept, known, clamp: self.settings.epoch, cancel: &self.cancel };
         let content = equal.digest(&changes)?;
@@ -347,14 +347,14 @@ impl Copying<'_, '_> {
             attributes_of = file.path.clone();
             group = links.map(|number| (number, file.layer, file.path));
         }
-        let mut digest = None;
+        let mut data = None;
         if let Origin::Context(context) = &part.origin {
             entry.xattrs = context.xattrs(&attributes_of);
-            digest = context.known_digest(&attributes_of);
+            data = context.known_data(&attributes_of);
         }
         entry.path = target;
         self.dress(&mut entry);
-        self.staging.put_known(entry, content, group, digest);
+        self.staging.put_known(entry, content, group, data);
         Ok(())
     }
 

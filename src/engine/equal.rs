@@ -3,26 +3,28 @@
 //! again with the same outcome, are one layer.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::unpacking::Stoppable;
 use super::{Cancel, EngineError};
-use crate::image::{Digest, HashingReader, Sha256};
+use crate::image::{DataHash, Digest, Sha256};
 use crate::layer::{Change, Content, EntryKind, LayerPath};
 
 /// Below this many files, threads cost more than they save.
 const WORTH_THREADS: usize = 16;
 
+/// Bytes that are read at once.
+const AT_ONCE: usize = 64 << 10;
+
 /// Changes whenever equal copies would get other keys, so that old records miss.
-const FORMAT: &[u8] = b"fanfold copy 1";
+const FORMAT: &[u8] = b"fanfold copy 2";
 
 /// How changes are compared.
 pub(super) struct Equal<'a> {
     /// Directories of the stack below: their times are part of the layer.
     pub(super) kept: &'a BTreeSet<LayerPath>,
-    /// Digests of files that were read already, one for each change.
-    pub(super) known: Vec<Option<Digest>>,
+    /// Hashes of files that were read already, one for each change.
+    pub(super) known: Vec<Option<DataHash>>,
     /// The bound on times.
     pub(super) clamp: Option<i64>,
     /// Ends reading.
@@ -53,7 +55,7 @@ impl Equal<'_> {
                 hasher.field(name);
                 hasher.field(value);
             }
-            hasher.field(data.as_ref().map_or(b"", |digest| digest.raw()));
+            hasher.field(data.as_ref().map_or(b"", |data| data.raw()));
         }
         Ok(hasher.finish())
     }
@@ -86,12 +88,12 @@ fn kind(hasher: &mut Sha256, kind: &EntryKind) {
     hasher.field(bytes);
 }
 
-/// The digest of each change's data, on several threads where that helps.
+/// The hash of each change's data, on several threads where that helps.
 fn data(
-    mut data: Vec<Option<Digest>>,
+    mut data: Vec<Option<DataHash>>,
     changes: &[Change],
     cancel: &Cancel,
-) -> Result<Vec<Option<Digest>>, EngineError> {
+) -> Result<Vec<Option<DataHash>>, EngineError> {
     let is_unread =
         |at: &usize| data[*at].is_none() && matches!(changes[*at].entry.kind, EntryKind::File { .. });
     let unread: Vec<usize> = (0..changes.len()).filter(is_unread).collect();
@@ -100,10 +102,11 @@ fn data(
         _ => std::thread::available_parallelism().map_or(1, usize::from),
     };
     let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Digest)>, EngineError> {
+    let work = || -> Result<Vec<(usize, DataHash)>, EngineError> {
         let mut read = Vec::new();
+        let mut buffer = vec![0; AT_ONCE];
         while let Some(at) = unread.get(next.fetch_add(1, Ordering::Relaxed)) {
-            read.push((*at, digest_of(&changes[*at].content, cancel)?));
+            read.push((*at, hash(&changes[*at].content, &mut buffer, cancel)?));
         }
         Ok(read)
     };
@@ -114,18 +117,17 @@ fn data(
         joined.chain([own]).collect()
     });
     for result in results {
-        for (at, digest) in result? {
-            data[at] = Some(digest);
+        for (at, hash) in result? {
+            data[at] = Some(hash);
         }
     }
     Ok(data)
 }
 
-fn digest_of(content: &Content, cancel: &Cancel) -> Result<Digest, EngineError> {
+fn hash(content: &Content, buffer: &mut [u8], cancel: &Cancel) -> Result<DataHash, EngineError> {
     let content = Stoppable { inner: content.open()?, cancel: cancel.clone() };
-    let mut reader = HashingReader::new(content);
-    match io::copy(&mut reader, &mut io::sink()) {
+    match DataHash::read(content, buffer) {
         Err(_) if cancel.is_cancelled() => Err(EngineError::Cancelled),
-        read => read.map(|_| reader.finish().1).map_err(EngineError::io("read a file that is copied")),
+        read => read.map_err(EngineError::io("read a file that is copied")),
     }
 }

@@ -180,7 +180,7 @@ impl Engine {
     /// How blobs are written.
     fn options(&self, clamp: Option<i64>) -> Seal<'_> {
         let (compression, halt) = (self.settings.compression, self.cancel.halt());
-        Seal { clamp, compression, known: None, pool: &self.pool, halt }
+        Seal { clamp, compression, pool: &self.pool, halt }
     }
 
     /// Whether the blob of a layer from elsewhere is to be replaced by one of another encoding.

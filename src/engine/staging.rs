@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{EngineError, StepFailure};
-use crate::image::Digest;
+use crate::image::DataHash;
 use crate::layer::{Change, Content, Entry, EntryKind, LayerError, LayerPath, Tree};
 
 /// Which of several names of one file this is: the source's number and the file's own path in it.
@@ -24,8 +24,8 @@ struct Staged {
     group: Option<LinkGroup>,
     /// Whether it stands there for the sake of what is below it, as it was before.
     kept: bool,
-    /// The digest of its data, where that is known.
-    digest: Option<Digest>,
+    /// The hash of its data, where that is known.
+    data: Option<DataHash>,
 }
 
 /// What is at a path.
@@ -123,7 +123,7 @@ impl<'t> Staging<'t> {
             self.forget_below(&path);
         }
         self.changes
-            .insert(path, Staged { change: Change { entry, content }, group, kept: false, digest: None });
+            .insert(path, Staged { change: Change { entry, content }, group, kept: false, data: None });
     }
 
     /// What was staged below a directory goes when something else takes the directory's place.
@@ -152,7 +152,7 @@ impl<'t> Staging<'t> {
                 let mut entry = node.entry;
                 entry.path = parent.clone();
                 let change = Change { entry, content: Content::Empty };
-                self.changes.insert(parent, Staged { change, group: None, kept: true, digest: None });
+                self.changes.insert(parent, Staged { change, group: None, kept: true, data: None });
             }
         }
     }
@@ -175,25 +175,25 @@ impl<'t> Staging<'t> {
         }
     }
 
-    /// Puts a file in its place, as [`Staging::put`], of whose data this is the digest.
+    /// Puts a file in its place, as [`Staging::put`], of whose data this is the hash.
     pub(super) fn put_known(
         &mut self,
         entry: Entry,
         content: Content,
         group: Option<LinkGroup>,
-        digest: Option<Digest>,
+        data: Option<DataHash>,
     ) {
         let path = entry.path.clone();
         self.put(entry, content, group);
         if let Some(staged) = self.changes.get_mut(&path) {
-            staged.digest = digest;
+            staged.data = data;
         }
     }
 
-    /// The digests that are known of files' data, in path order of all changes.
-    pub(super) fn digests(&self) -> Vec<Option<Digest>> {
-        let digest = |staged: &Staged| staged.digest.filter(|_| staged.change.entry.is_file());
-        self.changes.values().map(digest).collect()
+    /// What is known of files' data, in path order of all changes.
+    pub(super) fn known_data(&self) -> Vec<Option<DataHash>> {
+        let data = |staged: &Staged| staged.data.filter(|_| staged.change.entry.is_file());
+        self.changes.values().map(data).collect()
     }
 
     /// The directories that are among the changes for the sake of what is below them alone, with all their

@@ -23,6 +23,7 @@
 
 mod advance;
 mod attributes;
+mod behind;
 mod beneath;
 mod blocks;
 mod build;

@@ -1,8 +1,8 @@
 //! [`seal`]: turns changes into a layer blob; [`recompress`]: turns a blob into another of the same tar.
 //!
 //! One pass: content is read straight into blocks of 1 MiB, hashed, and compressed on other threads while
-//! the next is read; the blob is hashed as it is written. The bytes depend on the tar and the compression
-//! alone.
+//! the next is read; one more thread hashes and writes the blob. The bytes depend on the tar and the
+//! compression alone.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -12,6 +12,7 @@ use std::path::Path;
 use crate::image::media_type::LayerEncoding;
 use crate::image::{Compression, DiffId, Digest, HashingWriter, Sha256};
 
+use super::behind::Behind;
 use super::blocks::{Blocks, Take, Through, written};
 use super::content::{Change, in_order};
 use super::decode::decoder;
@@ -31,9 +32,6 @@ pub struct Seal<'a> {
     pub clamp: Option<i64>,
     /// Compression of the blob.
     pub compression: Compression,
-    /// The diff id, where [`diff_id`] found it for the same changes and their content cannot have changed
-    /// since: the tar is then not hashed again, and what is said here is given back unseen.
-    pub known: Option<DiffId>,
     /// Compresses.
     pub pool: &'a Pool,
     /// Ends it before it is done.
@@ -82,7 +80,7 @@ pub fn recompress(
     destination: &Path,
 ) -> Result<Sealed, LayerError> {
     let plain = decoder(BufReader::with_capacity(PIECE, blob), encoding, &Limits::default())?;
-    create(Source::Tar(plain), &Seal { known: None, ..*options }, destination)
+    create(Source::Tar(plain), options, destination)
 }
 
 /// The digest of the tar that [`seal`] makes of `changes` with the same bound on times; nothing is
@@ -93,8 +91,10 @@ pub fn recompress(
 /// As [`seal`].
 pub fn diff_id(changes: &[Change], clamp: Option<i64>, halt: &Halt) -> Result<DiffId, LayerError> {
     let source = Source::Changes(changes, clamp);
-    let (Through(plain), last, length) = source.cut(Through(HashingWriter::new(io::sink())), PIECE, halt)?;
-    Ok(DiffId(finish(plain, &last[..length])?.0))
+    let (Through(mut plain), last, length) =
+        source.cut(Through(HashingWriter::new(io::sink())), PIECE, halt)?;
+    plain.write_all(&last[..length]).map_err(written)?;
+    Ok(DiffId(plain.finish().1))
 }
 
 fn create(source: Source<'_>, options: &Seal<'_>, destination: &Path) -> Result<Sealed, LayerError> {
@@ -110,36 +110,27 @@ fn create(source: Source<'_>, options: &Seal<'_>, destination: &Path) -> Result<
 }
 
 fn write(source: Source<'_>, options: &Seal<'_>, file: File) -> Result<Sealed, LayerError> {
-    let Seal { compression, known, pool, halt, .. } = *options;
-    let blob = HashingWriter::new(file);
+    let Seal { compression, pool, halt, .. } = *options;
+    let blob = Behind::new(file);
     if compression.encoding() == LayerEncoding::Tar {
-        let (Through(blob), last, length) = source.cut(Through(blob), PIECE, halt)?;
-        let (digest, size) = finish(blob, &last[..length])?;
+        let (Through(mut blob), last, length) = source.cut(Through(blob), PIECE, halt)?;
+        blob.write_all(&last[..length]).map_err(written)?;
+        let (digest, size) = blob.finish().map_err(written)?;
         return Ok(Sealed { diff_id: DiffId(digest), digest, size, uncompressed_size: size });
     }
-    let hasher = known.is_none().then(Sha256::new);
     let (hasher, uncompressed_size, blob) = if compression.encoding() == LayerEncoding::Zstd {
-        let plain = Hashed { hasher, size: 0, taker: ZstdWriter::new(pool, compression, blob) };
+        let plain = Hashed::new(ZstdWriter::new(pool, compression, blob));
         let (mut plain, last, length) = source.cut(plain, MEMBER, halt)?;
         plain.see(&last[..length]);
         (plain.hasher, plain.size, plain.taker.finish(&last[..length])?)
     } else {
-        let plain = Hashed { hasher, size: 0, taker: GzipWriter::new(pool, compression, blob) };
+        let plain = Hashed::new(GzipWriter::new(pool, compression, blob));
         let (mut plain, last, length) = source.cut(plain, MEMBER, halt)?;
         plain.see(&last[..length]);
         (plain.hasher, plain.size, plain.taker.finish(last, length)?)
     };
-    let (digest, size) = finish(blob, b"")?;
-    let found = hasher.map(|hasher| DiffId(hasher.finish())).or(known);
-    let diff_id = found.expect("what is not known is hashed");
-    Ok(Sealed { diff_id, digest, size, uncompressed_size })
-}
-
-/// Writes the last bytes; gives digest and size of all.
-fn finish<W: Write>(mut writer: HashingWriter<W>, last: &[u8]) -> Result<(Digest, u64), LayerError> {
-    writer.write_all(last).map_err(written)?;
-    let (_, digest, size) = writer.finish();
-    Ok((digest, size))
+    let (digest, size) = blob.finish().map_err(written)?;
+    Ok(Sealed { diff_id: DiffId(hasher.finish()), digest, size, uncompressed_size })
 }
 
 /// Where a tar comes from.
@@ -203,18 +194,20 @@ impl<T: Take> Take for Halted<'_, T> {
     }
 }
 
-/// Counts and, where it is needed, hashes the blocks that pass.
+/// Counts and hashes the blocks that pass.
 struct Hashed<T> {
-    hasher: Option<Sha256>,
+    hasher: Sha256,
     size: u64,
     taker: T,
 }
 
 impl<T> Hashed<T> {
+    fn new(taker: T) -> Self {
+        Self { hasher: Sha256::new(), size: 0, taker }
+    }
+
     fn see(&mut self, bytes: &[u8]) {
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(bytes);
-        }
+        self.hasher.update(bytes);
         self.size += bytes.len() as u64;
     }
 }

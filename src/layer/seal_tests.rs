@@ -40,7 +40,7 @@ fn compressions() -> [Compression; 7] {
 static GO_ON: LazyLock<Halt> = LazyLock::new(Halt::default);
 
 fn options(compression: Compression, pool: &Pool) -> Seal<'_> {
-    Seal { clamp: None, compression, known: None, pool, halt: &GO_ON }
+    Seal { clamp: None, compression, pool, halt: &GO_ON }
 }
 
 fn sealed(changes: &[Change], compression: Compression, workers: usize) -> (Sealed, Vec<u8>) {
@@ -178,19 +178,6 @@ fn recompressing_keeps_the_diff_id_and_gives_the_bytes_of_sealing() {
         recompress(cursor, encoding, &options(level(LayerEncoding::Zstd, 3), &pool), &destination).is_err()
     );
     assert!(!destination.exists());
-}
-
-#[test]
-fn a_known_diff_id_is_not_looked_for_again() {
-    let pool = Pool::new(2).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let changes = [file("f", &noise(2 << 20))];
-    let known = Some(diff_id(&changes, None, &Halt::default()).unwrap());
-    for compression in compressions() {
-        let want = sealed(&changes, compression, 2).0;
-        let options = Seal { known, ..options(compression, &pool) };
-        assert_eq!(seal(&changes, &options, &directory.path().join("blob")).unwrap(), want);
-    }
 }
 
 #[test]

@@ -5,29 +5,29 @@ use std::io::{self, Read};
 
 use super::error::LayerError;
 use super::stamp::Stamp;
-use crate::image::{Digest, Sha256};
+use crate::image::{DataHash, DataHasher};
 
 /// What a file was when it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// What the system said of it.
     pub stamp: Stamp,
-    /// The digest of its data, where a change may not show in what the system says.
-    pub digest: Option<Digest>,
+    /// The hash of its data, where a change may not show in what the system says.
+    pub data: Option<DataHash>,
 }
 
 /// A file that is read once more. Its end is reached only if it is what it was.
 pub(super) struct Watched {
     file: File,
     seen: Seen,
-    hasher: Option<Sha256>,
+    hasher: Option<DataHasher>,
     /// Whether its end was reached.
     is_read: bool,
 }
 
 impl Watched {
     pub(super) fn new(file: File, seen: Seen) -> Self {
-        let hasher = seen.digest.map(|_| Sha256::new());
+        let hasher = seen.data.map(|_| DataHasher::new());
         Self { file, seen, hasher, is_read: false }
     }
 
@@ -35,8 +35,8 @@ impl Watched {
         if std::mem::replace(&mut self.is_read, true) {
             return Ok(());
         }
-        let same = match (self.hasher.take(), self.seen.digest) {
-            (Some(hasher), Some(digest)) => hasher.finish() == digest,
+        let same = match (self.hasher.take(), self.seen.data) {
+            (Some(hasher), Some(data)) => hasher.finish() == data,
             _ => Stamp::of(&rustix::fs::fstat(&self.file)?) == self.seen.stamp,
         };
         if same { Ok(()) } else { Err(io::Error::other(LayerError::Changed { path: String::new() })) }
@@ -66,8 +66,8 @@ mod tests {
         let path = directory.path().join("f");
         fs::write(&path, "aaaa").unwrap();
         let stamp = |path: &std::path::Path| Stamp::of(&rustix::fs::stat(path).unwrap());
-        let by_time = Seen { stamp: stamp(&path), digest: None };
-        let by_data = Seen { stamp: stamp(&path), digest: Some(Digest::of(b"aaaa")) };
+        let by_time = Seen { stamp: stamp(&path), data: None };
+        let by_data = Seen { stamp: stamp(&path), data: Some(DataHash::of(b"aaaa")) };
         let read = |seen| {
             let mut watched = Watched::new(File::open(&path).unwrap(), seen);
             io::read_to_string(&mut watched).map_err(|error| LayerError::stream(error).to_string())

@@ -222,8 +222,7 @@ fn sealing_unpacking_and_scanning_agree() {
     let place = Place::new();
     for encoding in [LayerEncoding::Tar, LayerEncoding::Gzip, LayerEncoding::Zstd] {
         let compression = crate::image::Compression::new(encoding, None).unwrap();
-        let options =
-            Seal { clamp: Some(500), compression, known: None, pool: &pool, halt: &Halt::default() };
+        let options = Seal { clamp: Some(500), compression, pool: &pool, halt: &Halt::default() };
         let blob = place.0.path().join("blob");
         let sealed = seal(&changes, &options, &blob).unwrap();
         let into = place.0.path().join(format!("{encoding:?}"));
@@ -343,7 +342,7 @@ fn any_number_of_threads_writes_the_same() {
         let scanned = scan_upper(&into, &Tree::default(), &[]).unwrap();
         let compression = crate::image::Compression::NONE;
         let blob = place.0.path().join("blob");
-        let options = Seal { clamp: None, compression, known: None, pool: &pool, halt: &Halt::default() };
+        let options = Seal { clamp: None, compression, pool: &pool, halt: &Halt::default() };
         found.push(seal(&scanned, &options, &blob).unwrap());
         fs::set_permissions(into.join("d1"), fs::Permissions::from_mode(0o755)).unwrap();
     }

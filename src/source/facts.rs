@@ -11,13 +11,13 @@ use super::stat_cache::{Clock, Recalled, StatCache};
 use super::walk::processors;
 use super::{Context, SourceError};
 use crate::dockerfile::Selection;
-use crate::image::{Digest, Sha256};
+use crate::image::{DataHash, Digest, Sha256};
 use crate::layer::{Entry, EntryKind, LayerPath, Node, Seen, Stamp, Xattrs};
 
 /// Data and attributes of one file, or the attributes of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
-    pub(super) digest: Option<Digest>,
+    pub(super) data: Option<DataHash>,
     pub(super) xattrs: Xattrs,
     /// What the system said of the file when it was read, if a later change is sure to show.
     pub(super) stat: Option<Stamp>,
@@ -112,9 +112,9 @@ impl Context {
         self.known().read().get(path).map(|facts| facts.xattrs.clone()).unwrap_or_default()
     }
 
-    /// The digest of a file's data, where the file was part of a digest before.
-    pub fn known_digest(&self, path: &LayerPath) -> Option<Digest> {
-        self.known().read().get(path)?.digest
+    /// The hash of a file's data, where the file was part of a digest before.
+    pub fn known_data(&self, path: &LayerPath) -> Option<DataHash> {
+        self.known().read().get(path)?.data
     }
 
     /// What a file was when it was part of a digest: what it is to be still when it is copied.
@@ -122,8 +122,8 @@ impl Context {
         let known = self.known().read();
         let facts = known.get(path)?;
         // Where a change may not show in the times, the data itself is compared.
-        let digest = if facts.stat.is_some() { None } else { facts.digest };
-        Some(Seen { stamp: facts.seen?, digest })
+        let data = if facts.stat.is_some() { None } else { facts.data };
+        Some(Seen { stamp: facts.seen?, data })
     }
 
     /// Writes what is known of files for the next build, if that is more or less than was known at the
@@ -266,8 +266,8 @@ fn hash_entry<'a>(
         EntryKind::Whiteout | EntryKind::Opaque => {}
     }
     if let Some(facts) = source.and_then(|path| known.get(path)) {
-        if let Some(digest) = &facts.digest {
-            fields.named("data", digest.raw());
+        if let Some(data) = &facts.data {
+            fields.named("data", data.raw());
         }
         for (name, value) in &facts.xattrs {
             fields.named("xattr", name);

@@ -1,7 +1,7 @@
 //! [`Reader`]: reads data and attributes of a context's files, one after the other.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::facts::Facts;
 use super::stat_cache::seconds;
 use super::{Context, SourceError};
-use crate::image::{Digest, Sha256};
+use crate::image::DataHash;
 use crate::layer::{LayerPath, Stamp, Xattrs, keep_xattr, open_beneath};
 
 /// Bytes that are read at once; also the most that an attribute or a list of their names can have
@@ -37,14 +37,14 @@ impl<'c> Reader<'c> {
         if self.context.directory().is_none() {
             let node = self.context.tree().get(path);
             let xattrs = node.map(|node| node.entry.xattrs).unwrap_or_default();
-            let digest = match self.context.tree().file(path) {
+            let data = match self.context.tree().file(path) {
                 Some(_) => {
                     let data = self.context.content(path).open()?;
-                    Some(digest(data, None, &mut self.buffer).map_err(fail)?)
+                    Some(DataHash::read(data, &mut self.buffer).map_err(fail)?)
                 }
                 None => None,
             };
-            return Ok(Facts { digest, xattrs, stat: None, seen: None });
+            return Ok(Facts { data, xattrs, stat: None, seen: None });
         }
         self.facts_beneath(path).map_err(fail)
     }
@@ -57,13 +57,14 @@ impl<'c> Reader<'c> {
         let xattrs = self.xattrs(&file)?;
         let is_file = FileType::from_raw_mode(stat.st_mode).is_file();
         let stat = Stamp::of(&stat);
-        let digest = match is_file {
-            true => Some(digest(File::from(file), Some(stat.size), &mut self.buffer)?),
+        // What is added to the file while it is read does not count.
+        let data = match is_file {
+            true => Some(DataHash::read(File::from(file).take(stat.size), &mut self.buffer)?),
             false => None,
         };
         let is_settled = |now: SystemTime| stat.is_settled(seconds(now));
         let settled = now.is_some_and(is_settled).then_some(stat);
-        Ok(Facts { digest, xattrs, stat: settled, seen: Some(stat) })
+        Ok(Facts { data, xattrs, stat: settled, seen: Some(stat) })
     }
 
     /// Opens a file or directory without following any link and without waiting for anybody.
@@ -99,25 +100,4 @@ impl<'c> Reader<'c> {
         }
         Ok(xattrs)
     }
-}
-
-/// The digest of data that is `size` bytes long, if that is known: what is added to a file while it is
-/// read does not count.
-fn digest(mut data: impl Read, size: Option<u64>, buffer: &mut [u8]) -> io::Result<Digest> {
-    let mut hasher = Sha256::new();
-    let mut read = 0;
-    loop {
-        let count = match data.read(buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        hasher.update(&buffer[..count]);
-        read += count as u64;
-        if Some(read) == size {
-            break;
-        }
-    }
-    Ok(hasher.finish())
 }

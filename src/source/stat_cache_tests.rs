@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use super::*;
 use crate::dockerfile::Selection;
 use crate::dockerfile::ignore::Ignore;
-use crate::image::Digest;
+use crate::image::{DataHash, Digest};
 use crate::layer::Xattrs;
 use crate::source::Context;
 
@@ -74,9 +74,8 @@ fn what_did_not_change_is_not_read() {
     assert_eq!(bench.build(later), bench.truth());
     // A false record is believed: nobody looks at the file.
     let path = LayerPath::new("e").unwrap();
-    let false_digest = Some(Digest::of(b"other"));
-    let facts =
-        Facts { digest: false_digest, xattrs: Xattrs::new(), stat: Some(bench.stat(&path)), seen: None };
+    let false_data = Some(DataHash::of(b"other"));
+    let facts = Facts { data: false_data, xattrs: Xattrs::new(), stat: Some(bench.stat(&path)), seen: None };
     bench.cache(later).keep([(&path, &facts)].into_iter()).unwrap();
     assert_ne!(bench.build(later), bench.truth());
 }

@@ -4,11 +4,11 @@
 //! are little-endian. A record leaves out what its path shares with the path before it.
 
 use super::facts::Facts;
-use crate::image::Digest;
+use crate::image::{DataHash, Digest};
 use crate::layer::{Stamp, Xattrs};
 
 /// What the file begins with; the number rises with every change of what follows.
-const HEAD: &[u8; 16] = b"fanfold-stats-1\n";
+const HEAD: &[u8; 16] = b"fanfold-stats-2\n";
 const DIGEST_LENGTH: usize = 32;
 
 /// Writes records.
@@ -38,8 +38,8 @@ impl Encoder {
         for seconds in [stat.modified.0, stat.changed.0] {
             self.bytes.extend(seconds.to_le_bytes());
         }
-        self.bytes.push(u8::from(facts.digest.is_some()));
-        self.bytes.extend(facts.digest.iter().flat_map(Digest::raw));
+        self.bytes.push(u8::from(facts.data.is_some()));
+        self.bytes.extend(facts.data.iter().flat_map(DataHash::raw));
         self.number(facts.xattrs.len());
         for (name, value) in &facts.xattrs {
             self.text(name);
@@ -115,16 +115,16 @@ impl<'a> Decoder<'a> {
         let [device, inode, size, modified, changed] = numbers;
         let stat =
             Stamp { device, inode, size, modified: (seconds[0], modified), changed: (seconds[1], changed) };
-        let digest = match self.array()? {
+        let data = match self.array()? {
             [0] => None,
-            [_] => Some(Digest::from_raw(self.array()?)),
+            [_] => Some(DataHash::from_raw(self.array()?)),
         };
         let mut xattrs = Xattrs::new();
         for _ in 0..self.number()? {
             let name = self.text()?.to_vec();
             xattrs.insert(name, self.text()?.to_vec());
         }
-        Some(Facts { digest, xattrs, stat: Some(stat), seen: Some(stat) })
+        Some(Facts { data, xattrs, stat: Some(stat), seen: Some(stat) })
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -162,13 +162,13 @@ mod tests {
         let xattrs =
             Xattrs::from([(b"user.a".to_vec(), b"\0\xff".to_vec()), (b"user.b".to_vec(), Vec::new())]);
         vec![
-            (b"a", Facts { digest: None, xattrs: Xattrs::new(), stat: stat(1), seen: stat(1) }),
-            (b"a/\xff\n", Facts { digest: Some(Digest::of(b"x")), xattrs, stat: stat(2), seen: stat(2) }),
+            (b"a", Facts { data: None, xattrs: Xattrs::new(), stat: stat(1), seen: stat(1) }),
+            (b"a/\xff\n", Facts { data: Some(DataHash::of(b"x")), xattrs, stat: stat(2), seen: stat(2) }),
             (
                 b"a/b/c",
-                Facts { digest: Some(Digest::of(b"")), xattrs: Xattrs::new(), stat: stat(3), seen: stat(3) },
+                Facts { data: Some(DataHash::of(b"")), xattrs: Xattrs::new(), stat: stat(3), seen: stat(3) },
             ),
-            (b"b", Facts { digest: None, xattrs: Xattrs::new(), stat: stat(4), seen: stat(4) }),
+            (b"b", Facts { data: None, xattrs: Xattrs::new(), stat: stat(4), seen: stat(4) }),
         ]
     }
 

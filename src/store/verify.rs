@@ -272,13 +272,8 @@ mod tests {
             let pool = Pool::new(1).unwrap();
             let file = store.scratch_file();
             let encoding = LayerEncoding::Gzip;
-            let options = Seal {
-                clamp: None,
-                compression: Compression::DEFAULT,
-                known: None,
-                pool: &pool,
-                halt: &Halt::default(),
-            };
+            let options =
+                Seal { clamp: None, compression: Compression::DEFAULT, pool: &pool, halt: &Halt::default() };
             let sealed = seal(&changes, &options, file.path()).unwrap();
             assert_eq!(sealed.diff_id, diff_id);
             store.adopt_blob(file.path(), &sealed.digest).unwrap();
