@@ -1,11 +1,12 @@
-//! Blobs of the store on their way into an output: compared with their digest while they are copied.
+//! Blobs of the store on their way into an output: compared with their digest while they are copied, unless
+//! this build has made or fetched them.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::OutputError;
-use crate::image::{Digest, HashingReader};
+use crate::image::{Digest, Sha256};
 use crate::layer::{Entry, EntryKind, LayerError, LayerPath, TarWriter};
 use crate::store::Store;
 
@@ -16,7 +17,9 @@ const PIECE: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Stored {
     digest: Digest,
-    reader: HashingReader<File>,
+    file: File,
+    /// What was read; `None` where there is no need to compare it.
+    hasher: Option<Sha256>,
     /// Why it could not be read any further.
     failed: Option<String>,
 }
@@ -30,16 +33,18 @@ impl Stored {
     pub(super) fn open(store: &Store, digest: &Digest) -> Result<Self, OutputError> {
         let file = File::open(store.blob_path(digest))
             .map_err(|error| OutputError::damaged(digest, format!("it cannot be opened: {error}")))?;
-        Ok(Self { digest: *digest, reader: HashingReader::new(file), failed: None })
+        let hasher = (!store.has_compared(digest)).then(Sha256::new);
+        Ok(Self { digest: *digest, file, hasher, failed: None })
     }
 
-    /// Reads a blob to its end, for nothing but its digest.
+    /// Reads a blob to its end, for nothing but its digest, where it was not compared yet.
     ///
     /// # Errors
     ///
     /// Fails where it is damaged.
     pub(super) fn check(store: &Store, digest: &Digest) -> Result<(), OutputError> {
-        Self::open(store, digest)?.copy_to(&mut io::sink(), Path::new(""))
+        let blob = Self::open(store, digest)?;
+        if blob.hasher.is_none() { Ok(()) } else { blob.copy_to(&mut io::sink(), Path::new("")) }
     }
 
     /// Copies the blob into a file that will be at `path`.
@@ -78,21 +83,24 @@ impl Stored {
     }
 
     fn finish(self) -> Result<(), OutputError> {
-        let (_, found, _) = self.reader.finish();
-        if found == self.digest {
-            return Ok(());
+        match self.hasher.map(Sha256::finish) {
+            Some(found) if found != self.digest => {
+                Err(OutputError::damaged(&self.digest, format!("its bytes hash to {found}")))
+            }
+            _ => Ok(()),
         }
-        Err(OutputError::damaged(&self.digest, format!("its bytes hash to {found}")))
     }
 }
 
 impl Read for Stored {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.reader.read(buffer);
-        if let Err(error) = &read
-            && error.kind() != io::ErrorKind::Interrupted
-        {
-            self.failed = Some(format!("it cannot be read: {error}"));
+        let read = self.file.read(buffer);
+        match (&read, &mut self.hasher) {
+            (Ok(count), Some(hasher)) => hasher.update(&buffer[..*count]),
+            (Err(error), _) if error.kind() != io::ErrorKind::Interrupted => {
+                self.failed = Some(format!("it cannot be read: {error}"));
+            }
+            _ => {}
         }
         read
     }

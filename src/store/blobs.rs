@@ -56,7 +56,15 @@ impl Store {
     /// Fails where it cannot be renamed.
     pub fn adopt_blob(&self, file: &Path, digest: &Digest) -> Result<(), StoreError> {
         let path = self.blob_path(digest);
-        fs::rename(file, &path).map_err(StoreError::at("rename", &path))
+        fs::rename(file, &path).map_err(StoreError::at("rename", &path))?;
+        self.compared().insert(*digest);
+        Ok(())
+    }
+
+    /// Whether this process has written the blob, or compared it with its digest, itself: nothing is won by
+    /// doing so again.
+    pub fn has_compared(&self, digest: &Digest) -> bool {
+        self.compared().contains(digest)
     }
 
     /// Whether the blob is here as its descriptor says, after reading it as a whole. One that is damaged is
@@ -69,6 +77,7 @@ impl Store {
         let whole = io::copy(&mut reader, &mut io::sink()).is_ok();
         let (_, digest, length) = reader.finish();
         if whole && digest == descriptor.digest && length == descriptor.size {
+            self.compared().insert(digest);
             return true;
         }
         // Another build may have put a good one in its place meanwhile.
@@ -81,6 +90,7 @@ impl Store {
 
     /// Drops a blob that turned out to be damaged.
     pub fn drop_blob(&self, digest: &Digest) {
+        self.compared().remove(digest);
         drop(fs::remove_file(self.blob_path(digest)));
     }
 }
@@ -106,5 +116,22 @@ mod tests {
         assert_eq!(store.read_blob(&descriptor.digest), None);
         store.put_blob(b"content").unwrap();
         assert_eq!(store.read_blob(&descriptor.digest).as_deref(), Some(&b"content"[..]));
+    }
+
+    #[test]
+    fn what_was_compared_is_known_to_this_process_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, other) = (Store::open(directory.path()).unwrap(), Store::open(directory.path()).unwrap());
+        let digest = Digest::of(b"content");
+        let file = store.scratch_file();
+        fs::write(file.path(), b"content").unwrap();
+        assert!(!store.has_compared(&digest));
+        store.adopt_blob(file.path(), &digest).unwrap();
+        assert!(store.has_compared(&digest));
+        assert!(!other.has_compared(&digest));
+        assert!(other.verify_blob(&Descriptor::of("x/y", b"content")));
+        assert!(other.has_compared(&digest));
+        store.drop_blob(&digest);
+        assert!(!store.has_compared(&digest));
     }
 }

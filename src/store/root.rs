@@ -1,8 +1,10 @@
 //! The store's root directory and the places below it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use rustix::fs::{CWD, RenameFlags};
@@ -32,6 +34,8 @@ pub struct Store {
     root: PathBuf,
     scratch: Scratch,
     gate: Gate,
+    /// Blobs that this process has written, or compared, itself.
+    compared: Mutex<HashSet<Digest>>,
 }
 
 impl Store {
@@ -48,7 +52,7 @@ impl Store {
         let root = fs::canonicalize(root).map_err(StoreError::at("open", root))?;
         let scratch = Scratch::new(&root.join("scratch"))?;
         let gate = Gate::open(&root.join(GATE), scratch.begun()?)?;
-        let store = Self { root, scratch, gate };
+        let store = Self { root, scratch, gate, compared: Mutex::default() };
         if is_new {
             store.write_whole(&store.root.join(TAG.0), TAG.1.as_bytes())?;
         }
@@ -57,6 +61,10 @@ impl Store {
 
     pub(super) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    pub(super) fn compared(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.compared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a thing is, marked as used now if it is there.
