@@ -9,10 +9,9 @@ use super::codec::{self, ARTIFACT_TYPE, LIMIT};
 use super::from_registry::{image, is_config, is_image};
 use super::imports::{Records, Source, found};
 use super::inline;
-use super::place::REF_NAME;
 use super::spec::LocalImage;
 use super::statement::{Damage, Decoded};
-use crate::image::{Descriptor, Digest, Document, Origin, RawManifest};
+use crate::image::{Descriptor, Digest, Document, Origin, REF_NAME, RawManifest};
 use crate::source::{Layout, Selector, SourceError};
 
 /// Largest config, in bytes.

@@ -8,9 +8,6 @@ const CACHE: &str = "cache";
 /// A tag has at most 128 characters; a dash and a key need 65 of them.
 pub(super) const LONGEST_TAG: usize = 128 - 65;
 
-/// The name of a record's entry in the index of a layout, besides its artifact type.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
 /// The beginning of the tags of all records in the cache `reference`: its tag, or `cache` where it has none
 /// or the tag `latest`. `None` for a reference by digest, which names an image and nothing beside it, and for
 /// a tag that leaves no room for a key.

@@ -9,22 +9,20 @@ use std::path::{Path, PathBuf};
 use futures::{StreamExt, stream};
 use rustix::fs::OFlags;
 use rustix::fs::{FlockOperation, flock};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::codec::{self, ARTIFACT_TYPE, EMPTY};
 use super::export::{Brought, Exported, keys_of};
-use super::place::REF_NAME;
 use super::{CacheError, Entry, from_layout};
-use crate::image::media_type::OCI_INDEX;
-use crate::image::{Descriptor, Digest, HashingReader, Origin, RawManifest, Sha256};
+use crate::image::{
+    Descriptor, Digest, HashingReader, LAYOUT_MARKER, Origin, REF_NAME, RawManifest, Sha256, layout_index,
+};
 use crate::progress::{Progress, TransferEnd, TransferKind, human};
 use crate::registry::Client;
 use crate::source::Layout;
 use crate::store::Store;
-
-const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Layers that are read at the same time.
 const PARALLEL: usize = 4;
@@ -131,7 +129,7 @@ fn begin<'a>(
     let index = directory.join("index.json");
     let marker = directory.join("oci-layout");
     if !marker.exists() {
-        write_whole(directory, &marker, MARKER)?;
+        write_whole(directory, &marker, LAYOUT_MARKER)?;
     }
     let layout = if index.exists() { Some(Layout::open(directory)?) } else { None };
     let known = layout.as_ref().map(from_layout::keys).unwrap_or_default();
@@ -242,37 +240,25 @@ fn finish(directory: &Path, records: &BTreeMap<Digest, Descriptor>) -> Result<()
 
 /// The index with the entries of these records in the place of those of the same keys.
 fn merged(path: &Path, records: &BTreeMap<Digest, Descriptor>) -> Result<Vec<u8>, CacheError> {
-    let damaged = |reason: String| CacheError::NoIndex { path: path.to_owned(), reason };
-    let mut document: Map<String, Value> = match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
+    let old = match fs::read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(CacheError::at("read", path)(error)),
-    };
-    let mut manifests = match document.remove("manifests") {
-        None => Vec::new(),
-        Some(Value::Array(manifests)) => manifests,
-        Some(_) => return Err(damaged("`manifests` is no list".to_owned())),
     };
     let names: BTreeSet<String> = records.keys().map(Digest::hex).collect();
     let is_replaced = |entry: &Value| {
         let name = entry["annotations"][REF_NAME].as_str();
         entry["artifactType"] == ARTIFACT_TYPE && name.is_some_and(|name| names.contains(name))
     };
-    manifests.retain(|entry| !is_replaced(entry));
-    for (key, descriptor) in records {
+    let entry = |(key, descriptor): (&Digest, &Descriptor)| {
         let mut entry = descriptor.clone();
         entry.artifact_type = Some(ARTIFACT_TYPE.to_owned());
         entry.annotations.insert(REF_NAME.to_owned(), key.hex());
-        manifests.push(json!(entry));
-    }
-    let mut index = Map::new();
-    index.insert("schemaVersion".to_owned(), json!(2));
-    index.insert("mediaType".to_owned(), json!(OCI_INDEX));
-    index.insert("manifests".to_owned(), Value::Array(manifests));
-    for (key, value) in document {
-        index.entry(key).or_insert(value);
-    }
-    Ok(serde_json::to_vec(&index).expect("JSON values can be written"))
+        entry
+    };
+    let new: Vec<Descriptor> = records.iter().map(entry).collect();
+    layout_index(old.as_deref(), &new, is_replaced)
+        .map_err(|reason| CacheError::NoIndex { path: path.to_owned(), reason })
 }
 
 fn keep_small(directory: &Path, bytes: &[u8]) -> Result<(), CacheError> {

@@ -19,6 +19,7 @@ mod csv;
 mod data;
 mod descriptor;
 mod digest;
+mod layout;
 mod manifest;
 pub mod media_type;
 mod origin;
@@ -33,6 +34,7 @@ pub use csv::split_csv;
 pub use data::{DataHash, DataHasher};
 pub use descriptor::Descriptor;
 pub use digest::{DiffId, Digest, DigestError, HashingReader, HashingWriter, Sha256};
+pub use layout::{CONTAINERD_NAME, LAYOUT_MARKER, REF_NAME, layout_index};
 pub use manifest::{Document, ImageManifest, Index, ManifestError, RawManifest};
 pub use origin::Origin;
 pub use ownership::{

@@ -6,20 +6,17 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::file::{Sink, beside, keep, write_whole};
 use super::stored::Stored;
 use super::{Destination, OutputError};
 use crate::engine::Built;
-use crate::image::media_type::OCI_INDEX;
-use crate::image::{Descriptor, Digest, HashingReader, Reference};
+use crate::image::{
+    CONTAINERD_NAME, Descriptor, Digest, HashingReader, LAYOUT_MARKER, REF_NAME, Reference, layout_index,
+};
 use crate::layer::{Entry, EntryKind, LayerPath, TarWriter};
 use crate::store::Store;
-
-const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// A blob of the layout: from memory, or from the store.
 enum Blob {
@@ -77,7 +74,7 @@ pub(super) fn write_directory(
             }
         }
     }
-    write_whole(&directory.join("oci-layout"), LAYOUT_FILE)?;
+    write_whole(&directory.join("oci-layout"), LAYOUT_MARKER)?;
     // Builds that add to one layout at a time wait for each other, or names would be lost.
     let whole = File::open(directory).map_err(OutputError::at("open", directory))?;
     flock(&whole, FlockOperation::LockExclusive)
@@ -100,36 +97,22 @@ fn holds(path: &Path, digest: &Digest, size: u64) -> bool {
 
 /// The layout's `index.json` with the new entries in the place of those of the same name or digest.
 fn merged_index(path: &Path, new: &[Descriptor]) -> Result<Vec<u8>, OutputError> {
-    let mut document: Map<String, Value> = match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| OutputError::Unsuitable {
-            message: format!("`{}` is not the index of an OCI layout: {error}", path.display()),
-            hint: "name another folder, or remove this one".to_owned(),
-        })?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
+    let old = match fs::read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(OutputError::at("read", path)(error)),
     };
-    let old = match document.remove("manifests") {
-        Some(Value::Array(old)) => old,
-        _ => Vec::new(),
-    };
-    let name = |entry: &Value| entry["annotations"][CONTAINERD_NAME].clone();
-    let new: Vec<Value> = new.iter().map(|descriptor| json!(descriptor)).collect();
-    let replaced = |entry: &Value| {
-        new.iter().any(|new| match (name(entry), name(new)) {
-            (Value::Null, Value::Null) => entry["digest"] == new["digest"],
-            (old, new) => old == new,
+    let is_replaced = |old: &Value| {
+        let name = old["annotations"][CONTAINERD_NAME].as_str();
+        new.iter().any(|new| match (name, new.annotations.get(CONTAINERD_NAME)) {
+            (None, None) => old["digest"] == json!(new.digest),
+            (old, new) => old == new.map(String::as_str),
         })
     };
-    let mut manifests: Vec<Value> = old.into_iter().filter(|entry| !replaced(entry)).collect();
-    manifests.extend(new);
-    let mut index = Map::new();
-    index.insert("schemaVersion".to_owned(), json!(2));
-    index.insert("mediaType".to_owned(), json!(OCI_INDEX));
-    index.insert("manifests".to_owned(), Value::Array(manifests));
-    for (key, value) in document {
-        index.entry(key).or_insert(value);
-    }
-    Ok(serde_json::to_vec(&index).expect("JSON values can be written"))
+    layout_index(old.as_deref(), new, is_replaced).map_err(|reason| OutputError::Unsuitable {
+        message: format!("`{}` is not the index of an OCI layout: {reason}", path.display()),
+        hint: "name another folder, or remove this one".to_owned(),
+    })
 }
 
 /// Writes a layout as one tar: sorted, dated 1970, owned by root.
@@ -150,14 +133,9 @@ pub(super) fn write_tar(
             Blob::Stored(size) => Stored::open(store, &digest)?.append_to(&mut tar, path, size)?,
         }
     }
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": OCI_INDEX,
-        "manifests": entries(built, names),
-    });
-    let index = serde_json::to_vec(&index).expect("JSON values can be written");
+    let index = layout_index(None, &entries(built, names), |_| false).expect("there is no old index");
     append_bytes(&mut tar, LayerPath::new("index.json")?, &index)?;
-    append_bytes(&mut tar, LayerPath::new("oci-layout")?, LAYOUT_FILE)?;
+    append_bytes(&mut tar, LayerPath::new("oci-layout")?, LAYOUT_MARKER)?;
     tar.finish()?.commit()
 }
 

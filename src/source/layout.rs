@@ -16,7 +16,7 @@ use super::SourceError;
 use super::tar_places::{Place, places};
 use crate::dockerfile::suggest::nearest;
 use crate::image::media_type::OCI_INDEX;
-use crate::image::{Descriptor, Digest, Document, RawManifest, Reference, Sha256};
+use crate::image::{CONTAINERD_NAME, Descriptor, Digest, Document, REF_NAME, RawManifest, Reference, Sha256};
 use crate::layer::{Content, LayerError};
 
 /// Largest `oci-layout` file, in bytes.
@@ -27,8 +27,6 @@ const LARGEST_MANIFEST: u64 = 4 << 20;
 const LARGEST_INDEX: u64 = 64 << 20;
 /// Names that an error lists.
 const LISTED: usize = 10;
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// Which image of a layout is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
