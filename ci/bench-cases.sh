@@ -3,8 +3,9 @@
 # what the targets want; docs/performance.md explains them.
 
 # scatter FILE: a command that changes the first bytes of a file, so that a layer is
-# a new one, is sent again, and is in no cache.
-scatter() { printf 'head -c 16 /dev/urandom | dd of=%q conv=notrunc status=none' "$1"; }
+# a new one, is sent again, and is in no cache. What runs before have written is on
+# disk then: it is not to be paid for by the next.
+scatter() { printf 'head -c 16 /dev/urandom | dd of=%q conv=notrunc status=none; sync' "$1"; }
 
 # blob FILE MIB: half random, half text, neither free nor impossible to compress.
 blob() {
