@@ -96,6 +96,8 @@ measure() {
     wall[$key]=$sample_wall least_wall[$key]=$sample_wall most_wall[$key]=$sample_wall cpu[$key]=$sample_cpu
     peak[$key]=$sample_peak counted[$key]=1
   else
+    # The first run fetches what all later ones have: neither its time nor its peak is theirs.
+    sample "$out" "$tool" "$prepare" "$command" || true
     # Without a shell between where there is nothing for a shell to do.
     [[ $command =~ [\&\|\;\<\>\$] ]] || options=(-N)
     number=$(awk -v budget="$budget" -v wall="$sample_wall" -v least="$least" -v most="$most" 'BEGIN {
@@ -109,8 +111,6 @@ measure() {
       lacking "$1" "$tool" "$(why "$out")"
       return 0
     fi
-    # The first run fetches what all later ones have: its peak is not theirs.
-    sample "$out" "$tool" "$prepare" "$command" || true
     IFS=' ' read -r wall["$key"] least_wall["$key"] most_wall["$key"] cpu["$key"] counted["$key"] < <(
       jq -r --argjson engine "$sample_engine" \
         '.results[0] | "\(.median) \(.min) \(.max) \(.user + .system + $engine) \(.times | length)"' "$out.json")
