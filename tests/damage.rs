@@ -3,12 +3,10 @@
 
 mod support;
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{Index, Outcome, World, base, layout, sha256, tool};
+use support::{Index, Outcome, World, base, flip, layout, sha256, tool};
 
 const TIME: &str = "1700000000";
 /// No commands: layers are kept as blobs.
@@ -40,14 +38,6 @@ fn build(world: &World, output: &str, extra: &[&str]) -> Outcome {
         .arg(world.path("context"))
         .run()
         .success()
-}
-
-fn flip(path: &Path) {
-    let file = File::options().read(true).write(true).open(path).expect("open");
-    let middle = file.metadata().expect("metadata").len() / 2;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, middle).expect("read");
-    file.write_all_at(&[byte[0] ^ 4], middle).expect("write");
 }
 
 fn hex(digest: &str) -> &str {

@@ -3,13 +3,11 @@
 
 mod support;
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Index, Run, World, base, layout, native_platform, shared_registry, users};
+use support::{Index, Run, World, base, flip, layout, native_platform, shared_registry, users};
 
 const TIME: &str = "1700000000";
 const DOCKERFILE: &str =
@@ -58,14 +56,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-fn flip(path: &Path) {
-    let file = File::options().read(true).write(true).open(path).expect("open");
-    let middle = file.metadata().expect("metadata").len() / 2;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, middle).expect("read");
-    file.write_all_at(&[byte[0] ^ 4], middle).expect("write");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod archive;
 mod docker;
 mod elf;
 mod fixtures;
+mod flip;
 mod git;
 mod host;
 mod http;
@@ -32,6 +33,7 @@ pub(crate) use elf::machine as elf_machine;
 pub(crate) use fixtures::{
     BASE_PLATFORMS, base, busybox, debian, debian_with_packages, registry as shared_registry,
 };
+pub(crate) use flip::flip;
 pub(crate) use git::{GitServer, Repository};
 pub(crate) use host::HostState;
 pub(crate) use http::{HttpRequest, HttpServer, Page, basic, closed_port};
